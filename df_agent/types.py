@@ -1,0 +1,48 @@
+"""The types every part of the package speaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Observation = dict[str, NDArray[np.float64]] | NDArray[np.float64]
+
+
+class Policy(Protocol):
+    """Anything that acts: Stable-Baselines3's `predict` signature, batched over environments.
+
+    `state` is whatever the policy returned last time (None at first); `episode_start` is a (B,) boolean
+    array, True where the observation is the first of an episode. A dict observation holds arrays with a
+    leading environment axis; without that axis the policy treats it as one environment and returns one action.
+    """
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Return actions, (B, Da) or (Da,), and the next state."""
+        ...
+
+
+@dataclass
+class Batch:
+    """Training windows.
+
+    Attributes:
+        tokens: (B, T, D) normalised tokens.
+        mask: (B, T) True where the token is real, False on padding behind an episode's end.
+    """
+
+    tokens: torch.Tensor
+    mask: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on another device."""
+        return Batch(self.tokens.to(device), self.mask.to(device))

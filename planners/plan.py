@@ -1,0 +1,48 @@
+"""What a planner returns, and what a policy tells those who watch it plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class Plan:
+    """A batch of plans in environment units.
+
+    Attributes:
+        observations: (B, H, Do) planned frames; frame 0 is where the plan starts (the present).
+        lengths: (B,) number of valid frames of each row, 1 <= lengths <= H; later frames repeat the last valid one.
+        frame_skip: control steps between two frames.
+        actions: (B, H, Da) planned actions, or None when the plan holds observations only.
+    """
+
+    observations: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    frame_skip: int
+    actions: NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def rows(self, index: NDArray[np.int64]) -> Plan:
+        """Return the plans of the rows in `index`."""
+        actions = None if self.actions is None else self.actions[index]
+        return Plan(self.observations[index], self.lengths[index], self.frame_skip, actions)
+
+
+@dataclass(frozen=True)
+class PlanEvent:
+    """One call of a planner, handed to `policy.on_plan`.
+
+    Attributes:
+        rows: (n,) indices into the policy's batch of the environments that were planned for.
+        plan: their n plans.
+        seconds: wall time of the whole call [s].
+    """
+
+    rows: NDArray[np.int64]
+    plan: Plan
+    seconds: float
