@@ -1,0 +1,32 @@
+"""From the plain dicts of a config or a checkpoint to the objects they describe."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.models.transformer import Transformer, TransformerConfig
+
+T = TypeVar("T")
+
+NETWORKS = {"transformer": (Transformer, TransformerConfig)}
+
+
+def make(cls: type[T], options: dict[str, Any], **given: Any) -> T:
+    """Make the dataclass `cls` from options, naming those it does not know."""
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(f"unknown options {unknown} for {cls.__name__}, available: {sorted(known)}")
+    return cls(**{**options, **given})
+
+
+def build_model(config: dict[str, Any]) -> DiffusionForcing:
+    """Build the untrained model of a checkpoint's config: its "network" and "diffusion" entries."""
+    options = dict(config["network"])
+    name = options.pop("name", "transformer")
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
+    network, network_config = NETWORKS[name]
+    return DiffusionForcing(network(make(network_config, options)), make(DiffusionForcingConfig, config["diffusion"]))

@@ -1,0 +1,153 @@
+"""Noise schedules as tables over levels, and the algebra between x0, noise and velocity.
+
+A level is an integer in 0..K: 0 is clean data, K the noisiest. `alpha_bar[level]` is the share of signal
+variance, with `alpha_bar[0] == 1`; a noisy token is x = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps.
+"""
+
+from __future__ import annotations
+
+import math
+from difflib import get_close_matches
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+Objective = Literal["x0", "eps", "v"]
+
+
+def _linear(levels: int) -> Tensor:
+    scale = 1000 / levels
+    betas = torch.linspace(scale * 1e-4, scale * 0.02, levels, dtype=torch.float64)
+    return torch.cumprod(1 - betas, 0)
+
+
+def _from_curve(curve: Tensor) -> Tensor:
+    betas = (1 - curve[1:] / curve[:-1]).clamp(0, 0.999)
+    return torch.cumprod(1 - betas, 0)
+
+
+def _cosine(levels: int, offset: float = 0.008) -> Tensor:
+    t = torch.linspace(0, 1, levels + 1, dtype=torch.float64)
+    return _from_curve(torch.cos((t + offset) / (1 + offset) * math.pi / 2) ** 2)
+
+
+def _sigmoid(levels: int, start: float = -3, end: float = 3) -> Tensor:
+    t = torch.linspace(start, end, levels + 1, dtype=torch.float64)
+    low, high = torch.sigmoid(t[0]), torch.sigmoid(t[-1])
+    return _from_curve((high - torch.sigmoid(t)) / (high - low))
+
+
+SCHEDULES = {"linear": _linear, "cosine": _cosine, "sigmoid": _sigmoid}
+
+
+def alpha_bar_table(name: str, levels: int = 1000, zero_terminal_snr: bool = False) -> Tensor:
+    """Return alpha_bar for every level, a float32 tensor of shape (levels + 1,).
+
+    Args:
+        name: "linear" (Ho et al. 2020), "cosine" (Nichol & Dhariwal 2021) or "sigmoid" (Jabri et al. 2022).
+        levels: K, the number of noisy levels.
+        zero_terminal_snr: shift and scale sqrt(alpha_bar) so that level K holds no signal (Lin et al. 2023).
+
+    Raises:
+        ValueError: unknown name, or fewer than two levels.
+    """
+    if name not in SCHEDULES:
+        close = get_close_matches(name, SCHEDULES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown noise schedule {name!r}, available: {sorted(SCHEDULES)}{hint}")
+    if levels < 2:
+        raise ValueError(f"a noise schedule needs at least 2 levels, got {levels}")
+    noisy = SCHEDULES[name](levels)
+    if zero_terminal_snr:
+        root = noisy.sqrt()
+        noisy = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    return torch.cat([torch.ones(1, dtype=torch.float64), noisy]).float()
+
+
+def _per_token(alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Return sqrt(alpha_bar) and sqrt(1 - alpha_bar), (B, T, 1), of alpha_bar (B, T)."""
+    return alpha_bar.sqrt()[..., None], (1 - alpha_bar).sqrt()[..., None]
+
+
+def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Noise x0 (B, T, D) with eps to the levels whose alpha_bar (B, T) is given."""
+    signal, noise = _per_token(alpha_bar)
+    return signal * x0 + noise * eps
+
+
+def target(objective: Objective, x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Return what the network should predict, (B, T, D)."""
+    if objective == "x0":
+        return x0
+    if objective == "eps":
+        return eps
+    signal, noise = _per_token(alpha_bar)
+    return signal * eps - noise * x0
+
+
+def to_x0_eps(objective: Objective, output: Tensor, x: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn a network output at noisy x (B, T, D) into its estimates of x0 and eps.
+
+    Divisions are floored at 1e-4, which matters only where the other quantity carries no information:
+    the noise of a clean token, or the data of a token without signal.
+    """
+    signal, noise = _per_token(alpha_bar)
+    if objective == "x0":
+        return output, (x - signal * output) / noise.clamp_min(1e-4)
+    if objective == "eps":
+        return (x - noise * output) / signal.clamp_min(1e-4), output
+    return signal * x - noise * output, noise * x + signal * output
+
+
+def min_snr_weight(objective: Objective, alpha_bar: Tensor, clip: float = 5.0) -> Tensor:
+    """Loss weight per token, (B, T): min-SNR-gamma of Hang et al. 2023, in each objective's own units."""
+    snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
+    clipped = snr.clamp_max(clip)
+    return _objective_weight(objective, clipped, snr)
+
+
+def _objective_weight(objective: Objective, clipped: Tensor, snr: Tensor) -> Tensor:
+    if objective == "x0":
+        return clipped
+    return clipped / snr.clamp_min(1e-8) if objective == "eps" else clipped / (snr + 1)
+
+
+def _cumulate(share: Tensor, decay: float) -> Tensor:
+    """Exponentially decayed memory of the tokens before each token, (B, T); 0 before the first."""
+    memory = torch.zeros_like(share)
+    running = share[:, 0]
+    for t in range(1, share.shape[1]):
+        memory[:, t] = running
+        running = decay * running + (1 - decay) * share[:, t]
+    return memory
+
+
+def fused_snr_weight(
+    objective: Objective, alpha_bar: Tensor, decay: float, clip: float = 5.0, bidirectional: bool = False
+) -> Tensor:
+    """Loss weight per token, (B, T): fused SNR of Diffusion Forcing (Chen et al. 2024, appendix).
+
+    A token's own SNR is fused with the decayed SNR of its past, since a clean past makes even a noisy
+    token informed. A network that is not causal learns from the future too: `bidirectional` takes the
+    mean over both directions, as history-guided Diffusion Forcing does.
+    """
+    snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
+    clipped = snr.clamp_max(clip) / clip
+
+    def one_way(clipped: Tensor, snr: Tensor) -> tuple[Tensor, Tensor]:
+        memory = decay * _cumulate(clipped, decay)
+        return 1 - (1 - memory) * (1 - clipped), 1 - (1 - memory) * (1 - snr / clip)
+
+    fused_clipped, fused = one_way(clipped, snr)
+    if bidirectional:
+        backward = [w.flip(1) for w in one_way(clipped.flip(1), snr.flip(1))]
+        fused_clipped, fused = (fused_clipped + backward[0]) / 2, (fused + backward[1]) / 2
+    return _objective_weight(objective, clip * fused_clipped, clip * fused)
+
+
+def check_objective(name: str) -> Objective:
+    """Return `name` if it is an objective, or raise a ValueError that lists them."""
+    if name not in ("x0", "eps", "v"):
+        raise ValueError(f"unknown objective {name!r}, available: ['eps', 'v', 'x0']")
+    return cast(Objective, name)

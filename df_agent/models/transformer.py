@@ -1,0 +1,122 @@
+"""A temporal transformer whose norms are modulated, token by token, by the noise level."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes of the network.
+
+    Attributes:
+        token_dim: D, the size of a token.
+        max_tokens: the longest sequence, for the learned positions.
+        width: size of the hidden state.
+        depth: number of blocks.
+        heads: attention heads; must divide width.
+        mlp_ratio: hidden size of the feed-forward part over width.
+        cond_dim: size of an optional per-token condition, 0 for none.
+        causal: whether a token sees the past only.
+        level_scale: K, by which levels are divided before they are embedded.
+    """
+
+    token_dim: int
+    max_tokens: int
+    width: int = 160
+    depth: int = 7
+    heads: int = 5
+    mlp_ratio: float = 4.0
+    cond_dim: int = 0
+    causal: bool = False
+    level_scale: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or self.width % 2:
+            raise ValueError(
+                f"width must be even and a multiple of heads, got width={self.width}, heads={self.heads}"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+def sinusoidal(position: Tensor, dim: int, max_period: float = 1e4) -> Tensor:
+    """Embed positions (...) as (..., dim) sines and cosines."""
+    rate = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=position.device) / (dim // 2))
+    angle = position[..., None].float() * rate
+    return torch.cat([angle.sin(), angle.cos()], -1)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each behind a norm that the level shifts, scales and gates (adaLN).
+
+    The level's part is computed once for all blocks; each block adds a table of its own
+    (adaLN-single, Chen et al. 2023), which keeps most weights in the mixing layers.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.heads, self.causal = config.heads, config.causal
+        width, hidden = config.width, int(config.mlp_ratio * config.width)
+        self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """Mix x (B, T, W) under modulation (B, T, 6, W)."""
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(-2)
+        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale_a) + shift_a
+        q, k, v = rearrange(self.qkv(h), "b t (n h d) -> n b h t d", n=3, h=self.heads)
+        h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        x = x + gate_a * self.out(rearrange(h, "b h t d -> b t (h d)"))
+        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale_m) + shift_m
+        return x + gate_m * self.mlp(h)
+
+
+class Transformer(nn.Module):
+    """The denoising network over tokens with a level each (after DiT, Peebles & Xie 2023)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.config, self.causal = config, config.causal
+        width = config.width
+        self.embed = nn.Linear(config.token_dim + config.cond_dim, width)
+        self.position = nn.Parameter(0.02 * torch.randn(config.max_tokens, width))
+        self.level_embed = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.final = nn.Linear(width, 2 * width)
+        self.head = nn.Linear(width, config.token_dim)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Map noisy tokens (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+
+        Raises:
+            ValueError: more tokens than `max_tokens`, or a condition that is missing or not expected.
+        """
+        c = self.config
+        if x.shape[1] > c.max_tokens:
+            raise ValueError(f"got {x.shape[1]} tokens, the network was built for at most {c.max_tokens}")
+        if (cond is None) != (c.cond_dim == 0):
+            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        dtype = self.embed.weight.dtype
+        inputs = x if cond is None else torch.cat([x, cond], -1)
+        e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
+        h = self.embed(inputs.to(dtype)) + self.position[: x.shape[1]] + e
+        modulation = rearrange(self.modulation(e), "b t (n w) -> b t n w", n=6)
+        for block in self.blocks:
+            h = block(h, modulation)
+        shift, scale = self.final(e).chunk(2, -1)
+        return self.head(F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift)
