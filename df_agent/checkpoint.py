@@ -1,0 +1,299 @@
+"""One self-sufficient folder per checkpoint: `model.safetensors` and `config.json`; no pickle anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as safetensors_load
+from safetensors.torch import save as safetensors_save
+from torch import Tensor, nn
+
+FORMAT = "df-agent"
+FORMAT_VERSION = 1
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint could not be found, read or fitted to a model; the message says why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        config: what was saved as `config.json` (model, tokenizer, provenance, ...).
+        weights: name -> tensor on the CPU; floats that were stored as fp16 are fp32 again.
+        folder: where it was read from.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    folder: Path
+
+    def load_into(self, module: nn.Module) -> None:
+        """Copy the weights into `module`; raise CheckpointError naming the keys or shapes that do not fit."""
+        own = module.state_dict()
+        problems = []
+        if missing := sorted(own.keys() - self.weights.keys()):
+            problems.append(f"missing {_some(missing)}")
+        if unknown := sorted(self.weights.keys() - own.keys()):
+            problems.append(f"not in the model {_some(unknown)}")
+        problems += [
+            f"{name} is {tuple(self.weights[name].shape)}, the model wants {tuple(own[name].shape)}"
+            for name in sorted(own.keys() & self.weights.keys())
+            if own[name].shape != self.weights[name].shape
+        ]
+        if problems:
+            raise CheckpointError(
+                f"the weights of {self.folder} do not fit the model: {_some(problems, '; ')}"
+            )
+        module.load_state_dict(self.weights)
+
+
+def save_checkpoint(
+    folder: str | Path,
+    weights: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    dtype: torch.dtype | None = None,
+    card: str | None = None,
+) -> Path:
+    """Write weights and config as a checkpoint folder, atomically.
+
+    A new folder appears complete or not at all. In an existing folder each file is replaced atomically, the
+    config last, so that an interrupted save is recognised by its hash.
+
+    Args:
+        folder: where; parents are made.
+        weights: name -> tensor, on any device.
+        config: JSON-like; "format", "format_version", "weights_dtype" and "weights_sha256" are added.
+        dtype: store floating-point tensors as this (torch.float16 halves the file); they load as fp32.
+        card: text of a short `README.md`.
+    """
+    folder = Path(folder)
+    stored = to_fp16(weights) if dtype == torch.float16 else dict(weights)
+    if dtype not in (None, torch.float16, torch.float32):
+        raise ValueError(f"dtype must be torch.float16, torch.float32 or None, got {dtype}")
+    data = tensors_to_bytes(stored)
+    full_config = {
+        **config,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "weights_dtype": "float16" if dtype == torch.float16 else "as saved",
+        "weights_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    files = {WEIGHTS_FILE: data, CONFIG_FILE: json_bytes(full_config)}
+    if card is not None:
+        files = {CARD_FILE: card.encode(), **files}
+    if folder.exists():
+        for name, content in files.items():
+            replace_file(folder / name, content)
+    else:
+        with atomic_folder(folder) as temporary:
+            for name, content in files.items():
+                write_file(temporary / name, content)
+    return folder
+
+
+def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint:
+    """Read a checkpoint from a folder, by the name of one that ships with the package, or from the Hub.
+
+    Args:
+        name: tried in this order: an existing folder; a name of `list_pretrained()`; a Hub id "org/name".
+        revision: branch, tag or commit, for the Hub only.
+
+    Raises:
+        CheckpointError: no such checkpoint, a file missing, damaged or foreign, or a newer format.
+    """
+    folder = _resolve(name, revision)
+    config = _read_config(folder)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}; it holds {_some(_names(folder))}")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != config.get("weights_sha256"):
+        expected = str(config.get("weights_sha256"))
+        raise CheckpointError(
+            f"{path} is not the file that {CONFIG_FILE} was saved with: {len(data)} bytes, sha256 "
+            f"{digest[:12]}..., expected {expected[:12]}... (truncated, replaced, or an interrupted save)"
+        )
+    weights = tensors_from_bytes(data, path)
+    if config.get("weights_dtype") == "float16":
+        weights = {
+            key: value.float() if value.dtype == torch.float16 else value for key, value in weights.items()
+        }
+    return Checkpoint(config, weights, folder)
+
+
+def list_pretrained() -> list[str]:
+    """Names of the checkpoints that ship with the package."""
+    if not PRETRAINED.is_dir():
+        return []
+    return sorted(entry.name for entry in PRETRAINED.iterdir() if (entry / CONFIG_FILE).is_file())
+
+
+def to_fp16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Floating-point tensors as fp16, others unchanged; raises ValueError where a value would overflow."""
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
+    lost = [key for key, value in halved.items() if bool((value.isinf() & weights[key].isfinite()).any())]
+    if lost:
+        raise ValueError(f"values beyond 65504 do not fit into fp16: {_some(lost)}")
+    return halved
+
+
+# --- bytes on disk, used by the trainer too ---
+
+
+def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    """Serialise to safetensors. The same tensors always give the same bytes."""
+    # Cloned, because safetensors refuses tensors that share memory. One metadata key only: more come out in
+    # an arbitrary order and would change the hash.
+    plain = {key: value.detach().to("cpu").contiguous().clone() for key, value in tensors.items()}
+    return bytes(safetensors_save(plain, metadata={"format": FORMAT}))
+
+
+def tensors_from_bytes(data: bytes, path: Path) -> dict[str, Tensor]:
+    """Read what `tensors_to_bytes` wrote; `path` is for the error messages."""
+    try:
+        tensors: dict[str, Tensor] = safetensors_load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no readable safetensors file ({len(data)} bytes): {error}"
+        ) from error
+    if header.get("__metadata__", {}).get("format") != FORMAT:
+        raise CheckpointError(f"{path} was not written by df-agent: its metadata has no format={FORMAT!r}")
+    return tensors
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """JSON with a final newline; NaN is refused, since JSON has none."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write `data` and wait until it is on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, never a part."""
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    write_file(temporary, data)
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder to fill; it becomes `folder` when the block ends, and goes if it raises."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        _sync_folder(temporary)
+        os.replace(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename lasts only once the folder that holds the name is on the disk. Windows cannot open folders.
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+# --- finding and reading ---
+
+
+def _resolve(name: str | Path, revision: str | None) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if isinstance(name, str) and name in list_pretrained():
+        return PRETRAINED / name
+    if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+        return _download(name, revision)
+    available = list_pretrained()
+    close = get_close_matches(str(name), available, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if Path(name).is_file():
+        hint = f" It is a file; did you mean its folder, {str(Path(name).parent)!r}?"
+    raise CheckpointError(
+        f"no checkpoint {str(name)!r}: no such folder, not shipped with the package "
+        f"(available: {_some(available)}), and not a Hub id like 'org/name'.{hint}"
+    )
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise CheckpointError(
+            f"{repo_id!r} is no folder; to fetch it from the Hub, install huggingface_hub"
+        ) from error
+    try:
+        wanted = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
+    except Exception as error:  # the Hub client raises errors of its own, of its HTTP library's and of the OS
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise CheckpointError(
+            f"no folder {repo_id!r} here, and fetching it from the Hub"
+            f"{f' at revision {revision!r}' if revision else ''} failed (offline, interrupted or not there): "
+            f"{type(error).__name__}: {reason} Shipped with the package: {_some(list_pretrained())}."
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        inside = sorted((folder / "checkpoints").glob("step_*"))
+        hint = f"; this is a run folder, did you mean {inside[-1]}?" if inside else ""
+        raise CheckpointError(f"{folder} has no {CONFIG_FILE}; it holds {_some(_names(folder))}{hint}")
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise CheckpointError(f"{path} was not written by df-agent: it has no format={FORMAT!r}")
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}, this df-agent reads up to {FORMAT_VERSION}: update it"
+        )
+    return config
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def _some(names: list[str], separator: str = ", ") -> str:
+    shown = separator.join(names[:8]) or "nothing"
+    return shown + (f"{separator}and {len(names) - 8} more" if len(names) > 8 else "")

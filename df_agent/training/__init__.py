@@ -1,0 +1,1 @@
+"""Training: the trainer, its EMA, checkpoints and trackers."""

@@ -1,0 +1,108 @@
+"""What a training run is told, and the learning rate that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any
+
+PRECISIONS = ("auto", "fp32", "bf16")
+DECAYS = ("cosine", "linear", "constant")
+MODES = ("min", "max")
+# Keys that may change between a run and its resumption, because the weights do not depend on them.
+FREE_KEYS = ("checkpoint_every", "validate_every", "log_every", "keep", "best_metric", "best_mode")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; checks itself.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch_size: windows per step and process.
+        learning_rate: the peak, reached when the warm-up ends.
+        weight_decay: AdamW's, on matrices only (not on biases, norms, and other vectors).
+        betas: AdamW's.
+        warmup_steps: linear warm-up; the very first step is taken at learning_rate / warmup_steps.
+        decay: "cosine" or "linear" down to final_lr_fraction after the last step, or "constant".
+        final_lr_fraction: learning rate at the end over the peak.
+        grad_clip: largest global gradient norm; None for no clipping.
+        ema_decay: of the weights; lower at the start, see `ema.decay_at`.
+        seed: of batches and noise (the model is initialised before it comes here).
+        precision: "fp32", "bf16" (autocast) or "auto": bf16 where a short timing shows that it pays.
+        compile: compile the network with torch.compile.
+        checkpoint_every: steps between checkpoints; one is always written at the end.
+        validate_every: steps between validations; 0 for none. Each validated step is a checkpoint too.
+        log_every: steps between log lines.
+        keep: the newest checkpoints to keep, beside the best.
+        best_metric: the validation metric that decides which checkpoint is best.
+        best_mode: whether the smallest ("min") or largest ("max") is best.
+    """
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup_steps: int = 500
+    decay: str = "cosine"
+    final_lr_fraction: float = 0.0
+    grad_clip: float | None = 1.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    precision: str = "auto"
+    compile: bool = False
+    checkpoint_every: int = 1000
+    validate_every: int = 0
+    log_every: int = 100
+    keep: int = 2
+    best_metric: str = "time_to_goal"
+    best_mode: str = "min"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
+        for key in ("steps", "batch_size", "checkpoint_every", "log_every", "keep"):
+            self._require(key, getattr(self, key) >= 1, "at least 1")
+        for key in ("warmup_steps", "validate_every", "seed", "weight_decay"):
+            self._require(key, getattr(self, key) >= 0, "at least 0")
+        self._require("learning_rate", 0 < self.learning_rate < math.inf, "positive and finite")
+        self._require(
+            "betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)"
+        )
+        self._require("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
+        self._require("final_lr_fraction", 0 <= self.final_lr_fraction <= 1, "in [0, 1]")
+        self._require("grad_clip", self.grad_clip is None or self.grad_clip > 0, "positive, or null for none")
+        for key, names in (("precision", PRECISIONS), ("decay", DECAYS), ("best_mode", MODES)):
+            self._require(key, getattr(self, key) in names, f"one of {', '.join(names)}")
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps must be at most steps, got {self.warmup_steps=}, {self.steps=}")
+
+    def _require(self, key: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"{key} must be {what}, got {key}={getattr(self, key)!r}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Build from plain values; an unknown key is an error that names the nearest known one."""
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                close = get_close_matches(key, known, n=1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise ValueError(f"unknown training option {key!r} (known: {', '.join(known)}){hint}")
+        return cls(**values)
+
+
+def learning_rate_at(config: TrainConfig, step: int) -> float:
+    """Learning rate for optimiser step `step` (0 is the first): linear warm-up, then the decay."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.decay == "constant":
+        return config.learning_rate
+    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    shape = 0.5 * (1 + math.cos(math.pi * progress)) if config.decay == "cosine" else 1 - progress
+    return config.learning_rate * (
+        config.final_lr_fraction + (1 - config.final_lr_fraction) * max(0.0, shape)
+    )

@@ -1,0 +1,68 @@
+"""Whether to train in bf16: decided by a short timing, not by the name of the device."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+# bf16 costs accuracy, so it has to save at least this share of the time.
+WORTHWHILE = 0.9
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Context in which the forward pass runs: bf16 autocast, or nothing for fp32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def choose_precision(
+    model: nn.Module, forward: Callable[[nn.Module], torch.Tensor], device: torch.device, repeats: int = 3
+) -> tuple[str, dict[str, float]]:
+    """Time forward and backward passes on a copy of the model.
+
+    Args:
+        model: left untouched.
+        forward: computes the loss of a typical batch with the model that it is given.
+        device: where the model lies.
+        repeats: timed passes; the fastest counts.
+
+    Returns:
+        "fp32" or "bf16", and the seconds per pass of each that ran.
+    """
+    seconds = {}
+    for precision in ("fp32", "bf16"):
+        trial = copy.deepcopy(model)
+        try:
+            times = [_timed_pass(trial, forward, precision, device) for _ in range(repeats + 1)]
+        except RuntimeError:  # an operation without a bf16 kernel on this device
+            if precision == "fp32":
+                raise
+            break
+        seconds[precision] = min(times[1:])  # the first pass allocates and builds kernels
+    pays = seconds.get("bf16", float("inf")) < WORTHWHILE * seconds["fp32"]
+    return ("bf16" if pays else "fp32"), seconds
+
+
+def _timed_pass(
+    model: nn.Module, forward: Callable[[nn.Module], torch.Tensor], precision: str, device: torch.device
+) -> float:
+    _wait_for(device)
+    start = time.perf_counter()
+    with autocast(precision, device):
+        loss = forward(model)
+    loss.backward()  # type: ignore[no-untyped-call]
+    _wait_for(device)
+    return time.perf_counter() - start
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

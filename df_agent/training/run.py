@@ -1,0 +1,158 @@
+"""A training run from a plain dict: `python -m df_agent.training.run resolved.json`.
+
+`scripts/train.py` resolves its configuration to the same dict. Nothing here needs Hydra, Gymnasium or
+Minari, so a model can be trained elsewhere from a resolved configuration and an `.npz` pack of episodes.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from torch import nn
+
+from df_agent.build import build_model, make
+from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file
+from df_agent.data.episodes import load_episodes
+from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.training.trackers import make_tracker
+from df_agent.training.trainer import TrainConfig, Trainer
+
+KEYS = (
+    "env",
+    "dataset",
+    "run_dir",
+    "load",
+    "tracker",
+    "tokenizer",
+    "windows",
+    "network",
+    "diffusion",
+    "train",
+    "validation",
+)
+
+# (EMA model, steps done, checkpoint config) -> numbers and pictures
+Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float | NDArray[np.uint8]"]]
+
+
+def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
+    """Train, or continue, the run that `config` describes; return the EMA model.
+
+    Args:
+        config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "tokenizer",
+            "windows", "network", "diffusion" and "train" are the options of TokenizerConfig, WindowSampler,
+            the network, DiffusionForcingConfig and TrainConfig; "load" names a checkpoint whose weights a new
+            run starts from; "env" and "validation" are for `validate`.
+        validate: called every train.validate_every steps; see `Validation`.
+    """
+    check_keys(config)
+    run_dir, options = Path(config["run_dir"]), TrainConfig.from_dict(config["train"])
+    torch.manual_seed(options.seed)  # before the model is made: the same seed gives the same initial weights
+    sampler = make_sampler(config)
+    checkpoint_config = describe(config, sampler)
+    model = build_model(checkpoint_config)
+    if config.get("load"):
+        load_checkpoint(config["load"]).load_into(model)
+    tracker = None
+    if PartialState().is_main_process:
+        record(run_dir, config)
+        tracker = make_tracker(config.get("tracker", "tensorboard"), run_dir, config)
+
+    def validate_with_config(average: nn.Module, step: int) -> Mapping[str, float | NDArray[np.uint8]]:
+        assert validate is not None
+        return validate(average, step, checkpoint_config)
+
+    callback = validate_with_config if validate is not None else None
+    return Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for keys that are missing or unknown, with the nearest known one."""
+    for key in config:
+        if key not in KEYS:
+            close = get_close_matches(key, KEYS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown key {key!r} in the configuration (known: {', '.join(KEYS)}){hint}")
+    missing = [
+        key for key in ("dataset", "run_dir", "tokenizer", "windows", "network", "train") if key not in config
+    ]
+    if missing:
+        raise ValueError(f"the configuration lacks {', '.join(missing)}; it has {', '.join(config)}")
+
+
+def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
+    """Load the data, fit the normaliser on it, and cut windows on the training device."""
+    episodes = load_episodes(config["dataset"])
+    tokenizer = Tokenizer.fit(make(TokenizerConfig, dict(config["tokenizer"])), episodes)
+    known = ("max_tokens", "short_tokens")
+    if unknown := sorted(set(config["windows"]) - set(known)):
+        raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
+    return WindowSampler(episodes, tokenizer, device=PartialState().device, **config["windows"])
+
+
+def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any]:
+    """What goes into each checkpoint: everything needed to rebuild the model and its tokens, and provenance.
+
+    The sizes that follow from the tokenizer are filled in.
+    """
+    tokens = sampler.tokenizer.config
+    network = {**config["network"], "token_dim": tokens.token_dim, "max_tokens": sampler.max_tokens}
+    follows = {"frame_stack": tokens.frame_stack, "goal_channels": list(tokens.goal_channels)}
+    return {
+        "env": config.get("env"),
+        "network": network,
+        "diffusion": {**config.get("diffusion", {}), **follows},
+        "tokenizer": sampler.tokenizer.to_dict(),
+        "windows": dict(config["windows"]),
+        "statistics": step_statistics(sampler),
+        "load": config.get("load"),
+        "provenance": {
+            "dataset": str(config["dataset"]),
+            "train": dict(config["train"]),
+            "command": command(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def record(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Keep the resolved configuration and the exact command, one line per start, in the run folder."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / "resolved.json").exists():
+        replace_file(run_dir / "resolved.json", json_bytes(config))
+    with (run_dir / "commands.txt").open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {command()}\n")
+
+
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
+
+
+def main() -> None:
+    """Train from the JSON file named on the command line."""
+    if len(sys.argv) != 2:
+        raise SystemExit("usage: python -m df_agent.training.run resolved.json")
+    path = Path(sys.argv[1])
+    if not path.is_file():
+        raise SystemExit(
+            f"there is no file {path}; `python scripts/train.py env=... --cfg job` shows a configuration"
+        )
+    train(json.loads(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The folder of a run: who may write to it, and whether it belongs to this configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from df_agent.checkpoint import json_bytes, replace_file
+from df_agent.training.config import FREE_KEYS, TrainConfig
+
+RUN_FILE = "run.json"
+PRECISION_FILE = "precision.json"
+
+
+class RunError(RuntimeError):
+    """The run folder is in use, or holds a run that this one cannot continue."""
+
+
+class RunFolder:
+    """Guards a run folder. Every process makes one; only the main process locks and writes."""
+
+    def __init__(self, path: Path, main: bool) -> None:
+        self.path, self._main = path, main
+        if main:
+            path.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder's lock. The system releases it when the process ends, however it ends."""
+        if not self._main or os.name != "posix":
+            yield
+            return
+        import fcntl
+
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunError(
+                    f"another process is training in {self.path}; choose another run_dir"
+                ) from error
+            yield
+
+    def check(self, train: TrainConfig, checkpoint_config: Mapping[str, Any], processes: int) -> None:
+        """Record the configuration of a new run; refuse to continue an old one under a different one."""
+        if not self._main:
+            return
+        kept = {key: value for key, value in asdict(train).items() if key not in FREE_KEYS}
+        rest = {key: value for key, value in checkpoint_config.items() if key != "provenance"}
+        new = json.loads(json_bytes({"train": kept, "config": rest, "processes": processes}))
+        path = self.path / RUN_FILE
+        if not path.exists():
+            if any((self.path / "checkpoints").glob("step_*")):
+                raise RunError(f"{self.path} holds checkpoints but no {RUN_FILE}; choose another run_dir")
+            replace_file(path, json_bytes(new))
+            return
+        before, after = (_flatten(value) for value in (json.loads(path.read_text()), new))
+        keys = sorted(k for k in before.keys() | after.keys() if not _same(before.get(k), after.get(k)))
+        if keys:
+            changes = "; ".join(
+                f"{key}: {_show(before, key)} there, {_show(after, key)} now" for key in keys[:8]
+            )
+            raise RunError(
+                f"{self.path} holds a run with another configuration, which cannot be continued ({changes}). "
+                f"Choose another run_dir, or start from its weights with load="
+            )
+
+    def read_precision(self) -> str | None:
+        """What "auto" was decided to be; None if it was not yet."""
+        path = self.path / PRECISION_FILE
+        return str(json.loads(path.read_text())["precision"]) if path.exists() else None
+
+    def write_precision(self, precision: str, seconds: Mapping[str, float]) -> None:
+        """Keep the decision, so that a resumed run repeats it, and the timing behind it."""
+        content = {"precision": precision, "seconds_per_pass": dict(seconds)}
+        replace_file(self.path / PRECISION_FILE, json_bytes(content))
+
+
+def _same(before: Any, after: Any) -> bool:
+    # Sums over the data depend in the last digits on the number of threads.
+    if isinstance(before, float) and isinstance(after, float):
+        return math.isclose(before, after, rel_tol=1e-5, abs_tol=1e-12)
+    return bool(before == after)
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, list):
+        value = {str(index): inner for index, inner in enumerate(value)}
+    if isinstance(value, dict):
+        pairs = [_flatten(inner, f"{prefix}{key}.") for key, inner in value.items()]
+        return {key: inner for pair in pairs for key, inner in pair.items()} or {prefix.rstrip("."): {}}
+    return {prefix.rstrip("."): value}
+
+
+def _show(values: Mapping[str, Any], key: str) -> str:
+    text = repr(values[key]) if key in values else "absent"
+    return text if len(text) <= 60 else text[:57] + "..."

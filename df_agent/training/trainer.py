@@ -1,0 +1,268 @@
+"""The training loop: one step is a batch, its loss, an optimiser step and an EMA update."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from df_agent.training.config import TrainConfig, learning_rate_at
+from df_agent.training.ema import EMA
+from df_agent.training.meter import Meter
+from df_agent.training.precision import autocast, choose_precision
+from df_agent.training.progress import Progress
+from df_agent.training.run_folder import RunFolder
+from df_agent.training.state import prune, restore_newest, save_state, saved_steps
+from df_agent.training.trackers import Tracker, Trackers
+from df_agent.types import Batch
+
+__all__ = ["TrainConfig", "Trainer", "TrainingError"]
+
+SampleBatch = Callable[[int, torch.Generator], Batch]
+Validate = Callable[[nn.Module, int], Mapping[str, "float | NDArray[np.uint8]"]]
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: a loss or gradient is not finite."""
+
+
+class Trainer:
+    """Trains any module with `loss(batch, generator) -> (scalar, metrics)`.
+
+    What step s does follows from (seed, s, rank) alone, so a run that was killed and started again ends in
+    the same weights. Runs on one process or, under `accelerate launch` or `torchrun`, on many.
+
+    Args:
+        model: the module; a submodule `network`, where there is one, is what `compile` compiles.
+        sample_batch: (batch_size, CPU generator) -> Batch.
+        config: how to train.
+        run_dir: folder of the run; a run that is there is continued.
+        checkpoint_config: goes into each checkpoint's `config.json`; a run cannot be continued under another,
+            except for its key "provenance".
+        tracker: where the numbers go.
+        validate: (EMA model, steps done) -> numbers, and pictures (H, W, 3) uint8. On the first process only.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sample_batch: SampleBatch,
+        config: TrainConfig,
+        run_dir: str | Path,
+        checkpoint_config: Mapping[str, Any],
+        tracker: Tracker | None = None,
+        validate: Validate | None = None,
+    ) -> None:
+        self.accelerator = Accelerator()
+        self.device: torch.device = self.accelerator.device
+        self.model, self.sample_batch, self.config = model.to(self.device), sample_batch, config
+        self.run_dir, self.checkpoint_config = Path(run_dir), dict(checkpoint_config)
+        self.main = bool(self.accelerator.is_main_process)
+        self.tracker: Tracker = tracker if tracker is not None and self.main else Trackers([])
+        self.validate = validate
+        self.ema = EMA(self.model, config.ema_decay)
+        self.optimizer = _adamw(self.model, config, self.device)
+
+    def fit(self) -> nn.Module:
+        """Train to the last step, continuing a run that is there already; return the EMA model.
+
+        Raises:
+            TrainingError: a loss or gradient was not finite; the newest checkpoint is kept.
+            RunError: another process trains in the folder, or it holds a run with another configuration.
+        """
+        folder = RunFolder(self.run_dir, self.main)
+        with folder.locked():
+            folder.check(self.config, self.checkpoint_config, self.accelerator.num_processes)
+            self.accelerator.wait_for_everyone()
+            saved = restore_newest(self.run_dir, self.model, self.ema.module, self.optimizer)
+            start, self._seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
+            self.precision = self._precision(folder)
+            self._prepare()
+            progress = Progress(start, self.config.steps, self.config.log_every, quiet=not self.main)
+            progress.note(self._headline(start))
+            self.tracker.start(start)
+            try:
+                self._loop(start, progress)
+            except KeyboardInterrupt:
+                progress.note("stopped; the same command continues from the newest checkpoint")
+                raise
+            finally:
+                progress.close()
+                self.tracker.close()
+        return self.ema.module
+
+    def _loop(self, start: int, progress: Progress) -> None:
+        c = self.config
+        meter = Meter(self.device)
+        began = time.perf_counter()
+        for step in range(start, c.steps):
+            meter.add(step, self._step(step))
+            done = step + 1
+            last = done == c.steps
+            validates = (
+                self.validate is not None and c.validate_every > 0 and (done % c.validate_every == 0 or last)
+            )
+            saves = validates or last or done % c.checkpoint_every == 0
+            logs = last or done % c.log_every == 0
+            if logs or saves or self.device.type == "cpu":
+                self._check_finite(meter)
+            if logs:
+                metrics = self._gather(meter.means())
+                metrics["learning_rate"] = learning_rate_at(c, step)
+                metrics["steps_per_second"] = meter.rate()
+                self.tracker.log(done, metrics)
+                progress.update(done, metrics)
+                meter.restart()
+            else:
+                progress.update(done)
+            if saves:
+                self._seconds += time.perf_counter() - began
+                self._save(done, self._validate(done, progress) if validates else {}, progress)
+                began = time.perf_counter()
+                meter.restart_clock()
+
+    def _step(self, step: int) -> dict[str, Any]:
+        """One optimiser step; return the loss, the gradient's norm and what the model measured."""
+        batch = self.sample_batch(self.config.batch_size, self._generator("batch", step)).to(self.device)
+        torch.manual_seed(self._seed("global", step))  # for layers such as dropout, which know no generator
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.config, step)
+        with autocast(self.precision, self.device):
+            loss, metrics = self._loss(batch, self._generator("noise", step))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        limit = math.inf if self.config.grad_clip is None else self.config.grad_clip
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        self.optimizer.step()
+        self.ema.update(step)
+        return {**metrics, "loss": loss.detach(), "grad_norm": norm.detach()}
+
+    def _prepare(self) -> None:
+        if self.config.compile:
+            network = getattr(self.model, "network", self.model)
+            network.compile()
+        self._loss = (
+            self.accelerator.prepare(_Loss(self.model))
+            if self.accelerator.num_processes > 1
+            else _Loss(self.model)
+        )
+
+    def _seed(self, purpose: str, step: int) -> int:
+        text = f"{self.config.seed}/{step}/{self.accelerator.process_index}/{purpose}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
+
+    def _generator(self, purpose: str, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self._seed(purpose, step))
+
+    def _precision(self, folder: RunFolder) -> str:
+        """The configured precision; "auto" is decided once per run and kept in its folder."""
+        if self.config.precision != "auto":
+            return self.config.precision
+        chosen = folder.read_precision() if self.main else None
+        if self.main and chosen is None:
+            batch = self.sample_batch(self.config.batch_size, self._generator("timing", 0)).to(self.device)
+
+            def forward(model: nn.Module) -> Tensor:
+                loss: Tensor = model.loss(batch, self._generator("timing", 1))[0]  # type: ignore[operator]
+                return loss
+
+            chosen, seconds = choose_precision(self.model, forward, self.device)
+            folder.write_precision(chosen, seconds)
+        shared = [chosen]
+        broadcast_object_list(shared)
+        return str(shared[0])
+
+    def _headline(self, start: int) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        where = f"{self.device.type} x {self.accelerator.num_processes}, {self.precision}"
+        begin = f"continues at step {start} of {self.config.steps}" if start else "starts"
+        return f"{self.run_dir}: {begin}; {count / 1e6:.2f} M parameters, {where}"
+
+    def _check_finite(self, meter: Meter) -> None:
+        if (bad := meter.first_bad()) is not None:
+            step, loss = bad
+            newest = saved_steps(self.run_dir)[-1:]
+            kept = f"the run stands at {newest[0].folder}" if newest else "nothing was saved yet"
+            raise TrainingError(
+                f"the loss or its gradient is not finite in step {step + 1} (loss {loss:.4g}); {kept}. Starting "
+                f"again repeats this step: lower learning_rate, set grad_clip, or use precision=fp32"
+            )
+
+    def _gather(self, means: dict[str, float]) -> dict[str, float]:
+        values = torch.tensor(list(means.values()), device=self.device)
+        values = self.accelerator.reduce(values, reduction="mean")
+        return dict(zip(means, values.tolist(), strict=True))
+
+    def _validate(self, done: int, progress: Progress) -> dict[str, float]:
+        """Numbers of the validation callback that are finite; on the first process only."""
+        if not self.main or self.validate is None:
+            return {}
+        results = self.validate(self.ema.module, done)
+        numbers = {name: float(value) for name, value in results.items() if not isinstance(value, np.ndarray)}
+        best = self.config.best_metric
+        if best not in numbers:
+            raise ValueError(f"best_metric={best!r} is not among the validation metrics: {sorted(numbers)}")
+        self.tracker.log(done, {f"validation/{name}": value for name, value in numbers.items()})
+        for name, value in results.items():
+            if isinstance(value, np.ndarray):
+                self.tracker.image(done, f"validation/{name}", value)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        progress.note(f"validation at step {done}: {shown}")
+        # A mean over no successful episode is NaN, which JSON does not know and which is never the best.
+        return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+    def _save(self, done: int, metrics: dict[str, float], progress: Progress) -> None:
+        if self.main:
+            facts = {"step": done, "seconds": round(self._seconds, 1), "validation": metrics, **self._where()}
+            config = dict(self.checkpoint_config)
+            config["provenance"] = {**config.get("provenance", {}), **facts}
+            c, average = self.config, self.ema.module
+            folder = save_state(
+                self.run_dir, done, self.model, average, self.optimizer, config, metrics, self._seconds
+            )
+            prune(self.run_dir, c.keep, c.best_metric, c.best_mode)
+            if done == c.steps:
+                progress.note(f"saved {folder}")
+        self.accelerator.wait_for_everyone()
+
+    def _where(self) -> dict[str, Any]:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "device": name,
+            "processes": self.accelerator.num_processes,
+            "precision": self.precision,
+            "torch": torch.__version__,
+        }
+
+
+class _Loss(nn.Module):
+    """The model's loss as a forward pass, which is what data-parallel wrappers hook into."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        result: tuple[Tensor, dict[str, Any]] = self.model.loss(batch, generator)  # type: ignore[operator]
+        return result
+
+
+def _adamw(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
+    """AdamW, fused where the device has it; weight decay on matrices only."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    fused = device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
