@@ -1,0 +1,36 @@
+"""Objectives for gradient guidance: what a plan should be good at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from df_agent.diffusion.sampler import Objective
+
+
+def goal_objective(goal: Tensor, horizon: Tensor, frame_stack: int, channels: Sequence[int]) -> Objective:
+    """Be at the goal at every planned time (Diffusion Forcing v1.5's planning guidance).
+
+    The value of a row is the sum over its own planned frames of -tanh(|x - goal| / 2) in normalised units,
+    so neither padding nor the other rows of the batch change its gradient (the original's mean over the
+    batch weakens guidance as the batch grows).
+
+    Args:
+        goal: (B, G) normalised goals.
+        horizon: (B,) planned tokens behind token 0; later ones are padding.
+        frame_stack: frames per token.
+        channels: where the goal lies in a frame.
+    """
+
+    def value(tokens: Tensor) -> Tensor:
+        frames = rearrange(tokens, "b t (f c) -> b t f c", f=frame_stack)[..., list(channels)]
+        squared = (frames - goal[:, None, None]).square().sum(-1)
+        distance = (squared + 1e-12).sqrt()  # smooth at the goal, where the norm has no gradient
+        index = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        planned = (index > 0) & (index <= horizon[:, None])
+        return -(torch.tanh(distance / 2) * planned[..., None]).sum((1, 2))
+
+    return value

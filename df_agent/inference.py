@@ -1,0 +1,54 @@
+"""Where and in which precision a trained network runs."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+
+GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its rounding
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the named device; "auto" is CUDA if there is one, then Apple's MPS, then the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def prepare_for_inference(model: DiffusionForcing, device: torch.device, precision: str = "auto") -> None:
+    """Freeze `model`, move it to `device` and set its network's precision: "fp32", "bf16" or "auto"."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"unknown precision {precision!r}, available: ['auto', 'bf16', 'fp32']")
+    model.requires_grad_(False).eval().to(device)
+    if precision == "bf16" or (precision == "auto" and bf16_pays(model)):
+        model.network.to(torch.bfloat16)
+
+
+@torch.no_grad()
+def bf16_pays(model: DiffusionForcing, batch: int = 16, repeats: int = 5) -> bool:
+    """Time the network in fp32 and bf16 on a batch like a planner's; leaves it in fp32."""
+    config = model.network.config
+    tokens, dim = int(config.max_tokens), int(config.token_dim)  # type: ignore[union-attr,arg-type]
+    device = model.alpha_bar.device
+    x = torch.zeros(batch, tokens, dim, device=device)
+    level = torch.ones(batch, tokens, dtype=torch.long, device=device)
+
+    def best() -> float:
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            float(model.network(x, level, None).float().sum())
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    full = {k: v.clone() for k, v in model.network.state_dict().items()}
+    slow = best()
+    model.network.to(torch.bfloat16)
+    fast = best()
+    model.network.to(torch.float32).load_state_dict(full)
+    return slow > GAIN * fast

@@ -1,0 +1,473 @@
+"""The agent: plans with a Diffusion Forcing model, follows the plan, and plans again.
+
+`predict` has Stable-Baselines3's signature. Everything that changes from step to step lives in the state it
+returns, one row per environment, so environments may start, end and change goals independently.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from df_agent.build import build_model, make
+from df_agent.checkpoint import load_checkpoint, save_checkpoint
+from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.diffusion.guidance import goal_objective
+from df_agent.inference import choose_device, prepare_for_inference
+from df_agent.proposals import Proposer, SamplingConfig
+from df_agent.types import Observation
+from planners.controllers import PathTrackerConfig, arc_lengths, track_path
+from planners.diffusion_forcing import (
+    MotionLimits,
+    Proposals,
+    ShortestFeasibleConfig,
+    shortest_feasible,
+    travel_time,
+)
+from planners.plan import Plan, PlanEvent
+
+Array = NDArray[np.float64]
+PLANNERS = ("shortest_feasible", "goal_guidance")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How the agent plans and acts.
+
+    Attributes:
+        planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan)
+            or "goal_guidance" (the original's: the horizon is what is left of the episode, guided towards
+            the goal at every time).
+        open_loop_horizon: control steps between replans [steps].
+        deviation: distance to the path beyond which the agent replans at once [position units].
+        hold_distance: what is left of a path when replanning stops and the agent settles [position units].
+        keep_share: a new plan replaces the one being followed if it takes at most this share of the time
+            that one still needs.
+        guidance_scale: strength of "goal_guidance".
+        goal_conditioned: False plans without a goal, to show what the goal is worth.
+        control_period: seconds per control step, for velocities where they are not observed.
+        velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
+        sampling: how plans are sampled.
+        search: which candidates, and how they are judged.
+        tracker: how plans are followed.
+    """
+
+    planner: str = "shortest_feasible"
+    open_loop_horizon: int = 50
+    deviation: float = 0.6
+    hold_distance: float = 0.5
+    keep_share: float = 1.0
+    guidance_scale: float = 0.02
+    goal_conditioned: bool = True
+    control_period: float = 0.01
+    velocity_indices: tuple[int, ...] = ()
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    search: ShortestFeasibleConfig = field(default_factory=lambda: ShortestFeasibleConfig(horizons=()))
+    tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
+
+    def __post_init__(self) -> None:
+        if self.planner not in PLANNERS:
+            raise ValueError(f"unknown planner {self.planner!r}, available: {list(PLANNERS)}")
+        if self.open_loop_horizon < 1:
+            raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
+        object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any]) -> PolicyConfig:
+        """Make the config from nested plain dicts, naming unknown options."""
+        given = dict(options)
+        parts: dict[str, Any] = {
+            "sampling": SamplingConfig,
+            "search": ShortestFeasibleConfig,
+            "tracker": PathTrackerConfig,
+        }
+        for key, part in parts.items():
+            if key in given:
+                given[key] = make(part, dict(given[key]))
+        return make(cls, given)
+
+
+@dataclass
+class PolicyState:
+    """What the agent remembers of B environments, one row each.
+
+    Attributes:
+        step: (B,) control steps since the episode began.
+        history: (B, L, Do) the last observations, the present last.
+        goal: (B, G) goal the plan is for.
+        seed: (B,) seed of the episode's noise.
+        plans: (B,) plans made in this episode.
+        age: (B,) control steps since the last replan.
+        path: (B, H, G) positions to follow; its first point is where the plan began.
+        progress: (B,) arc length of the path that is done.
+        progress_at_plan: (B,) the same at the last replan.
+        off_path: (B,) distance to the path.
+        settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
+    """
+
+    step: NDArray[np.int64]
+    history: Array
+    goal: Array
+    seed: NDArray[np.int64]
+    plans: NDArray[np.int64]
+    age: NDArray[np.int64]
+    path: Array
+    progress: Array
+    progress_at_plan: Array
+    off_path: Array
+    settled: NDArray[np.bool_]
+
+
+class DiffusionForcingPolicy:
+    """A Diffusion Forcing planner as a policy.
+
+    Args:
+        model: the trained model.
+        tokenizer: its tokenizer and normaliser.
+        limits: motion statistics of the training data, as `step_statistics` measures them.
+        lengths: sequence lengths the model has been trained on.
+        config: how to plan and act.
+        max_steps: length of an episode [control steps], for the planner that fills what is left of it.
+        checkpoint: the dict the policy was loaded from, kept for `save_pretrained`.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionForcing,
+        tokenizer: Tokenizer,
+        limits: dict[str, list[float]],
+        lengths: list[int],
+        config: PolicyConfig,
+        max_steps: int | None = None,
+        checkpoint: dict[str, Any] | None = None,
+    ) -> None:
+        if config.planner == "goal_guidance" and max_steps is None:
+            raise ValueError(
+                "planner='goal_guidance' plans for the rest of the episode: give max_steps, its length"
+            )
+        self.model, self.tokenizer, self.max_steps = model, tokenizer, max_steps
+        self.checkpoint = checkpoint or {}
+        self.on_plan: Callable[[PlanEvent], None] | None = None
+        longest = max(lengths) - 1
+        if not config.search.horizons:
+            config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
+        self.config, self.longest = config, longest
+        self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
+        self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
+        c = tokenizer.config
+        self.observed = list(c.observation_indices)
+        self.frames_back = np.arange(-(c.frame_stack - 1), 1) * c.frame_skip - 1  # into history, present last
+        self.base_seed = 0
+        self._entropy = np.random.default_rng()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        max_steps: int | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        **overrides: Any,
+    ) -> DiffusionForcingPolicy:
+        """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id.
+
+        Args:
+            name: e.g. "maze2d-large", "runs/maze2d-large/checkpoints/step_000009000", "user/model".
+            max_steps: length of an episode [control steps].
+            device: "auto" takes CUDA, then Apple's MPS, then the CPU.
+            precision: "fp32", "bf16", or "auto": bf16 where a short timing shows that it pays.
+            **overrides: options of `PolicyConfig`, nested ones as dicts, over those in the checkpoint.
+
+        Raises:
+            ValueError, FileNotFoundError: see `load_checkpoint`; unknown options are named.
+        """
+        checkpoint = load_checkpoint(str(name))
+        config = checkpoint.config
+        model = build_model(config)
+        checkpoint.load_into(model)
+        prepare_for_inference(model, choose_device(device), precision)
+        return cls.from_model(model, config, max_steps=max_steps, **overrides)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: DiffusionForcing,
+        checkpoint: dict[str, Any],
+        *,
+        max_steps: int | None = None,
+        **overrides: Any,
+    ) -> DiffusionForcingPolicy:
+        """Wrap a model in memory; `checkpoint` is the config that is stored beside its weights."""
+        windows = checkpoint["windows"]
+        lengths = sorted({windows["max_tokens"], *(windows.get("short_tokens") or ())})
+        options = merge(checkpoint.get("policy", {}), overrides)
+        return cls(
+            model,
+            Tokenizer.from_dict(checkpoint["tokenizer"]),
+            checkpoint["statistics"],
+            lengths,
+            PolicyConfig.from_dict(options),
+            max_steps,
+            {**checkpoint, "policy": options},
+        )
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> None:
+        """Write weights, config, normaliser and policy options to `folder`; `half` stores fp16 weights."""
+        weights = {k: v.float() for k, v in self.model.state_dict().items()}
+        dtype = torch.float16 if half else None
+        save_checkpoint(
+            folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card
+        )
+
+    def reset_seed(self, seed: int) -> None:
+        """Seed the noise of all episodes to come; with `deterministic=True` it alone decides the noise."""
+        self.base_seed = seed
+
+    def randomize_weights(self, seed: int = 0) -> None:
+        """Replace the trained weights by random ones, to show what training is worth."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            fresh = build_model(self.checkpoint)
+            for p in fresh.parameters():  # the zeroed output layer would predict nothing at all
+                if p.ndim > 1 and not p.any():
+                    torch.nn.init.normal_(p, std=0.1)
+        own = self.model.state_dict()
+        self.model.load_state_dict({k: v.to(own[k].dtype) for k, v in fresh.state_dict().items()})
+
+    def predict(
+        self,
+        observation: Observation,
+        state: PolicyState | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Array, PolicyState]:
+        """Return the next actions, (B, Da) or (Da,) as the observation has a leading axis or not, and the state.
+
+        Args:
+            observation: goal-conditioned dict with "observation" (B, Do) and "desired_goal" (B, G).
+            state: what the last call returned; None begins all episodes.
+            episode_start: (B,) True for rows whose observation begins an episode.
+            deterministic: derive the noise from the seed and the episode's first observation, so that the
+                same episode repeats, whatever runs beside it.
+
+        Raises:
+            ValueError: an observation that is not such a dict, has a wrong shape, or is not finite.
+        """
+        values, goal, single = self._read(observation)
+        batch = len(values)
+        if state is not None and len(state.step) != batch:
+            raise ValueError(
+                f"the state is for {len(state.step)} environments, the observation for {batch}; pass state=None "
+                f"to begin anew"
+            )
+        starts = (
+            np.zeros(batch, bool) if episode_start is None else np.array(episode_start, bool).reshape(batch)
+        )
+        if state is None:
+            state, starts = self._blank(values, goal), np.ones(batch, bool)
+        state = self._advance(state, values, goal, starts, deterministic)
+        need = self._needs_plan(state, starts, goal)
+        if need.any():
+            self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
+        position, velocity = self._motion(state, values)
+        actions, progress, off_path = track_path(
+            state.path, position, velocity, state.progress, self.config.tracker
+        )
+        state.progress, state.off_path = progress, off_path
+        return (actions[0] if single else actions), state
+
+    def _read(self, observation: Observation) -> tuple[Array, Array, bool]:
+        """Check an observation; return values (B, Do), goals (B, G) and whether it was a single one."""
+        if not isinstance(observation, dict):
+            raise ValueError(
+                f"expected a dict observation with 'observation' and 'desired_goal', got {type(observation).__name__}"
+            )
+        missing = {"observation", "desired_goal"} - set(observation)
+        if missing:
+            raise ValueError(f"the observation lacks {sorted(missing)}, it has {sorted(observation)}")
+        values = np.asarray(observation["observation"], dtype=np.float64)
+        goal = np.asarray(observation["desired_goal"], dtype=np.float64)
+        single = values.ndim == 1
+        if single:
+            values, goal = values[None], goal[None]
+        width = len(self.tokenizer.config.goal_channels)
+        if values.ndim != 2 or values.shape[1] <= max(self.observed) or goal.shape != (len(values), width):
+            raise ValueError(
+                f"expected 'observation' (B, at least {max(self.observed) + 1}) and 'desired_goal' (B, {width}), "
+                f"got {values.shape} and {goal.shape}"
+            )
+        for name, array in (("observation", values), ("desired_goal", goal)):
+            bad = np.flatnonzero(~np.isfinite(array).all(1))
+            if len(bad):
+                raise ValueError(f"'{name}' is not finite in rows {bad.tolist()}: {array[bad[0]]}")
+        return values, goal, single
+
+    def _blank(self, values: Array, goal: Array) -> PolicyState:
+        b, g = goal.shape
+        back = int(-self.frames_back[0])
+        points = self.longest * self.tokenizer.config.frame_stack + 1
+
+        def zeros() -> NDArray[np.int64]:
+            return np.zeros(b, np.int64)
+
+        return PolicyState(
+            step=zeros() - 1,
+            history=np.repeat(values[:, None, self.observed], back, axis=1),
+            goal=goal.copy(),
+            seed=zeros(),
+            plans=zeros(),
+            age=zeros(),
+            path=np.zeros((b, points, g)),
+            progress=np.zeros(b),
+            progress_at_plan=np.zeros(b),
+            off_path=np.zeros(b),
+            settled=np.zeros(b, bool),
+        )
+
+    def _advance(
+        self, state: PolicyState, values: Array, goal: Array, starts: NDArray[np.bool_], deterministic: bool
+    ) -> PolicyState:
+        """Take in a new observation; rows that begin an episode forget the last one."""
+        state = copy.copy(
+            state
+        )  # a caller may keep the old state, so its arrays are replaced, not written to
+        observed = values[:, self.observed]
+        state.history = np.concatenate([state.history[:, 1:], observed[:, None]], axis=1)
+        state.history[starts] = observed[starts, None]
+        state.step = np.where(starts, 0, state.step + 1)
+        state.age = state.age + 1
+        state.plans = np.where(starts, 0, state.plans)
+        state.seed = state.seed.copy()
+        for row in np.flatnonzero(starts):
+            if deterministic:
+                state.seed[row] = zlib.crc32(values[row].tobytes() + goal[row].tobytes())
+            else:
+                state.seed[row] = self._entropy.integers(2**32)
+        return state
+
+    def _goal_moved(self, state: PolicyState, goal: Array) -> NDArray[np.bool_]:
+        return np.asarray((np.abs(state.goal - goal) > 1e-6).any(1))
+
+    def _needs_plan(self, state: PolicyState, starts: NDArray[np.bool_], goal: Array) -> NDArray[np.bool_]:
+        c = self.config
+        left = arc_lengths(state.path)[:, -1] - state.progress
+        due = (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
+        lost = (state.off_path > c.deviation) & (state.age >= 5)
+        return np.asarray(starts | self._goal_moved(state, goal) | due | lost)
+
+    def _motion(self, state: PolicyState, values: Array) -> tuple[Array, Array]:
+        """Positions in the goal's channels and their velocities per second."""
+        channels = list(self.tokenizer.config.goal_channels)
+        position = state.history[:, -1, channels]
+        if self.config.velocity_indices:
+            return position, values[:, list(self.config.velocity_indices)]
+        before = state.history[:, -2, channels] if state.history.shape[1] > 1 else position
+        return position, (position - before) / self.config.control_period
+
+    def _replan(
+        self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array
+    ) -> None:
+        """Plan for `rows`; where the followed plan is still the faster one, go on with it."""
+        began = time.perf_counter()
+        state.goal = np.where(fresh[:, None], goal, state.goal)
+        plan, feasible, settled = self._plan(state, rows)
+        channels = list(self.tokenizer.config.goal_channels)
+        paths = plan.observations[..., channels]
+        take = np.ones(len(rows), bool)
+        if self.config.planner == "shortest_feasible" and self.config.goal_conditioned:
+            needed = travel_time(paths, self.limits.speed)
+            take = fresh[rows] | self._stuck(state, rows)
+            take |= feasible & (needed <= self.config.keep_share * self._time_left(state, rows))
+        new = rows[take]
+        state.path, state.progress = state.path.copy(), state.progress.copy()
+        state.off_path, state.settled = state.off_path.copy(), state.settled.copy()
+        fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
+        state.path[new] = paths[take][:, fill]
+        state.progress[new], state.off_path[new], state.settled[new] = 0.0, 0.0, settled
+        state.plans, state.age = state.plans.copy(), state.age.copy()
+        state.plans[rows] += 1
+        state.age[rows] = 0
+        state.progress_at_plan = state.progress.copy()
+        if self.on_plan is not None:
+            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began))
+
+    def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Rows whose plan has led off itself or nowhere since it was last looked at."""
+        moved = state.progress[rows] - state.progress_at_plan[rows]
+        slow = moved < 0.1 * self.limits.speed.max() * state.age[rows]
+        return np.asarray((state.off_path[rows] > self.config.deviation) | slow)
+
+    def _time_left(self, state: PolicyState, rows: NDArray[np.int64]) -> Array:
+        path = state.path[rows]
+        arc = arc_lengths(path)
+        segment = (np.abs(np.diff(path, axis=1)) / self.limits.speed).max(-1)
+        length = np.maximum(np.diff(arc, axis=1), 1e-9)
+        ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
+        return np.asarray((segment * ahead).sum(1))
+
+    def _plan(self, state: PolicyState, rows: NDArray[np.int64]) -> tuple[Plan, NDArray[np.bool_], bool]:
+        """Return plans for `rows`, whether each is feasible, and whether they end at the goal to stay."""
+        c = self.config
+        history, goal = state.history[rows][:, self.frames_back], state.goal[rows]
+
+        def noise(candidates: NDArray[np.int64], tokens: int) -> torch.Tensor:
+            out = np.empty((len(candidates), tokens, self.tokenizer.config.token_dim), np.float32)
+            for r in np.unique(candidates):
+                row = rows[r]
+                rng = np.random.default_rng([self.base_seed, int(state.seed[row]), int(state.plans[row])])
+                own = candidates == r
+                out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
+            return torch.from_numpy(out)
+
+        if c.planner == "shortest_feasible" and c.goal_conditioned:
+
+            def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64]) -> Proposals:
+                return self.proposer.to_goal(history, goal, candidates, horizons, noise)
+
+            channels = self.tokenizer.config.goal_channels
+            plan, _, feasible = shortest_feasible(propose, len(rows), channels, self.limits, c.search)
+            return plan, feasible, True
+        span = self.tokenizer.config.span
+        left = (
+            np.full(len(rows), self.longest * span)
+            if self.max_steps is None
+            else self.max_steps - state.step[rows]
+        )
+        horizons = np.clip(-(-left // span), 1, self.longest).astype(np.int64)
+        device = self.proposer.device
+        token = self.tokenizer.goal_token(torch.as_tensor(goal, dtype=torch.float32, device=device))
+        objective = goal_objective(
+            token[:, list(self.tokenizer.config.goal_channels)],
+            torch.as_tensor(horizons, device=device),
+            self.tokenizer.config.frame_stack,
+            self.tokenizer.config.goal_channels,
+        )
+        scale = c.guidance_scale if c.goal_conditioned else 0.0
+        plan = self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)
+        return plan, np.ones(len(rows), bool), False
+
+
+def default_horizons(longest: int) -> tuple[int, ...]:
+    """Horizons from 1 to `longest` tokens: every one up to 8, then ever sparser."""
+    grid = [*range(1, 9), *range(10, 17, 2), *range(19, 1000, 3)]
+    return tuple(h for h in grid if h < longest) + (longest,)
+
+
+def merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overrides` over it, nested dicts merged."""
+    out = dict(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out

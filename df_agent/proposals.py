@@ -1,0 +1,189 @@
+"""Candidate plans from a Diffusion Forcing model: the bridge between the sampler and the planners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from einops import repeat
+from numpy.typing import NDArray
+from torch import Tensor
+
+from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.diffusion.sampler import Objective, sample
+from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
+from planners.diffusion_forcing import Proposals
+from planners.plan import Plan
+
+Array = NDArray[np.float64]
+Noise = Callable[[NDArray[np.int64], int], Tensor]
+"""(row of each candidate, tokens) -> standard normal noise (N, tokens, D)."""
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How plans are sampled.
+
+    Attributes:
+        steps: denoising passes for a token.
+        matrix: name of the scheduling matrix.
+        uncertainty: of the pyramid and trapezoid matrices.
+        eta: 0 for DDIM, 1 for DDPM.
+        stabilization_level: see `sample`.
+        temperature: scale of the initial noise.
+        check_level: level, as a share of K, at which finished plans are noised and denoised again to see
+            how far the model moves them; 0 for no check.
+    """
+
+    steps: int = 5
+    matrix: str = "full_sequence"
+    uncertainty: float = 1.0
+    eta: float = 0.0
+    stabilization_level: int = 0
+    temperature: float = 1.0
+    check_level: float = 0.0
+
+
+class Proposer:
+    """Samples plans with the goal as a clean token at a chosen horizon, or guided towards it.
+
+    Args:
+        model: the trained model.
+        tokenizer: its tokenizer.
+        lengths: sequence lengths the model has been trained on, ascending; a plan runs at the shortest one
+            that holds it, and what is left behind the goal is padding.
+        config: how to sample.
+    """
+
+    def __init__(
+        self, model: DiffusionForcing, tokenizer: Tokenizer, lengths: Sequence[int], config: SamplingConfig
+    ) -> None:
+        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.lengths = sorted(lengths)
+        self.device = model.alpha_bar.device
+
+    @torch.no_grad()
+    def to_goal(
+        self, history: Array, goal: Array, rows: NDArray[np.int64], horizons: NDArray[np.int64], noise: Noise
+    ) -> Proposals:
+        """Sample one plan per candidate that is at its goal after `horizons` (N,) tokens.
+
+        Args:
+            history: (B, fs, Do) observed frames, the present last.
+            goal: (B, G) goals.
+            rows: (N,) which environment each candidate is for.
+            horizons: (N,) tokens until the goal, at least 1.
+            noise: source of the initial noise.
+        """
+        longest = self.lengths[-1]
+        if horizons.max() >= longest:
+            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
+        c = self.tokenizer.config
+        frames = longest * c.frame_stack
+        out = np.zeros((len(rows), frames, c.frame_dim))
+        surprise = np.zeros(len(rows))
+        bucket = np.searchsorted(self.lengths, horizons + 1)
+        drawn = noise(rows, longest)
+        for k in np.unique(bucket):
+            pick = np.flatnonzero(bucket == k)
+            length = self.lengths[k]
+            x, levels = self._start(history[rows[pick]], drawn[pick, :length])
+            end = torch.as_tensor(horizons[pick], device=self.device)[:, None]
+            index = torch.arange(length, device=self.device)[None]
+            token = self.tokenizer.goal_token(self._tensor(goal[rows[pick]]))[:, None]
+            x = torch.where((index == end)[..., None], token, x)
+            levels = torch.where(index == end, 0, levels)
+            levels = torch.where(index > end, self.model.config.levels, levels)
+            x = self._sample(x, levels)
+            surprise[pick] = self._surprise(x, levels, drawn[pick, :length])
+            out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).double().cpu().numpy()
+        lengths = (horizons + 1) * c.frame_stack
+        return Proposals(self._plan(out, lengths, ends_at_goal=True), surprise)
+
+    def guided(
+        self,
+        history: Array,
+        objective: Objective,
+        scale: float,
+        rows: NDArray[np.int64],
+        horizons: NDArray[np.int64],
+        noise: Noise,
+    ) -> Plan:
+        """Sample one plan per row of `horizons` (N,) tokens under guidance, pads behind it (the original's way)."""
+        length = self.lengths[int(np.searchsorted(self.lengths, horizons.max() + 1))]
+        x, levels = self._start(history[rows], noise(rows, length))
+        index = torch.arange(length, device=self.device)[None]
+        pad = index > torch.as_tensor(horizons, device=self.device)[:, None]
+        levels = torch.where(pad, self.model.config.levels, levels)
+        x = self._sample(x, levels, objective, scale)
+        frames = self.tokenizer.unpack(x).double().cpu().numpy()
+        return self._plan(frames, (horizons + 1) * self.tokenizer.config.frame_stack, ends_at_goal=False)
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=self.device)
+
+    def _start(self, history: Array, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Initial tokens (N, T, D), the first one observed, and levels (M, N, T)."""
+        s = self.config
+        n, tokens, _ = noise.shape
+        x = (noise * s.temperature).to(self.device)
+        x[:, 0] = self.tokenizer.observed_token(self._tensor(history))
+        matrix = scheduling_matrix(s.matrix, tokens - 1, s.steps, s.uncertainty)
+        free = torch.as_tensor(to_levels(matrix, s.steps, self.model.config.levels), device=self.device)
+        levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
+        return x, repeat(levels, "m t -> m n t", n=n)
+
+    def _sample(
+        self, x: Tensor, levels: Tensor, objective: Objective | None = None, scale: float = 0.0
+    ) -> Tensor:
+        s = self.config
+        return sample(
+            self.model,
+            x,
+            levels,
+            eta=s.eta,
+            objective=objective,
+            guidance_scale=scale,
+            stabilization_level=s.stabilization_level,
+        )
+
+    def _surprise(self, x: Tensor, levels: Tensor, noise: Tensor) -> Array:
+        """How far, (N,), the model moves finished plans when it sees them slightly noised.
+
+        The largest displacement of any token it planned, in normalised units: what it deems likely it
+        leaves nearly in place.
+        """
+        if self.config.check_level <= 0:
+            return np.zeros(len(x))
+        level = round(self.config.check_level * self.model.config.levels)
+        free = (levels[0] != levels[-1]).to(x.device)
+        shown = torch.where(free, level, levels[-1])
+        alpha_bar = self.model.alpha_bar[shown][..., None]
+        noisy = torch.where(
+            free[..., None], alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise.to(x.device), x
+        )
+        x0, _ = self.model.denoise(noisy, shown)
+        moved = torch.where(free, (x0 - x).square().mean(-1).sqrt(), 0.0)
+        return np.asarray(moved.amax(-1).double().cpu())
+
+    def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:
+        """Cut the plan out of the frames (N, T * fs, C): from the present on, the last valid frame repeated."""
+        c = self.tokenizer.config
+        lengths = lengths - (c.frame_stack - 1)
+        frames = frames[:, c.frame_stack - 1 :]
+        if ends_at_goal and c.frame_stack > 1:
+            # The goal token says where to be at its end; its earlier frames hold copies, not a plan.
+            n, stack = np.arange(len(frames)), c.frame_stack
+            before, last = frames[n, lengths - 1 - stack], frames[n, lengths - 1]
+            for f in range(1, stack):
+                frames[n, lengths - 1 - stack + f] = before + (last - before) * f / stack
+        index = np.minimum(np.arange(frames.shape[1])[None], lengths[:, None] - 1)
+        frames = np.take_along_axis(frames, index[..., None], axis=1)
+        actions = None
+        if c.include_actions:
+            flat = frames[..., c.observation_dim : c.observation_dim + c.action_dim * c.frame_skip]
+            actions = flat.reshape(len(frames), -1, c.action_dim)
+        return Plan(frames[..., : c.observation_dim], lengths, c.frame_skip, actions)
