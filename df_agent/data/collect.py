@@ -1,0 +1,176 @@
+"""Run any policy in any gymnasium environment and keep what happened in the local Minari store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from df_agent.types import Policy
+
+Array = NDArray[Any]
+Observations = Array | dict[str, Array]
+
+
+class RecordedEpisode:
+    """One episode: T + 1 observations, T actions, rewards and flags, as lists while it is being recorded."""
+
+    def __init__(self, observation: Any) -> None:
+        self._keys: tuple[str, ...] | None = tuple(observation) if isinstance(observation, dict) else None
+        self._observations: list[Any] = []
+        self.actions: list[Any] = []
+        self.rewards: list[float] = []
+        self.terminations: list[bool] = []
+        self.truncations: list[bool] = []
+        self._observations.append(observation)
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def add(self, action: Any, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
+        """Append a step."""
+        self.actions.append(action)
+        self._observations.append(observation)
+        self.rewards.append(reward)
+        self.terminations.append(terminated)
+        self.truncations.append(truncated)
+
+    @property
+    def observations(self) -> Observations:
+        """All observations, (T + 1, ...), per key if they are dicts."""
+        if self._keys is None:
+            return np.array(self._observations)
+        return {key: np.array([observation[key] for observation in self._observations]) for key in self._keys}
+
+
+def record(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    steps: int,
+    *,
+    seed: int = 0,
+    on_progress: Callable[[int], None] | None = None,
+) -> Iterator[RecordedEpisode]:
+    """Step the policy in the environment and yield each episode as it ends.
+
+    Args:
+        env: any environment; it is reset with the seed first and without one after each episode.
+        policy: anything with `predict`.
+        steps: number of steps in all; the last episode is cut there, marked as truncated.
+        seed: seeds the environment. The policy's own randomness is the policy's.
+        on_progress: called with the number of steps since the last call, every thousand steps.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    first, rest = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)
+    observation, _ = env.reset(seed=seed)
+    episode, state, start = RecordedEpisode(observation), None, first
+    for step in range(1, steps + 1):
+        action, state = policy.predict(observation, state, start)
+        start = rest
+        observation, reward, terminated, truncated, _ = env.step(action)
+        truncated = truncated or (step == steps and not terminated)
+        episode.add(action, observation, float(reward), terminated, truncated)
+        if on_progress is not None and (step % 1000 == 0 or step == steps):
+            on_progress(step % 1000 or 1000)
+        if terminated or truncated:
+            yield episode
+            if step < steps:
+                observation, _ = env.reset()
+                episode, start = RecordedEpisode(observation), first
+
+
+def collect(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    steps: int,
+    dataset_id: str,
+    *,
+    seed: int = 0,
+    overwrite: bool = False,
+    description: str = "",
+    algorithm_name: str = "",
+    on_progress: Callable[[int], None] | None = None,
+) -> NDArray[np.int64]:
+    """Record `steps` steps into a new dataset of the local Minari store.
+
+    Episode buffers are written directly: Minari's own collector wrapper is several times slower. The dataset
+    appears in the store under its id only when it is complete.
+
+    Returns:
+        The episodes' lengths in steps, (E,).
+
+    Raises:
+        FileExistsError: there is such a dataset and `overwrite` is False.
+    """
+    import minari
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    namespace, _, _ = parse_dataset_id(dataset_id)  # a malformed id fails here, not after the work
+    if dataset_id in minari.list_local_datasets() and not overwrite:
+        raise FileExistsError(
+            f"The local Minari store already has {dataset_id!r}: pass overwrite=true, or choose another id"
+        )
+    if namespace is not None and namespace not in list_local_namespaces():
+        create_namespace(namespace)
+    metadata = {
+        "dataset_id": dataset_id,
+        "minari_version": minari.__version__,
+        "algorithm_name": algorithm_name,
+        "description": description,
+    }
+    lengths: list[int] = []
+
+    def recorded() -> Iterator[RecordedEpisode]:
+        for episode in record(env, policy, steps, seed=seed, on_progress=on_progress):
+            lengths.append(len(episode))
+            yield episode
+
+    _write(env, recorded(), metadata)
+    return np.array(lengths, dtype=np.int64)
+
+
+def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata: dict[str, Any]) -> None:
+    """Write the episodes where the store does not look, then move them into place."""
+    from minari.dataset.minari_storage import MinariStorage
+    from minari.storage.datasets_root_dir import get_dataset_path
+
+    target = get_dataset_path(metadata["dataset_id"])
+    # The store does not list folders whose names begin with a dot.
+    staging = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=get_dataset_path()))
+    try:
+        (staging / "new").mkdir()
+        storage = MinariStorage.new(
+            staging / "new" / "data",
+            observation_space=env.observation_space,
+            action_space=env.action_space,
+            env_spec=env.spec,
+        )
+        storage.update_metadata(metadata)
+        storage.update_episodes(_buffer(episode, env.action_space.dtype) for episode in episodes)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            os.replace(target, staging / "old")
+        os.replace(staging / "new", target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _buffer(episode: RecordedEpisode, action_dtype: Any) -> Any:
+    from minari.data_collector import EpisodeBuffer
+
+    return EpisodeBuffer(
+        observations=episode.observations,
+        actions=np.array(episode.actions, dtype=action_dtype),
+        rewards=np.array(episode.rewards),
+        terminations=np.array(episode.terminations),
+        truncations=np.array(episode.truncations),
+    )

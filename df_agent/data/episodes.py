@@ -1,0 +1,230 @@
+"""Trajectories in memory, and where they come from: the Minari store, a folder of it, or an `.npz` pack."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+# What `scripts/collect.py` makes; no server has it, so nothing of it is looked for there.
+OWN_NAMESPACE = "df-agent"
+_OPTIONAL = ("desired_goals", "achieved_goals")
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Trajectories, concatenated.
+
+    A trajectory of T steps holds T + 1 observations; its last row carries no step, so its action and reward
+    there are zero. N is the number of rows, E of trajectories.
+
+    Attributes:
+        observations: (N, Do) float32.
+        actions: (N, Da) float32; row t is the action taken at observation t.
+        rewards: (N,) float32; row t is the reward of the step taken at observation t.
+        desired_goals: (N, Dg) float32 goal that the behaviour pursued at observation t, None without goals.
+        achieved_goals: (N, Dg) float32, None without goals.
+        starts: (E + 1,) int64; trajectory e is the rows starts[e]:starts[e + 1].
+    """
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    desired_goals: NDArray[np.float32] | None
+    achieved_goals: NDArray[np.float32] | None
+    starts: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        rows = len(self.observations)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.name in _OPTIONAL:
+                continue
+            wanted = 1 if field.name in ("rewards", "starts") else 2
+            if value.ndim != wanted or (field.name != "starts" and len(value) != rows):
+                raise ValueError(f"{field.name} must have {wanted} axes and {rows} rows, got shape {value.shape}")
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise ValueError(f"{field.name} holds NaN or infinity")
+        starts = self.starts
+        if len(starts) < 2 or starts[0] != 0 or starts[-1] != rows or (np.diff(starts) < 2).any():
+            raise ValueError(
+                f"starts must ascend from 0 to {rows}, by 2 (one step) at least; got {starts[:3]}...{starts[-1:]}"
+            )
+
+    def __len__(self) -> int:
+        """Number of trajectories."""
+        return len(self.starts) - 1
+
+    @property
+    def steps(self) -> int:
+        """Number of steps taken in all trajectories."""
+        return len(self.observations) - len(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write an `.npz` pack; the file appears complete or not at all."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise ValueError(f"An episodes pack ends in .npz, got {str(path)!r}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    @classmethod
+    def load(cls, path: str | Path) -> Episodes:
+        """Read a pack that `save` wrote."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no episodes pack {str(path)!r}")
+        names = [field.name for field in fields(cls)]
+        try:
+            with np.load(path, allow_pickle=False) as pack:
+                arrays = {name: pack[name] for name in pack.files}
+        except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            raise ValueError(f"{str(path)!r} is no complete episodes pack (cut short or foreign): {error}") from error
+        missing = [name for name in names if name not in arrays and name not in _OPTIONAL]
+        if missing:
+            raise ValueError(
+                f"{str(path)!r} is no episodes pack: it lacks {', '.join(missing)} and holds {', '.join(arrays)}"
+            )
+        return cls(**{name: arrays.get(name) for name in names})  # type: ignore[arg-type]
+
+
+def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: bool = True) -> Episodes:
+    """Concatenate episodes given one by one.
+
+    Args:
+        segments: mappings with "observations" (T + 1, Do), "actions" (T, Da), "rewards" (T,) and, with goals,
+            "desired_goals" and "achieved_goals" (T + 1, Dg).
+        join_continuing: an episode whose first observation is the last of the one before continues it (an
+            endless walk that was cut at each arrival): make them one trajectory. The shared row keeps the
+            later episode's goal, which is the one pursued from there.
+    """
+    columns: dict[str, list[Array]] = {name: [] for name in ("observations", "actions", "rewards", *_OPTIONAL)}
+    starts, rows, last = [0], 0, None
+    for segment in segments:
+        length = len(segment["rewards"])
+        observations = np.asarray(segment["observations"])
+        if length == 0:
+            continue
+        if join_continuing and last is not None and np.array_equal(last, observations[0]):
+            for parts in columns.values():
+                if parts:
+                    parts[-1] = parts[-1][:-1]
+            rows -= 1
+        elif last is not None:
+            starts.append(rows)
+        last = observations[-1]
+        for name, parts in columns.items():
+            values = segment.get(name)
+            if values is None:
+                continue
+            column = np.asarray(values, dtype=np.float32)
+            if len(column) == length:
+                column = np.concatenate([column, np.zeros_like(column[:1])])
+            parts.append(column)
+        rows += length + 1
+    if rows == 0:
+        raise ValueError("The dataset holds no steps")
+    joined = {name: np.concatenate(parts) if parts else None for name, parts in columns.items()}
+    return Episodes(starts=np.array([*starts, rows]), **joined)  # type: ignore[arg-type]
+
+
+def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -> Episodes:
+    """Load trajectories.
+
+    Args:
+        name_or_folder: a Minari dataset id ("D4RL/..." is downloaded if it is not in the local store), a
+            Minari dataset's folder, or an `.npz` pack.
+        join_continuing: make one trajectory of neighbouring episodes that continue each other exactly.
+
+    Raises:
+        FileNotFoundError: nothing of that name; says what there is.
+        ConnectionError: a download was needed and failed.
+    """
+    path = Path(name_or_folder)
+    if path.suffix == ".npz":
+        return Episodes.load(path)
+    dataset = _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
+    return from_segments(_minari_segments(dataset), join_continuing=join_continuing)
+
+
+def _open_folder(path: Path) -> Any:
+    import minari
+
+    data = path / "data" if (path / "data").is_dir() else path
+    if not (data / "metadata.json").is_file():
+        raise FileNotFoundError(f"The folder {str(path)!r} holds no Minari dataset: it has no metadata.json")
+    return minari.MinariDataset(data)
+
+
+def _open_by_id(dataset_id: str) -> Any:
+    import minari
+
+    local = list(minari.list_local_datasets())
+    if dataset_id in local:
+        return minari.load_dataset(dataset_id)
+    have = ", ".join(local) if local else "none"
+    close = difflib.get_close_matches(dataset_id, local, n=3)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    missing = f"There is no folder, .npz or Minari dataset {dataset_id!r}; the local Minari store holds {have}."
+    if "/" not in dataset_id or dataset_id.startswith((".", "/", f"{OWN_NAMESPACE}/")):
+        raise FileNotFoundError(missing + hint + " `python scripts/collect.py env=...` makes one.")
+    try:
+        minari.download_dataset(dataset_id)
+    except ValueError as error:
+        raise FileNotFoundError(f"{missing}{hint} The Minari server does not have it either: {error}") from error
+    except Exception as error:
+        raise ConnectionError(
+            f"{missing}{hint} Downloading it failed; is there a network? ({type(error).__name__}: {error})"
+        ) from error
+    return minari.load_dataset(dataset_id)
+
+
+def _minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
+    for episode in dataset.iterate_episodes():
+        observations = episode.observations
+        if not isinstance(observations, dict):
+            flat = np.asarray(observations)
+            yield _checked(episode, {"observations": flat.reshape(len(flat), -1)})
+            continue
+        if "observation" not in observations:
+            raise ValueError(
+                "Dict observations must have an 'observation' entry (a GoalEnv's, with 'achieved_goal' and "
+                f"'desired_goal'); this dataset has {', '.join(observations)}"
+            )
+        columns = {"observations": np.asarray(observations["observation"])}
+        if "desired_goal" in observations and "achieved_goal" in observations:
+            desired = np.array(observations["desired_goal"])
+            # In the published PointMaze sets the first frame of a segment still shows the goal just reached.
+            if len(desired) > 2 and (desired[2:] == desired[1]).all():
+                desired[0] = desired[1]
+            columns["desired_goals"] = desired
+            columns["achieved_goals"] = np.asarray(observations["achieved_goal"])
+        yield _checked(episode, columns)
+
+
+def _checked(episode: Any, columns: dict[str, Array]) -> dict[str, Array]:
+    actions, rewards = np.asarray(episode.actions), np.asarray(episode.rewards)
+    if len(columns["observations"]) != len(rewards) + 1:
+        raise ValueError(
+            f"Episode {episode.id} has {len(columns['observations'])} observations for {len(rewards)} steps; "
+            "there must be one more than steps"
+        )
+    return {**columns, "actions": actions.reshape(len(rewards), -1), "rewards": rewards}

@@ -1,0 +1,30 @@
+"""Environments. Importing this registers them with gymnasium.
+
+`maze2d-{umaze,medium,large}`: D4RL's protocol, a fixed goal; `multi2d-*`: the same, the goal drawn anew in
+each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations are collected on.
+`gym.make("envs:maze2d-large")` imports and makes in one.
+"""
+
+from __future__ import annotations
+
+from gymnasium.envs.registration import register, registry
+
+from envs.maps import MAZES, maze_of
+
+__all__ = ["maze_of"]
+
+
+def _register() -> None:
+    for name, maze in MAZES.items():
+        for family, random_goal in (("maze2d", False), ("multi2d", True)):
+            register(
+                id=f"{family}-{name}",
+                entry_point="envs.point_maze:PointMazeEnv",
+                max_episode_steps=maze.max_episode_steps,
+                kwargs={"maze": name, "random_goal": random_goal},
+            )
+        register(id=f"walk2d-{name}", entry_point="envs.point_maze:WalkEnv", kwargs={"maze": name})
+
+
+if "maze2d-large" not in registry:
+    _register()

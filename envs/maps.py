@@ -1,0 +1,136 @@
+"""The mazes: which cells are free, and where they lie in the plane.
+
+Cells are (row, column) from the top left; positions are metres with the origin at the maze's centre, x to the
+right and y up, as in Gymnasium-Robotics: x = column + 0.5 - width / 2 and y = height / 2 - (row + 0.5).
+Every cell is one metre wide, so a free cell's disc of radius 0.5 touches its four sides.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cell = tuple[int, int]
+
+FAMILIES = ("maze2d", "multi2d", "walk2d")
+
+
+@dataclass(frozen=True)
+class Maze:
+    """One maze.
+
+    Attributes:
+        name: "umaze", "medium" or "large".
+        rows: the map, one string per row, "#" for a wall and "." for a free cell.
+        goal_cell: the cell of the fixed goal of `maze2d-*`.
+        max_episode_steps: the length of an episode in control steps.
+    """
+
+    name: str
+    rows: tuple[str, ...]
+    goal_cell: Cell
+    max_episode_steps: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.rows[0])
+
+    @cached_property
+    def free_cells(self) -> tuple[Cell, ...]:
+        """All free cells, row by row."""
+        return tuple((i, j) for i in range(self.height) for j in range(self.width) if self.rows[i][j] == ".")
+
+    def is_free(self, cell: Cell) -> bool:
+        """Whether the cell lies in the map and is no wall."""
+        row, column = cell
+        return 0 <= row < self.height and 0 <= column < self.width and self.rows[row][column] == "."
+
+    def centre(self, cell: Cell) -> tuple[float, float]:
+        """Position (x, y) of a cell's centre, in metres."""
+        row, column = cell
+        return column + 0.5 - self.width / 2, self.height / 2 - (row + 0.5)
+
+    def cell_at(self, x: float, y: float) -> Cell:
+        """The cell that holds a position given in metres."""
+        return math.floor(self.height / 2 - y), math.floor(x + self.width / 2)
+
+    def nearest_free(self, x: float, y: float) -> Cell:
+        """The free cell that holds a position given in metres, or else the one whose centre is nearest."""
+        cell = self.cell_at(x, y)
+        if self.is_free(cell):
+            return cell
+        return min(self.free_cells, key=lambda free: math.dist(self.centre(free), (x, y)))
+
+
+MAZES = {
+    "umaze": Maze("umaze", ("#####", "#...#", "###.#", "#...#", "#####"), (1, 1), 300),
+    "medium": Maze(
+        "medium",
+        (
+            "########",
+            "#..##..#",
+            "#..#...#",
+            "##...###",
+            "#..#...#",
+            "#.#..#.#",
+            "#...#..#",
+            "########",
+        ),
+        (6, 6),
+        600,
+    ),
+    "large": Maze(
+        "large",
+        (
+            "############",
+            "#....#.....#",
+            "#.##.#.#.#.#",
+            "#......#...#",
+            "#.####.###.#",
+            "#..#.#.....#",
+            "##.#.#.#.###",
+            "#..#...#...#",
+            "############",
+        ),
+        (7, 9),
+        800,
+    ),
+}
+
+
+def maze_of(env_id: str) -> Maze:
+    """The maze of an environment id such as "maze2d-large" or "multi2d-umaze", or of a bare maze name."""
+    name = env_id.removeprefix("envs:")
+    family, dash, maze = name.partition("-")
+    if not dash:
+        maze = name
+    if maze in MAZES and (not dash or family in FAMILIES):
+        return MAZES[maze]
+    known = [f"{family}-{maze}" for family in FAMILIES for maze in MAZES]
+    close = difflib.get_close_matches(name, [*known, *MAZES], n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"There is no maze environment {env_id!r}; there are {', '.join(known)}.{hint}")
+
+
+def wall_boxes(env_id: str) -> NDArray[np.float64]:
+    """The walls as axis-aligned boxes, (M, 4) rows of xmin, ymin, xmax, ymax in metres, one per wall cell."""
+    maze = maze_of(env_id)
+    centres = [maze.centre((i, j)) for i in range(maze.height) for j in range(maze.width) if not maze.is_free((i, j))]
+    return np.array([(x - 0.5, y - 0.5, x + 0.5, y + 0.5) for x, y in centres])
+
+
+def maze_bounds(env_id: str) -> tuple[float, float, float, float]:
+    """The whole map with its outer walls: xmin, ymin, xmax, ymax in metres."""
+    maze = maze_of(env_id)
+    return -maze.width / 2, -maze.height / 2, maze.width / 2, maze.height / 2
