@@ -1,0 +1,65 @@
+"""A run that was killed with -9 ends in the same bytes as one that was not."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from df_agent.checkpoint import load_checkpoint
+
+SCRIPT = Path(__file__).with_name("kill_and_restart.py")
+# The moments of the kills differ from run to run on purpose: any of them must be survived.
+SEED = int.from_bytes(os.urandom(2), "little")
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
+    command = [sys.executable, str(SCRIPT), str(folder), str(SEED)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, f"seed {SEED}: {result.stderr}"
+    counts = dict(pair.split("=") for pair in result.stdout.split())
+    return folder, {key: int(value) for key, value in counts.items()}
+
+
+def test_processes_were_really_killed(runs):
+    _, counts = runs
+    assert counts["random_kills"] >= 2
+    assert counts["operation_kills"] >= 11  # each operation on a file that a checkpoint takes
+
+
+@pytest.mark.parametrize("name", ["killed", "killed_writing"])
+def test_the_final_files_have_the_same_hash(runs, name):
+    folder, _ = runs
+    for file in ("model.safetensors", "trainer.safetensors"):
+        hashes = [
+            hashlib.sha256((folder / run / "checkpoints" / "step_000000300" / file).read_bytes()).hexdigest()
+            for run in ("whole", name)
+        ]
+        assert hashes[0] == hashes[1], f"{file}, seed {SEED}"
+
+
+@pytest.mark.parametrize("name", ["killed", "killed_writing"])
+def test_nothing_half_written_stays(runs, name):
+    folder, _ = runs
+    assert sorted(os.listdir(folder / name / "checkpoints")) == ["step_000000280", "step_000000300"]
+    assert load_checkpoint(folder / name / "checkpoints" / "step_000000280").config["provenance"]["step"] == 280
+
+
+@pytest.mark.parametrize("name", ["killed", "killed_writing"])
+def test_the_metrics_are_those_of_the_whole_run(runs, name):
+    folder, _ = runs
+
+    def rows(run):
+        lines = (folder / run / "metrics.jsonl").read_text().splitlines()
+        return [(row["step"], row["loss"], row["error"], row["grad_norm"]) for row in map(json.loads, lines)]
+
+    assert [row[0] for row in rows(name)] == list(range(10, 301, 10))
+    assert rows(name) == rows("whole")

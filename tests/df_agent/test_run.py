@@ -1,0 +1,155 @@
+"""A run from a plain dict, from data to a checkpoint that rebuilds the model."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from df_agent.build import build_model
+from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.data.episodes import Episodes
+from df_agent.data.tokens import Tokenizer
+from df_agent.training.run import train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path):
+    draw = np.random.default_rng(0)
+    walk = np.cumsum(draw.normal(size=(600, 4)), 0).astype(np.float32)
+    actions = draw.normal(size=(600, 2)).astype(np.float32)
+    starts = np.array([0, 250, 600])
+    Episodes(walk, actions, np.zeros(600, np.float32), None, None, starts).save(tmp_path / "walk.npz")
+    return {
+        "env": "walk",
+        "dataset": str(tmp_path / "walk.npz"),
+        "run_dir": str(tmp_path / "run"),
+        "load": None,
+        "tracker": "none",
+        "tokenizer": {"frame_skip": 4, "frame_stack": 2},
+        "windows": {"max_tokens": 6},
+        "network": {"name": "transformer", "width": 16, "depth": 1, "heads": 2},
+        "diffusion": {"schedule": "cosine", "objective": "v"},
+        "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "precision": "fp32", "log_every": 1},
+    }
+
+
+def newest(config):
+    return sorted((Path(config["run_dir"]) / "checkpoints").iterdir())[-1]
+
+
+def test_a_checkpoint_rebuilds_model_and_tokens(config):
+    average = train(config)
+    loaded = load_checkpoint(newest(config))
+    model = build_model(loaded.config)
+    loaded.load_into(model)
+    x, level = torch.randn(2, 5, 4), torch.full((2, 5), 300)
+    average.eval(), model.eval()
+    with torch.no_grad():
+        assert torch.equal(model.denoise(x, level)[0], average.denoise(x, level)[0])
+    tokenizer = Tokenizer.from_dict(loaded.config["tokenizer"])
+    walk = np.load(config["dataset"])["observations"]
+    assert np.allclose(tokenizer.mean, walk[:, :2].mean(0), rtol=1e-4)
+    assert len(loaded.config["statistics"]["speed"]) == 2
+
+
+def test_the_run_folder_keeps_configuration_and_command(config):
+    train(config)
+    train(config)
+    run_dir = Path(config["run_dir"])
+    assert json.loads((run_dir / "resolved.json").read_text()) == config
+    commands = (run_dir / "commands.txt").read_text().splitlines()
+    assert len(commands) == 2
+    assert all(line.split(" ", 1)[1].startswith("python ") and "pytest" in line for line in commands)
+
+
+def test_load_starts_a_new_run_from_old_weights(config, tmp_path):
+    train(config)
+    old = load_checkpoint(newest(config)).weights
+    again = {**config, "run_dir": str(tmp_path / "second"), "load": str(newest(config))}
+    again["train"] = {**config["train"], "learning_rate": 1e-9, "steps": 1}
+    train(again)
+    new = load_checkpoint(newest(again))
+    assert newest(again).name == "step_000000001"
+    assert all(torch.allclose(new.weights[key], old[key], atol=1e-6) for key in old)
+    assert new.config["load"] == str(newest(config))
+    fresh = build_model(new.config).state_dict()
+    assert not all(torch.allclose(fresh[key], old[key], atol=1e-3) for key in old)
+
+
+def test_weights_of_another_shape_are_refused(config, tmp_path):
+    train(config)
+    other = {**config, "run_dir": str(tmp_path / "second"), "load": str(newest(config))}
+    other["network"] = {**config["network"], "width": 32}
+    with pytest.raises(CheckpointError, match="do not fit the model"):
+        train(other)
+
+
+def test_the_validation_sees_what_a_policy_needs(config):
+    seen = []
+
+    def validate(model, step, checkpoint_config):
+        seen.append((step, sorted(checkpoint_config), model.training))
+        return {"time_to_goal": 3.0}
+
+    config["train"] = {**config["train"], "validate_every": 2}
+    train(config, validate)
+    assert [entry[0] for entry in seen] == [2, 4]
+    assert {"network", "diffusion", "tokenizer", "statistics"} <= set(seen[0][1])
+    assert seen[0][2] is False
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"datset": "x"}, "unknown key 'datset'.*did you mean 'dataset'"),
+        ({"windows": {"max_token": 6}}, "max_token"),
+        ({"train": {"step": 4}}, "unknown training option 'step'.*did you mean 'steps'"),
+        ({"network": {"widht": 16}}, "unknown options .*widht"),
+    ],
+)
+def test_mistakes_in_the_configuration_are_named(config, change, message):
+    with pytest.raises(ValueError, match=message):
+        train({**config, **change})
+
+
+def test_missing_keys_are_named(config):
+    del config["network"], config["train"]
+    with pytest.raises(ValueError, match="lacks network, train"):
+        train(config)
+
+
+BARE = """
+import importlib.util
+import sys
+blocked = ("gymnasium", "minari", "hydra", "omegaconf", "mujoco", "envs", "stable_baselines3", "matplotlib",
+           "scipy", "h5py", "rich", "tensorboard", "wandb")
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ModuleNotFoundError(f"{name} is not to be imported", name=name)
+sys.meta_path.insert(0, Block())
+find = importlib.util.find_spec  # by which accelerate looks for optional packages
+importlib.util.find_spec = lambda name, package=None: None if name.split(".")[0] in blocked else find(name, package)
+sys.argv = ["run", sys.argv[1]]
+from df_agent.training.run import main
+main()
+assert not [name for name in sys.modules if name.split(".")[0] in blocked]
+"""
+
+
+def test_training_needs_only_what_it_says(config, tmp_path):
+    file = tmp_path / "resolved.json"
+    file.write_text(json.dumps({**config, "tracker": "tensorboard"}))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BARE, str(file)]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert "tensorboard is not installed" in result.stderr
+    assert newest(config).name == "step_000000004"
