@@ -70,7 +70,9 @@ class Block(nn.Module):
         self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+        )
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Mix x (B, T, W) under modulation (B, T, 6, W)."""
@@ -91,7 +93,9 @@ class Transformer(nn.Module):
         self.config, self.causal = config, config.causal
         width = config.width
         self.embed = nn.Linear(config.token_dim + config.cond_dim, width)
-        self.position = nn.Parameter(0.02 * torch.randn(config.max_tokens, width))
+        # Learned, but from sinusoids as large as the content: small random ones leave attention blind to order
+        # for the first thousand steps.
+        self.position = nn.Parameter(sinusoidal(torch.arange(config.max_tokens), width, max_period=1e3))
         self.level_embed = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
@@ -110,7 +114,9 @@ class Transformer(nn.Module):
         if x.shape[1] > c.max_tokens:
             raise ValueError(f"got {x.shape[1]} tokens, the network was built for at most {c.max_tokens}")
         if (cond is None) != (c.cond_dim == 0):
-            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+            raise ValueError(
+                f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}"
+            )
         dtype = self.embed.weight.dtype
         inputs = x if cond is None else torch.cat([x, cond], -1)
         e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
