@@ -29,4 +29,6 @@ def build_model(config: dict[str, Any]) -> DiffusionForcing:
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
     network, network_config = NETWORKS[name]
-    return DiffusionForcing(network(make(network_config, options)), make(DiffusionForcingConfig, config["diffusion"]))
+    diffusion = make(DiffusionForcingConfig, config["diffusion"])
+    options.setdefault("level_scale", diffusion.levels)
+    return DiffusionForcing(network(make(network_config, options)), diffusion)

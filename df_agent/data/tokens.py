@@ -104,13 +104,16 @@ class Tokenizer:
     @classmethod
     def fit(cls, config: TokenizerConfig, episodes: Episodes) -> Tokenizer:
         """Fit the normaliser on all steps of `episodes`; channels that never change get unit scale."""
+        # The last row of a trajectory is where it ended: no action was taken there.
+        taken = torch.ones(len(episodes.observations), dtype=torch.bool)
+        taken[torch.as_tensor(episodes.starts)[1:] - 1] = False
         observations = torch.as_tensor(episodes.observations)[:, list(config.observation_indices)].double()
         parts = [(observations.mean(0), observations.std(0))]
         if config.include_actions:
-            actions = torch.as_tensor(episodes.actions).double()
+            actions = torch.as_tensor(episodes.actions)[taken].double()
             parts.append((actions.mean(0).repeat(config.frame_skip), actions.std(0).repeat(config.frame_skip)))
         if config.include_rewards:
-            rewards = torch.as_tensor(episodes.rewards).double()[:, None]
+            rewards = torch.as_tensor(episodes.rewards)[taken].double()[:, None]
             scale = config.frame_skip
             parts.append((rewards.mean(0) * scale, rewards.std(0) * scale))
         mean, std = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])

@@ -39,6 +39,8 @@ class WindowSampler:
     ) -> None:
         c = tokenizer.config
         self.tokenizer, self.max_tokens, self.short_tokens = tokenizer, max_tokens, tuple(short_tokens)
+        if max_tokens < 2:
+            raise ValueError(f"a window needs the present and something to plan: max_tokens >= 2, got {max_tokens}")
         if any(not 2 <= t <= max_tokens for t in self.short_tokens):
             raise ValueError(f"short_tokens must lie in 2..{max_tokens}, got {self.short_tokens}")
         observations = torch.as_tensor(episodes.observations)
@@ -112,6 +114,10 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
     near = sampler.observations[pick + 1][:, channels]
 
     def measure(values: Tensor) -> list[float]:
-        return [float(q) for q in torch.quantile(values.abs().double(), quantile, dim=0)]
+        return [float(q) for q in torch.quantile(values.abs().cpu().double(), quantile, dim=0)]  # MPS has no float64
 
-    return {"step": measure(x[1] - x[0]), "turn": measure(x[2] - 2 * x[1] + x[0]), "speed": measure(near - x[0])}
+    return {
+        "step": measure(x[1] - x[0]),
+        "turn": measure(x[2] - 2 * x[1] + x[0]),
+        "speed": measure(near - x[0]),
+    }

@@ -65,10 +65,10 @@ class DiffusionForcingConfig:
 
     def __post_init__(self) -> None:
         check_objective(self.objective)
+        if self.zero_terminal_snr and self.objective == "eps":
+            raise ValueError("zero_terminal_snr needs objective 'x0' or 'v': noise says nothing of the data at level K")
         if self.snr_weighting not in ("none", "min_snr", "fused"):
-            raise ValueError(
-                f"unknown snr_weighting {self.snr_weighting!r}, available: ['fused', 'min_snr', 'none']"
-            )
+            raise ValueError(f"unknown snr_weighting {self.snr_weighting!r}, available: ['fused', 'min_snr', 'none']")
         for name in ("shared_level", "clean_first", "repeat_first", "terminal", "clean_goal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")

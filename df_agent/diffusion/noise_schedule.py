@@ -19,7 +19,7 @@ Objective = Literal["x0", "eps", "v"]
 def _linear(levels: int) -> Tensor:
     scale = 1000 / levels
     betas = torch.linspace(scale * 1e-4, scale * 0.02, levels, dtype=torch.float64)
-    return torch.cumprod(1 - betas, 0)
+    return torch.cumprod(1 - betas.clamp(max=0.999), 0)  # they pass 1 below 20 levels
 
 
 def _from_curve(curve: Tensor) -> Tensor:
@@ -110,7 +110,9 @@ def min_snr_weight(objective: Objective, alpha_bar: Tensor, clip: float = 5.0) -
 def _objective_weight(objective: Objective, clipped: Tensor, snr: Tensor) -> Tensor:
     if objective == "x0":
         return clipped
-    return clipped / snr.clamp_min(1e-8) if objective == "eps" else clipped / (snr + 1)
+    if objective == "eps":  # both floored: the ratio tends to 1 as the signal vanishes
+        return clipped.clamp_min(1e-8) / snr.clamp_min(1e-8)
+    return clipped / (snr + 1)
 
 
 def _cumulate(share: Tensor, decay: float) -> Tensor:

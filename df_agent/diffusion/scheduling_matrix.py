@@ -18,7 +18,7 @@ IntArray = NDArray[np.int64]
 def _staircase(delay: IntArray, steps: int) -> IntArray:
     """Rows in which token t starts `delay[t]` rows late, then falls by one a row."""
     rows = np.arange(steps + int(delay.max()) + 1)[:, None]
-    return np.clip(steps + delay[None, :] - rows, 0, steps).astype(np.int64)
+    return np.asarray(np.clip(steps + delay[None, :] - rows, 0, steps), dtype=np.int64)
 
 
 def full_sequence(tokens: int, steps: int, uncertainty: float = 1.0) -> IntArray:

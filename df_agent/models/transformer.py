@@ -40,9 +40,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
-            raise ValueError(
-                f"width must be even and a multiple of heads, got width={self.width}, heads={self.heads}"
-            )
+            raise ValueError(f"width must be even and a multiple of heads, got width={self.width}, heads={self.heads}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -70,9 +68,7 @@ class Block(nn.Module):
         self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width))
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Mix x (B, T, W) under modulation (B, T, 6, W)."""
@@ -82,7 +78,8 @@ class Block(nn.Module):
         h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         x = x + gate_a * self.out(rearrange(h, "b h t d -> b t (h d)"))
         h = F.layer_norm(x, x.shape[-1:]) * (1 + scale_m) + shift_m
-        return x + gate_m * self.mlp(h)
+        mixed: Tensor = x + gate_m * self.mlp(h)
+        return mixed
 
 
 class Transformer(nn.Module):
@@ -114,9 +111,7 @@ class Transformer(nn.Module):
         if x.shape[1] > c.max_tokens:
             raise ValueError(f"got {x.shape[1]} tokens, the network was built for at most {c.max_tokens}")
         if (cond is None) != (c.cond_dim == 0):
-            raise ValueError(
-                f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}"
-            )
+            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
         dtype = self.embed.weight.dtype
         inputs = x if cond is None else torch.cat([x, cond], -1)
         e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
@@ -125,4 +120,5 @@ class Transformer(nn.Module):
         for block in self.blocks:
             h = block(h, modulation)
         shift, scale = self.final(e).chunk(2, -1)
-        return self.head(F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift)
+        output: Tensor = self.head(F.layer_norm(h, h.shape[-1:]) * (1 + scale) + shift)
+        return output
