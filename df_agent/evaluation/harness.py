@@ -1,0 +1,71 @@
+"""Run a policy, measure it, write the report: what `scripts/evaluate.py` does, as one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
+from df_agent.evaluation.report import write_report
+from df_agent.evaluation.rollout import Progress, rollout
+from df_agent.types import Policy
+
+
+def evaluate(
+    policy: Policy,
+    env_id: str,
+    output_dir: str | Path,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    num_envs: int | None = None,
+    max_steps: int | None = None,
+    policy_name: str | None = None,
+    yardsticks: Yardsticks = NO_YARDSTICKS,
+    timing_episodes: int = 1,
+    provenance: dict[str, Any] | None = None,
+    pictures: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a policy in a goal-conditioned gymnasium environment and write a report.
+
+    Args:
+        policy: anything with Stable-Baselines3's `predict`.
+        env_id: gymnasium id.
+        output_dir: where the report goes, see `write_report`.
+        episodes, seed, num_envs, max_steps, policy_name, on_progress: see `rollout`.
+        yardsticks: references and walls, all optional.
+        timing_episodes: episodes run afterwards with a single environment, to measure latencies; 0 for none.
+        provenance: stored in the summary; see `df_agent.evaluation.provenance`.
+        pictures: draw plots and a video.
+
+    Returns:
+        The summary, as in summary.json.
+    """
+    name = policy_name or type(policy).__name__
+    records = rollout(
+        policy,
+        env_id,
+        episodes=episodes,
+        seed=seed,
+        num_envs=num_envs,
+        max_steps=max_steps,
+        policy_name=name,
+        on_progress=on_progress,
+    )
+    single = []
+    if timing_episodes:
+        single = rollout(
+            policy,
+            env_id,
+            episodes=timing_episodes,
+            seed=seed,
+            num_envs=1,
+            max_steps=max_steps,
+            policy_name=name,
+            keep_paths=False,
+        )
+    return write_report(
+        output_dir, records, yardsticks, seed=seed, single=single, provenance=provenance, pictures=pictures
+    )

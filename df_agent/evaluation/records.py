@@ -1,0 +1,114 @@
+"""One line of JSON per evaluated episode: all that metrics, tables and pictures are made from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class PlanRecord:
+    """One plan of one episode.
+
+    Attributes:
+        call: number of the planning call in its rollout; the plans made in one call share it.
+        step: control step at which the plan was made.
+        seconds: wall time of the whole call [s].
+        batch: number of environments planned for in the call.
+        executed: False if the policy went on with an earlier plan instead.
+        path: (H, Dg) planned positions in goal space, the present first; empty if paths were not kept.
+    """
+
+    call: int
+    step: int
+    seconds: float
+    batch: int
+    executed: bool = True
+    path: list[list[float]] = field(default_factory=list)
+
+
+@dataclass
+class EpisodeRecord:
+    """What happened in one episode.
+
+    Attributes:
+        env: gymnasium id.
+        policy: name of the policy.
+        episode: index in its rollout.
+        seed: seed of the environment's reset, derived from the rollout's seed and `episode`.
+        max_episode_steps: limit L of the episode [control steps].
+        length: control steps taken.
+        start: (Do,) first observation.
+        goal: (Dg,) first desired goal.
+        success: arrived at any time.
+        time_to_goal: control steps until success was first true; 0 if the start is inside, L if never.
+        at_goal_at_end: success at the last step.
+        episode_reward: sum of rewards.
+        first_reach: steps taken before the first step with success; L if there was none.
+        episode_reward_if_stay: rewards before that step, and 1 for it and every later one up to L.
+        plans: plans made, in order.
+        path: (length + 1, Dg) achieved goals; empty if paths were not kept.
+        num_envs: episodes that ran beside each other.
+        policy_seconds, env_seconds, wall_seconds: this episode's share of the time spent in `predict`, in
+            the environments' `step`, and altogether [s].
+    """
+
+    env: str
+    policy: str
+    episode: int
+    seed: int
+    max_episode_steps: int
+    length: int
+    start: list[float]
+    goal: list[float]
+    success: bool
+    time_to_goal: int
+    at_goal_at_end: bool
+    episode_reward: float
+    first_reach: int
+    episode_reward_if_stay: float
+    plans: list[PlanRecord] = field(default_factory=list)
+    path: list[list[float]] = field(default_factory=list)
+    num_envs: int = 1
+    policy_seconds: float = 0.0
+    env_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """Return the record as one line of JSON."""
+        return json.dumps(asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> EpisodeRecord:
+        """Read a record back; raises ValueError naming fields that are missing or unknown."""
+        raw: dict[str, Any] = json.loads(line)
+        known = {f.name for f in fields(cls)}
+        missing, unknown = sorted(known - raw.keys()), sorted(raw.keys() - known)
+        if missing or unknown:
+            raise ValueError(f"not an episode record: missing fields {missing}, unknown fields {unknown}")
+        raw["plans"] = [PlanRecord(**plan) for plan in raw["plans"]]
+        return cls(**raw)
+
+
+def write_records(path: str | Path, records: Iterable[EpisodeRecord]) -> Path:
+    """Write records to a JSONL file, whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text("".join(record.to_json() + "\n" for record in records))
+    os.replace(partial, path)
+    return path
+
+
+def read_records(path: str | Path) -> list[EpisodeRecord]:
+    """Read a JSONL file of records; raises ValueError with the line number for a line that is not one."""
+    records = []
+    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+        try:
+            records.append(EpisodeRecord.from_json(line))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number}: {error}") from error
+    return records

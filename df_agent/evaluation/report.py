@@ -1,0 +1,55 @@
+"""A folder that says what a rollout showed. Reads records only; never runs a policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks, summarize, yardstick_steps
+from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
+from df_agent.evaluation.records import EpisodeRecord, write_records
+from df_agent.evaluation.video import write_video
+
+RECORDS_FILE, SUMMARY_FILE = "episodes.jsonl", "summary.json"
+PLANS_FILE, CURVE_FILE, VIDEO_FILE = "plans.png", "time_to_goal.png", "rollout.mp4"
+
+
+def write_report(
+    folder: str | Path,
+    records: Sequence[EpisodeRecord],
+    yardsticks: Yardsticks = NO_YARDSTICKS,
+    *,
+    seed: int,
+    single: Sequence[EpisodeRecord] = (),
+    provenance: dict[str, Any] | None = None,
+    pictures: bool = True,
+) -> dict[str, Any]:
+    """Write episodes.jsonl, summary.json and, with `pictures`, plans.png, time_to_goal.png and rollout.mp4.
+
+    Args:
+        folder: created if need be; files of an earlier report in it are replaced.
+        records: of one policy in one environment.
+        yardsticks: what to compare with and to draw.
+        seed: of the rollout.
+        single: records of a rollout with one environment at a time, for the latencies.
+        provenance: stored in the summary.
+        pictures: draw them; needs records with paths.
+
+    Returns:
+        The summary.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_records(folder / RECORDS_FILE, records)
+    oracle = yardstick_steps(records, yardsticks.oracle_steps)
+    bound = yardstick_steps(records, yardsticks.lower_bound_steps)
+    summary = summarize(records, yardsticks, seed=seed, oracle=oracle, lower_bound=bound, single=single)
+    summary["provenance"] = provenance
+    (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    if pictures:
+        plot_plans(records, folder / PLANS_FILE, yardsticks, oracle=oracle)
+        plot_time_to_goal(records, folder / CURVE_FILE, oracle=oracle, lower_bound=bound)
+        write_video(records, folder / VIDEO_FILE, yardsticks)
+    return summary

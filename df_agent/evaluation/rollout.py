@@ -1,0 +1,306 @@
+"""Run a policy in a batch of environments; one record per episode."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from df_agent.evaluation.records import EpisodeRecord, PlanRecord
+from df_agent.types import Policy
+from planners.plan import PlanEvent
+
+Array = NDArray[Any]
+# Positions in the records are for pictures and for tests against walls; a tenth of a millimetre is enough.
+PATH_DECIMALS = 4
+MAX_PARALLEL = 128
+
+
+class PolicyError(RuntimeError):
+    """A policy that raised, or returned something that is not an action."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a rollout stands: control steps done and in all, episodes arrived so far, started and in all."""
+
+    steps: int
+    total_steps: int
+    arrived: int
+    started: int
+    episodes: int
+
+
+def episode_seed(seed: int, episode: int) -> int:
+    """Return the reset seed of one episode; it does not depend on how many run beside each other."""
+    return int(np.random.SeedSequence([seed, episode]).generate_state(1)[0])
+
+
+def rollout(
+    policy: Policy,
+    env_id: str,
+    *,
+    episodes: int,
+    seed: int = 0,
+    num_envs: int | None = None,
+    max_steps: int | None = None,
+    policy_name: str | None = None,
+    keep_paths: bool = True,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[EpisodeRecord]:
+    """Run `episodes` episodes of a goal-conditioned gymnasium environment.
+
+    The environments step together, up to `num_envs` at a time. All start together and the next ones start
+    when the last has ended, so each episode is counted exactly once and fast ones are not counted more often.
+
+    Args:
+        policy: anything with Stable-Baselines3's `predict`; called with `deterministic=True`. If it has
+            `reset_seed`, that is called with `seed` first; if it has `on_plan`, its plans are recorded.
+        env_id: gymnasium id of an environment with dict observations and `info["success"]` or
+            `info["is_success"]`.
+        episodes: number of episodes.
+        seed: seed of the rollout; episode i is reset with `episode_seed(seed, i)`.
+        num_envs: environments side by side; up to 128 by default. The episodes are shared out evenly.
+        max_steps: episode limit L [control steps]; the environment's own by default.
+        policy_name: for the records; the class name by default.
+        keep_paths: store executed and planned positions.
+        on_progress: called after every step of the batch.
+
+    Returns:
+        The records in the order of their episodes.
+
+    Raises:
+        PolicyError: the policy raised, or its actions have a wrong shape, are not finite or out of bounds.
+    """
+    if episodes < 1 or (num_envs is not None and num_envs < 1):
+        raise ValueError(f"episodes and num_envs must be at least 1, got {episodes=}, {num_envs=}")
+    limit = episode_limit(env_id, max_steps)
+    waves = -(-episodes // (num_envs or MAX_PARALLEL))
+    size = -(-episodes // waves)
+    overrides: dict[str, Any] = {} if max_steps is None else {"max_episode_steps": max_steps}
+    env = gym.make_vec(env_id, num_envs=size, **overrides)
+    plans_seen = getattr(policy, "on_plan", None)
+    records: list[EpisodeRecord] = []
+    calls = 0
+    try:
+        check_goal_env(env_id, env)
+        if hasattr(policy, "reset_seed"):
+            policy.reset_seed(seed)
+        for first in range(0, episodes, size):
+            seeds = [episode_seed(seed, i) for i in range(first, min(first + size, episodes))]
+            wave = _Wave(env, policy, policy_name or type(policy).__name__, limit, seeds, calls, keep_paths)
+            while wave.running:
+                wave.step()
+                if on_progress is not None:
+                    on_progress(wave.progress(records, episodes))
+            records += wave.records(env_id, first)
+            calls = wave.calls
+    finally:
+        if hasattr(policy, "on_plan"):
+            policy.on_plan = plans_seen
+        env.close()
+    return records
+
+
+def episode_limit(env_id: str, max_steps: int | None) -> int:
+    """Return `max_steps`, or the environment's own limit; raises ValueError if there is neither."""
+    limit = gym.spec(env_id).max_episode_steps if max_steps is None else max_steps
+    if limit is None or limit < 1:
+        raise ValueError(f"{env_id!r} has no limit of its own: give max_steps >= 1, got {max_steps}")
+    return int(limit)
+
+
+def check_goal_env(env_id: str, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:
+    """Raise ValueError unless the observations are a dict with the goal-conditioned keys."""
+    needed = {"observation", "achieved_goal", "desired_goal"}
+    space = env.single_observation_space
+    found = set(space.spaces) if isinstance(space, gym.spaces.Dict) else set()
+    if not needed <= found:
+        raise ValueError(
+            f"{env_id!r} is not a goal-conditioned environment: its observation space is {space}, "
+            f"which lacks {sorted(needed - found)}"
+        )
+
+
+class _Wave:
+    """Episodes that start together in the first rows of the vector environment, n in number."""
+
+    def __init__(
+        self,
+        env: gym.vector.VectorEnv[Any, Any, Any],
+        policy: Policy,
+        name: str,
+        limit: int,
+        seeds: list[int],
+        calls: int,
+        keep_paths: bool,
+    ) -> None:
+        n = len(seeds)
+        self.env, self.policy, self.name, self.limit, self.seeds = env, policy, name, limit, seeds
+        self.calls, self.keep_paths = calls, keep_paths
+        self.began = time.perf_counter()
+        self.policy_seconds = self.env_seconds = 0.0
+        # gymnasium types this as one int; its vector environments take one per row, as documented.
+        filled: Any = seeds + seeds[:1] * (env.num_envs - n)
+        # Rows behind the n-th only fill the vector environment up: reset with any seed, never looked at.
+        observation, info = env.reset(seed=filled)
+        self.observation = {key: np.array(value[:n]) for key, value in observation.items()}
+        self.start, self.goal = self.observation["observation"], self.observation["desired_goal"]
+        self.inside_at_start = _success(info, n, default=False)
+        self.inside_now = self.inside_at_start.copy()
+        self.alive = np.ones(n, dtype=bool)
+        self.reached = np.zeros(n, dtype=bool)
+        self.length = np.zeros(n, dtype=np.int64)
+        self.first_reach = np.full(n, limit, dtype=np.int64)
+        self.time_to_goal = np.where(self.inside_at_start, 0, limit)
+        self.reward, self.reward_if_stay = np.zeros(n), np.zeros(n)
+        self.plans: list[list[PlanRecord]] = [[] for _ in range(n)]
+        self.path = [self.observation["achieved_goal"]]
+        self.state: Any = None
+        self.now = 0
+        if hasattr(policy, "on_plan"):
+            policy.on_plan = self.record_plans
+
+    @property
+    def running(self) -> bool:
+        return bool(self.alive.any())
+
+    def progress(self, ended: list[EpisodeRecord], episodes: int) -> Progress:
+        """Return where the rollout stands, given the records of the waves before this one."""
+        steps = sum(record.length for record in ended) + int(self.length.sum())
+        arrived = sum(record.success for record in ended) + int((self.reached | self.inside_at_start).sum())
+        return Progress(steps, episodes * self.limit, arrived, len(ended) + len(self.alive), episodes)
+
+    def step(self) -> None:
+        """Let the policy act once in all environments."""
+        n = len(self.alive)
+        before = time.perf_counter()
+        actions = self.act()
+        between = time.perf_counter()
+        filler = np.broadcast_to(np.zeros_like(actions[:1]), (self.env.num_envs - n, *actions.shape[1:]))
+        observation, reward, terminated, truncated, info = self.env.step(np.concatenate([actions, filler]))
+        after = time.perf_counter()
+        self.policy_seconds += between - before
+        self.env_seconds += after - between
+
+        success = _success(info, n)
+        reward = np.where(self.alive, reward[:n], 0.0)
+        first = self.alive & success & ~self.reached
+        self.first_reach[first] = self.now
+        self.time_to_goal[first & ~self.inside_at_start] = self.now + 1
+        self.reached |= first
+        self.reward += reward
+        self.reward_if_stay += np.where(self.reached, 0.0, reward)
+        self.inside_now[self.alive] = success[self.alive]
+        self.length += self.alive
+        self.now += 1
+        for key, value in self.observation.items():
+            # An episode that has ended keeps its last observation: the environment may have begun another.
+            fresh = np.asarray(observation[key][:n])
+            alive = self.alive.reshape(-1, *[1] * (fresh.ndim - 1))
+            self.observation[key] = np.where(alive, fresh, value)
+        self.path.append(self.observation["achieved_goal"])
+        self.alive &= ~(terminated[:n] | truncated[:n]) & (self.now < self.limit)
+
+    def act(self) -> Array:
+        """Return the policy's actions, (n, Da), checked."""
+        n, where = len(self.alive), f"policy {self.name!r}, step {self.now}"
+        starts = np.full(n, self.now == 0)
+        try:
+            answer = self.policy.predict(self.observation, self.state, starts, deterministic=True)
+        except Exception as error:
+            raise PolicyError(f"{where}: predict raised {type(error).__name__}: {error}") from error
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise PolicyError(f"{where}: predict must return (actions, state), got {type(answer)}")
+        actions, self.state = answer
+        return check_actions(actions, self.env.single_action_space, n, where)
+
+    def record_plans(self, event: PlanEvent) -> None:
+        """Store what the policy says about a planning call."""
+        dims, plan = self.goal.shape[-1], event.plan
+        # A policy may look at a new plan and keep to the old one; if it does not say so, it follows them all.
+        executed = getattr(event, "executed", None)
+        for i, row in enumerate(event.rows):
+            if self.alive[row]:
+                # In goal-conditioned environments the leading numbers of an observation are the position.
+                path = _rounded(plan.observations[i, : plan.lengths[i], :dims]) if self.keep_paths else []
+                taken = True if executed is None else bool(executed[i])
+                self.plans[row].append(
+                    PlanRecord(self.calls, self.now, float(event.seconds), len(event.rows), taken, path)
+                )
+        self.calls += 1
+
+    def records(self, env_id: str, first_episode: int) -> list[EpisodeRecord]:
+        """Return one record per episode."""
+        n = len(self.alive)
+        wall = time.perf_counter() - self.began
+        paths = np.stack(self.path, axis=1)  # (n, steps + 1, Dg)
+        return [
+            EpisodeRecord(
+                env=env_id,
+                policy=self.name,
+                episode=first_episode + i,
+                seed=self.seeds[i],
+                max_episode_steps=self.limit,
+                length=int(self.length[i]),
+                start=self.start[i].tolist(),
+                goal=self.goal[i].tolist(),
+                success=bool(self.reached[i] or self.inside_at_start[i]),
+                time_to_goal=int(self.time_to_goal[i]),
+                at_goal_at_end=bool(self.inside_now[i]),
+                episode_reward=float(self.reward[i]),
+                first_reach=int(self.first_reach[i]),
+                episode_reward_if_stay=float(self.reward_if_stay[i] + self.limit - self.first_reach[i]),
+                plans=self.plans[i],
+                path=_rounded(paths[i, : self.length[i] + 1]) if self.keep_paths else [],
+                num_envs=n,
+                policy_seconds=self.policy_seconds / n,
+                env_seconds=self.env_seconds / n,
+                wall_seconds=wall / n,
+            )
+            for i in range(n)
+        ]
+
+
+def check_actions(actions: Any, space: gym.Space[Any], n: int, where: str) -> Array:
+    """Return actions as an (n, ...) array; raises PolicyError, beginning with `where`, if any is invalid."""
+    array: Array = np.asarray(actions)
+    expected = (n, *(space.shape or ()))
+    if array.shape != expected:
+        raise PolicyError(f"{where}: actions must have shape {expected}, got {array.shape}")
+    if not np.issubdtype(array.dtype, np.number):
+        raise PolicyError(f"{where}: actions must be numbers, got {array.dtype}")
+    bad = ~np.isfinite(array)
+    if bad.any():
+        raise PolicyError(f"{where}: actions must be finite, {_example(array, bad)}")
+    if isinstance(space, gym.spaces.Box):
+        # The bounds are float32, actions may be float64 clipped to the same decimal number.
+        bad = (array < space.low - 1e-6) | (array > space.high + 1e-6)
+        if bad.any():
+            bounds = f"[{space.low}, {space.high}]"
+            raise PolicyError(f"{where}: actions must lie in {bounds}, {_example(array, bad)}")
+    return array
+
+
+def _example(actions: Array, bad: Array) -> str:
+    rows = np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))
+    return f"{len(rows)} of {len(bad)} do not, first row {rows[0]}: {actions[rows[0]]}"
+
+
+def _success(info: dict[str, Any], n: int, default: bool | None = None) -> Array:
+    """Return (n,) success flags of a vector environment's info."""
+    for key in ("success", "is_success"):
+        if key in info:
+            return np.asarray(info[key][:n]).astype(bool)
+    if default is None:
+        raise ValueError(f"the environment must report info['success'] or 'is_success', got {sorted(info)}")
+    return np.full(n, default)
+
+
+def _rounded(path: Array) -> list[list[float]]:
+    return np.round(np.asarray(path, dtype=np.float64), PATH_DECIMALS).tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,33 @@
+import json
+import math
+
+import pytest
+
+from df_agent.evaluation.records import PlanRecord, read_records, write_records
+
+
+def test_records_come_back_as_they_were_written(tmp_path, make_record):
+    records = [
+        make_record(),
+        make_record(episode=1, start=[0.1 + 0.2, 1e-17], success=False, plans=[], path=[]),
+        make_record(episode=2, plans=[PlanRecord(3, 7, 0.25, 1), PlanRecord(4, 9, 0.5, 2, True, [[1.0, 2.0]])]),
+    ]
+    path = write_records(tmp_path / "episodes.jsonl", records)
+    assert read_records(path) == records
+    assert len(path.read_text().splitlines()) == 3
+    assert [file.name for file in tmp_path.iterdir()] == ["episodes.jsonl"]
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path, make_record):
+    line = json.loads(make_record().to_json())
+    del line["goal"]
+    line["gaol"] = [0, 0]
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(make_record().to_json() + "\n" + json.dumps(line) + "\n")
+    with pytest.raises(ValueError, match=r"line 2.*missing fields \['goal'\], unknown fields \['gaol'\]"):
+        read_records(path)
+
+
+def test_numbers_that_json_cannot_hold_are_refused(make_record):
+    with pytest.raises(ValueError, match="JSON"):
+        make_record(episode_reward=math.nan).to_json()
