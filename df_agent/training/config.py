@@ -68,9 +68,7 @@ class TrainConfig:
         for key in ("warmup_steps", "validate_every", "seed", "weight_decay"):
             self._require(key, getattr(self, key) >= 0, "at least 0")
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "positive and finite")
-        self._require(
-            "betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)"
-        )
+        self._require("betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
         self._require("ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         self._require("final_lr_fraction", 0 <= self.final_lr_fraction <= 1, "in [0, 1]")
         self._require("grad_clip", self.grad_clip is None or self.grad_clip > 0, "positive, or null for none")
@@ -103,6 +101,4 @@ def learning_rate_at(config: TrainConfig, step: int) -> float:
         return config.learning_rate
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     shape = 0.5 * (1 + math.cos(math.pi * progress)) if config.decay == "cosine" else 1 - progress
-    return config.learning_rate * (
-        config.final_lr_fraction + (1 - config.final_lr_fraction) * max(0.0, shape)
-    )
+    return config.learning_rate * (config.final_lr_fraction + (1 - config.final_lr_fraction) * max(0.0, shape))

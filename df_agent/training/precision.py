@@ -1,8 +1,11 @@
-"""Whether to train in bf16: decided by a short timing, not by the name of the device."""
+"""Whether to train in bf16, by a short timing and not by the name of the device; whether to compile."""
 
 from __future__ import annotations
 
 import copy
+import importlib.util
+import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -19,6 +22,14 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if precision == "bf16":
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs here: a C++ compiler for the CPU, Triton for CUDA."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    compilers = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    return device.type == "cpu" and any(name and shutil.which(name) for name in compilers)
 
 
 def choose_precision(

@@ -40,6 +40,7 @@ KEYS = (
     "windows",
     "network",
     "diffusion",
+    "policy",
     "train",
     "validation",
 )
@@ -55,7 +56,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "tokenizer",
             "windows", "network", "diffusion" and "train" are the options of TokenizerConfig, WindowSampler,
             the network, DiffusionForcingConfig and TrainConfig; "load" names a checkpoint whose weights a new
-            run starts from; "env" and "validation" are for `validate`.
+            run starts from; "policy" is stored for the agent; "env" and "validation" are for `validate`.
         validate: called every train.validate_every steps; see `Validation`.
     """
     check_keys(config)
@@ -86,9 +87,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
             close = get_close_matches(key, KEYS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(f"unknown key {key!r} in the configuration (known: {', '.join(KEYS)}){hint}")
-    missing = [
-        key for key in ("dataset", "run_dir", "tokenizer", "windows", "network", "train") if key not in config
-    ]
+    missing = [key for key in ("dataset", "run_dir", "tokenizer", "windows", "network", "train") if key not in config]
     if missing:
         raise ValueError(f"the configuration lacks {', '.join(missing)}; it has {', '.join(config)}")
 
@@ -118,6 +117,7 @@ def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any
         "tokenizer": sampler.tokenizer.to_dict(),
         "windows": dict(config["windows"]),
         "statistics": step_statistics(sampler),
+        "policy": dict(config.get("policy", {})),
         "load": config.get("load"),
         "provenance": {
             "dataset": str(config["dataset"]),
@@ -148,9 +148,7 @@ def main() -> None:
         raise SystemExit("usage: python -m df_agent.training.run resolved.json")
     path = Path(sys.argv[1])
     if not path.is_file():
-        raise SystemExit(
-            f"there is no file {path}; `python scripts/train.py env=... --cfg job` shows a configuration"
-        )
+        raise SystemExit(f"there is no file {path}; `python scripts/train.py env=... resolve_to=...` writes one")
     train(json.loads(path.read_text()))
 
 

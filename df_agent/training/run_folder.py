@@ -16,6 +16,7 @@ from df_agent.training.config import FREE_KEYS, TrainConfig
 
 RUN_FILE = "run.json"
 PRECISION_FILE = "precision.json"
+FREE_PARTS = ("provenance", "policy")  # of a checkpoint's config: the weights do not depend on them
 
 
 class RunError(RuntimeError):
@@ -42,9 +43,7 @@ class RunFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise RunError(
-                    f"another process is training in {self.path}; choose another run_dir"
-                ) from error
+                raise RunError(f"another process is training in {self.path}; choose another run_dir") from error
             yield
 
     def check(self, train: TrainConfig, checkpoint_config: Mapping[str, Any], processes: int) -> None:
@@ -52,7 +51,7 @@ class RunFolder:
         if not self._main:
             return
         kept = {key: value for key, value in asdict(train).items() if key not in FREE_KEYS}
-        rest = {key: value for key, value in checkpoint_config.items() if key != "provenance"}
+        rest = {key: value for key, value in checkpoint_config.items() if key not in FREE_PARTS}
         new = json.loads(json_bytes({"train": kept, "config": rest, "processes": processes}))
         path = self.path / RUN_FILE
         if not path.exists():
@@ -63,9 +62,7 @@ class RunFolder:
         before, after = (_flatten(value) for value in (json.loads(path.read_text()), new))
         keys = sorted(k for k in before.keys() | after.keys() if not _same(before.get(k), after.get(k)))
         if keys:
-            changes = "; ".join(
-                f"{key}: {_show(before, key)} there, {_show(after, key)} now" for key in keys[:8]
-            )
+            changes = "; ".join(f"{key}: {_show(before, key)} there, {_show(after, key)} now" for key in keys[:8])
             raise RunError(
                 f"{self.path} holds a run with another configuration, which cannot be continued ({changes}). "
                 f"Choose another run_dir, or start from its weights with load="

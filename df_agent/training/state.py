@@ -53,9 +53,7 @@ def saved_steps(run_dir: Path) -> list[SavedStep]:
             info = json.loads((folder / STATE_INFO).read_text())
             found.append(SavedStep(folder, info["step"], info["metrics"], info["seconds"]))
         except (OSError, ValueError, KeyError) as error:
-            warnings.warn(
-                f"{folder} is not a complete checkpoint and is passed over: {error!r}", stacklevel=2
-            )
+            warnings.warn(f"{folder} is not a complete checkpoint and is passed over: {error!r}", stacklevel=2)
     return sorted(found, key=lambda saved: saved.step)
 
 
@@ -144,9 +142,7 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _restore_optimizer(
-    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
-) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     names = {parameter: name for name, parameter in model.named_parameters()}
     moments: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():

@@ -102,9 +102,7 @@ class WandbTracker:
         try:
             import wandb
         except ImportError as error:
-            raise ImportError(
-                "tracker=wandb needs Weights & Biases: pip install 'df-agent[tracking]'"
-            ) from error
+            raise ImportError("tracker=wandb needs Weights & Biases: pip install 'df-agent[tracking]'") from error
         self._wandb: Any = wandb
         self._run_dir, self._config, self._project = run_dir, dict(config), project
         self._run: Any = None

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from df_agent.training.config import TrainConfig, learning_rate_at
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter
-from df_agent.training.precision import autocast, choose_precision
+from df_agent.training.precision import autocast, can_compile, choose_precision
 from df_agent.training.progress import Progress
 from df_agent.training.run_folder import RunFolder
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
@@ -48,7 +48,7 @@ class Trainer:
         config: how to train.
         run_dir: folder of the run; a run that is there is continued.
         checkpoint_config: goes into each checkpoint's `config.json`; a run cannot be continued under another,
-            except for its key "provenance".
+            except for its keys "provenance" and "policy".
         tracker: where the numbers go.
         validate: (EMA model, steps done) -> numbers, and pictures (H, W, 3) uint8. On the first process only.
     """
@@ -87,9 +87,9 @@ class Trainer:
             saved = restore_newest(self.run_dir, self.model, self.ema.module, self.optimizer)
             start, self._seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
             self.precision = self._precision(folder)
-            self._prepare()
             progress = Progress(start, self.config.steps, self.config.log_every, quiet=not self.main)
             progress.note(self._headline(start))
+            self._prepare(progress)
             self.tracker.start(start)
             try:
                 self._loop(start, progress)
@@ -109,9 +109,7 @@ class Trainer:
             meter.add(step, self._step(step))
             done = step + 1
             last = done == c.steps
-            validates = (
-                self.validate is not None and c.validate_every > 0 and (done % c.validate_every == 0 or last)
-            )
+            validates = self.validate is not None and c.validate_every > 0 and (done % c.validate_every == 0 or last)
             saves = validates or last or done % c.checkpoint_every == 0
             logs = last or done % c.log_every == 0
             if logs or saves or self.device.type == "cpu":
@@ -147,15 +145,13 @@ class Trainer:
         self.ema.update(step)
         return {**metrics, "loss": loss.detach(), "grad_norm": norm.detach()}
 
-    def _prepare(self) -> None:
-        if self.config.compile:
-            network = getattr(self.model, "network", self.model)
-            network.compile()
-        self._loss = (
-            self.accelerator.prepare(_Loss(self.model))
-            if self.accelerator.num_processes > 1
-            else _Loss(self.model)
-        )
+    def _prepare(self, progress: Progress) -> None:
+        if self.config.compile and not can_compile(self.device):
+            progress.note(f"training without torch.compile, for which {self.device.type} lacks a compiler here")
+        elif self.config.compile:
+            getattr(self.model, "network", self.model).compile()
+        wrapped = _Loss(self.model)
+        self._loss = self.accelerator.prepare(wrapped) if self.accelerator.num_processes > 1 else wrapped
 
     def _seed(self, purpose: str, step: int) -> int:
         text = f"{self.config.seed}/{step}/{self.accelerator.process_index}/{purpose}"
@@ -227,9 +223,7 @@ class Trainer:
             config = dict(self.checkpoint_config)
             config["provenance"] = {**config.get("provenance", {}), **facts}
             c, average = self.config, self.ema.module
-            folder = save_state(
-                self.run_dir, done, self.model, average, self.optimizer, config, metrics, self._seconds
-            )
+            folder = save_state(self.run_dir, done, self.model, average, self.optimizer, config, metrics, self._seconds)
             prune(self.run_dir, c.keep, c.best_metric, c.best_mode)
             if done == c.steps:
                 progress.note(f"saved {folder}")

@@ -98,8 +98,7 @@ def test_the_optimiser_uses_these_learning_rates(tmp_path):
     model = toy.Toy()
     before = model.network[3].bias.detach().clone()
     trainer = toy.make_trainer(tmp_path / "two", model, steps=4, warmup_steps=4)
-    trainer.precision = "fp32"
-    trainer._prepare()
+    trainer.precision, trainer._loss = "fp32", model.loss
     trainer._step(0)
     change = (model.network[3].bias.detach() - before).abs()
     assert torch.allclose(change, torch.full_like(change, 1e-2 / 4), rtol=1e-3)
@@ -291,8 +290,17 @@ def test_fp32_is_chosen_where_bf16_does_not_run():
     assert choose_precision(model, forward, torch.device("cpu"), repeats=1)[0] == "fp32"
 
 
+def test_without_a_compiler_training_goes_on_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(nn.Module, "compile", None)
+    toy.make_trainer(tmp_path, steps=1, warmup_steps=0, compile=True).fit()
+    assert "without torch.compile" in capsys.readouterr().out
+
+
 def test_compile_reaches_the_network(tmp_path, monkeypatch):
     compiled = []
+    monkeypatch.setattr(trainer_module, "can_compile", lambda device: device.type == "cpu")
     monkeypatch.setattr(nn.Module, "compile", lambda self: compiled.append(self))
     trainer = toy.make_trainer(tmp_path, steps=1, warmup_steps=0, compile=True)
     trainer.fit()

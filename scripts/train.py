@@ -1,0 +1,110 @@
+"""Train the agent: `python scripts/train.py env=maze2d-large`. Started again, it continues where it stopped.
+
+Resolves the configuration to a plain dict and hands it to `df_agent.training.run.train`, with a validation that
+runs the agent in its environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import hydra
+import imageio.v3 as imageio
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
+from torch import nn
+
+import envs  # noqa: F401 - registers the mazes with gymnasium
+from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.evaluation.metrics import Yardsticks, time_to_goal
+from df_agent.evaluation.plots import plot_plans
+from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
+from df_agent.policy import DiffusionForcingPolicy
+from df_agent.training.run import train
+from df_agent.training.run_folder import RunError
+from df_agent.training.trainer import TrainingError
+from envs.maps import wall_boxes
+from envs.oracle import SUCCESS_RADIUS
+
+LOWEST_VALIDATION_SEED = 1000
+
+
+def maze_yardsticks(env_id: str) -> Yardsticks:
+    """Return walls and goal radius for the pictures; nothing for environments other than our mazes."""
+    try:
+        return Yardsticks(walls=wall_boxes(env_id), goal_radius=SUCCESS_RADIUS)
+    except ValueError:
+        return Yardsticks()
+
+
+class Validation:
+    """Runs the EMA model as a policy, on the same episodes each time; pictures go to the run folder too.
+
+    Args:
+        env_id: gymnasium id of a goal-conditioned environment.
+        folder: where the pictures go.
+        episodes: how many.
+        seed: at least 1000, so that no reported episode is ever tuned on.
+    """
+
+    def __init__(self, env_id: str, folder: Path, episodes: int, seed: int) -> None:
+        if seed < LOWEST_VALIDATION_SEED:
+            raise ValueError(f"validation.seed must be at least {LOWEST_VALIDATION_SEED}, got {seed}")
+        self.env_id, self.folder, self.episodes, self.seed = env_id, folder, episodes, seed
+        self.limit = episode_limit(env_id, None)  # unknown ids and environments without a limit fail here
+        self.yardsticks = maze_yardsticks(env_id)
+
+    def __call__(
+        self, model: nn.Module, step: int, checkpoint: Mapping[str, Any]
+    ) -> Mapping[str, float | NDArray[np.uint8]]:
+        """Return the success rate, the mean time to goal [control steps], and a picture of the paths."""
+        policy = DiffusionForcingPolicy.from_model(model, dict(checkpoint), max_steps=self.limit)  # type: ignore[arg-type]
+        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        picture = plot_plans(records, self.folder / f"step_{step:09d}.png", self.yardsticks)
+        return {
+            "success_rate": float(np.mean([record.success for record in records])),
+            "time_to_goal": float(time_to_goal(records)["mean"]),
+            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
+            "paths": imageio.imread(picture)[..., :3],
+        }
+
+
+def resolve(config: DictConfig) -> dict[str, Any]:
+    """Return the plain dict that `df_agent.training.run.train` takes."""
+    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    resolved: dict[str, Any] = {"env": plain.pop("env_id"), **plain}
+    for key in ("steps", "resolve_to"):
+        resolved.pop(key)
+    return resolved
+
+
+@hydra.main(version_base=None, config_path="../configs/train", config_name="train")
+def main(config: DictConfig) -> None:
+    """Train as the config says."""
+    try:
+        resolved = resolve(config)
+        if config.resolve_to:
+            replace_file(Path(config.resolve_to), json_bytes(resolved))
+            return
+        validate = None
+        if resolved["train"]["validate_every"]:
+            pictures = Path(resolved["run_dir"], "validation")
+            validate = Validation(resolved["env"], pictures, **resolved["validation"])
+        train(resolved, validate)
+    except MissingMandatoryValue as error:
+        raise SystemExit(f"a value must be given as key=value: {error}") from error
+    except (
+        CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, ConnectionError,
+        ImportError, gym.error.Error,
+    ) as error:  # fmt: skip
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""scripts/train.py from the command line to a checkpoint that acts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from df_agent.build import build_model
+from df_agent.data.episodes import Episodes
+from df_agent.policy import DiffusionForcingPolicy
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "network.width=16", "network.depth=1", "network.heads=2", "steps=6", "train.warmup_steps=1", "train.batch_size=4",
+    "train.precision=fp32", "train.compile=false", "train.log_every=2",
+]  # fmt: skip
+
+
+def script(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def pack(tmp_path):
+    draw = np.random.default_rng(0)
+    walk = np.cumsum(draw.normal(size=(900, 4)) * 0.02, 0).astype(np.float32)
+    actions = draw.normal(size=(900, 2)).astype(np.float32)
+    path = tmp_path / "walk.npz"
+    Episodes(walk, actions, np.zeros(900, np.float32), None, None, np.array([0, 900])).save(path)
+    return path
+
+
+def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
+    run_dir = tmp_path / "run"
+    options = ["train.validate_every=6", "validation.episodes=2", *SMALL]
+    result = script("env=maze2d-umaze", f"dataset={pack}", f"run_dir={run_dir}", *options)
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6]
+    assert 0 <= rows[-1]["validation/success_rate"] <= 1
+    assert 0 <= rows[-1]["validation/time_to_goal"] <= 300
+    assert (run_dir / "validation" / "step_000000006.png").stat().st_size > 5000
+    policy = DiffusionForcingPolicy.from_pretrained(run_dir / "checkpoints" / "step_000000006", max_steps=300)
+    env = gym.make("envs:maze2d-umaze")
+    action, _ = policy.predict(env.reset(seed=0)[0], deterministic=True)
+    assert env.action_space.contains(action.astype(np.float32))
+
+
+@pytest.mark.parametrize("env", ["maze2d-umaze", "maze2d-medium", "maze2d-large"])
+def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    with initialize_config_dir(str(ROOT / "configs" / "train"), version_base=None):
+        config = OmegaConf.to_container(compose("train", [f"env={env}"]), resolve=True)
+    assert config["env_id"] == env
+    assert config["dataset"] == f"df-agent/{env}-dfs-v0"
+    assert config["run_dir"] == f"runs/{env}"
+    tokens = config["tokenizer"]
+    frame = len(tokens["observation_indices"])
+    sizes = {"token_dim": frame * tokens["frame_stack"], "max_tokens": config["windows"]["max_tokens"]}
+    model = build_model({"network": {**config["network"], **sizes}, "diffusion": config["diffusion"]})
+    assert 2 * sum(value.numel() for value in model.state_dict().values()) < 5e6  # bytes in fp16
+    assert config["validation"]["seed"] >= 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["env=maze2d-larg"], "maze2d-large"),
+        (["env=maze2d-umaze", "validation.seed=1"], "validation.seed must be at least 1000, got 1"),
+        (["env=custom"], "env_id"),
+        (["env=maze2d-umaze", "dataset=no/such.npz"], "no episodes pack"),
+    ],
+)
+def test_mistakes_are_named_without_a_traceback(arguments, message, tmp_path):
+    result = script(*arguments, f"run_dir={tmp_path}", *SMALL)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
