@@ -58,16 +58,24 @@ class ShortestFeasibleConfig:
     """How candidates are spread and judged.
 
     Attributes:
-        horizons: numbers of tokens after which the goal may be reached.
+        horizons: numbers of tokens after which the goal may be reached; empty leaves the choice to the policy.
         samples: candidates per horizon.
         tolerance: how far, as a share of the limit, steps and turns may exceed it in sum.
         surprise_limit: candidates that surprise the model more than this are infeasible.
     """
 
-    horizons: tuple[int, ...]
+    horizons: tuple[int, ...] = ()
     samples: int = 1
     tolerance: float = 0.2
     surprise_limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "horizons", tuple(self.horizons))
+        if self.samples < 1 or self.tolerance <= 0 or self.surprise_limit <= 0:
+            raise ValueError(
+                f"need samples >= 1, tolerance > 0, surprise_limit > 0; got samples={self.samples}, "
+                f"tolerance={self.tolerance}, surprise_limit={self.surprise_limit}"
+            )
 
 
 def travel_time(paths: Array, speed: Array) -> Array:

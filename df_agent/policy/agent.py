@@ -10,7 +10,7 @@ import copy
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,114 +18,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from df_agent.build import build_model, make
+from df_agent.build import build_model
 from df_agent.checkpoint import load_checkpoint, save_checkpoint
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.guidance import goal_objective
 from df_agent.inference import choose_device, prepare_for_inference
-from df_agent.proposals import Proposer, SamplingConfig
+from df_agent.policy.config import PolicyConfig, default_horizons, merge
+from df_agent.policy.state import Array, PolicyState
+from df_agent.proposals import Proposer
 from df_agent.types import Observation
-from planners.controllers import PathTrackerConfig, arc_lengths, track_path
+from planners.controllers import arc_lengths, track_path
 from planners.diffusion_forcing import (
     MotionLimits,
     Proposals,
-    ShortestFeasibleConfig,
     shortest_feasible,
     travel_time,
 )
 from planners.plan import Plan, PlanEvent
-
-Array = NDArray[np.float64]
-PLANNERS = ("shortest_feasible", "goal_guidance")
-
-
-@dataclass(frozen=True)
-class PolicyConfig:
-    """How the agent plans and acts.
-
-    Attributes:
-        planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan)
-            or "goal_guidance" (the original's: the horizon is what is left of the episode, guided towards
-            the goal at every time).
-        open_loop_horizon: control steps between replans [steps].
-        deviation: distance to the path beyond which the agent replans at once [position units].
-        hold_distance: what is left of a path when replanning stops and the agent settles [position units].
-        keep_share: a new plan replaces the one being followed if it takes at most this share of the time
-            that one still needs.
-        guidance_scale: strength of "goal_guidance".
-        goal_conditioned: False plans without a goal, to show what the goal is worth.
-        control_period: seconds per control step, for velocities where they are not observed.
-        velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
-        sampling: how plans are sampled.
-        search: which candidates, and how they are judged.
-        tracker: how plans are followed.
-    """
-
-    planner: str = "shortest_feasible"
-    open_loop_horizon: int = 50
-    deviation: float = 0.6
-    hold_distance: float = 0.5
-    keep_share: float = 1.0
-    guidance_scale: float = 0.02
-    goal_conditioned: bool = True
-    control_period: float = 0.01
-    velocity_indices: tuple[int, ...] = ()
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    search: ShortestFeasibleConfig = field(default_factory=lambda: ShortestFeasibleConfig(horizons=()))
-    tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
-
-    def __post_init__(self) -> None:
-        if self.planner not in PLANNERS:
-            raise ValueError(f"unknown planner {self.planner!r}, available: {list(PLANNERS)}")
-        if self.open_loop_horizon < 1:
-            raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
-        object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))
-
-    @classmethod
-    def from_dict(cls, options: dict[str, Any]) -> PolicyConfig:
-        """Make the config from nested plain dicts, naming unknown options."""
-        given = dict(options)
-        parts: dict[str, Any] = {
-            "sampling": SamplingConfig,
-            "search": ShortestFeasibleConfig,
-            "tracker": PathTrackerConfig,
-        }
-        for key, part in parts.items():
-            if key in given:
-                given[key] = make(part, dict(given[key]))
-        return make(cls, given)
-
-
-@dataclass
-class PolicyState:
-    """What the agent remembers of B environments, one row each.
-
-    Attributes:
-        step: (B,) control steps since the episode began.
-        history: (B, L, Do) the last observations, the present last.
-        goal: (B, G) goal the plan is for.
-        seed: (B,) seed of the episode's noise.
-        plans: (B,) plans made in this episode.
-        age: (B,) control steps since the last replan.
-        path: (B, H, G) positions to follow; its first point is where the plan began.
-        progress: (B,) arc length of the path that is done.
-        progress_at_plan: (B,) the same at the last replan.
-        off_path: (B,) distance to the path.
-        settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
-    """
-
-    step: NDArray[np.int64]
-    history: Array
-    goal: Array
-    seed: NDArray[np.int64]
-    plans: NDArray[np.int64]
-    age: NDArray[np.int64]
-    path: Array
-    progress: Array
-    progress_at_plan: Array
-    off_path: Array
-    settled: NDArray[np.bool_]
 
 
 class DiffusionForcingPolicy:
@@ -152,9 +62,7 @@ class DiffusionForcingPolicy:
         checkpoint: dict[str, Any] | None = None,
     ) -> None:
         if config.planner == "goal_guidance" and max_steps is None:
-            raise ValueError(
-                "planner='goal_guidance' plans for the rest of the episode: give max_steps, its length"
-            )
+            raise ValueError("planner='goal_guidance' plans for the rest of the episode: give max_steps, its length")
         self.model, self.tokenizer, self.max_steps = model, tokenizer, max_steps
         self.checkpoint = checkpoint or {}
         self.on_plan: Callable[[PlanEvent], None] | None = None
@@ -226,9 +134,7 @@ class DiffusionForcingPolicy:
         """Write weights, config, normaliser and policy options to `folder`; `half` stores fp16 weights."""
         weights = {k: v.float() for k, v in self.model.state_dict().items()}
         dtype = torch.float16 if half else None
-        save_checkpoint(
-            folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card
-        )
+        save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card)
 
     def reset_seed(self, seed: int) -> None:
         """Seed the noise of all episodes to come; with `deterministic=True` it alone decides the noise."""
@@ -271,9 +177,7 @@ class DiffusionForcingPolicy:
                 f"the state is for {len(state.step)} environments, the observation for {batch}; pass state=None "
                 f"to begin anew"
             )
-        starts = (
-            np.zeros(batch, bool) if episode_start is None else np.array(episode_start, bool).reshape(batch)
-        )
+        starts = np.zeros(batch, bool) if episode_start is None else np.array(episode_start, bool).reshape(batch)
         if state is None:
             state, starts = self._blank(values, goal), np.ones(batch, bool)
         state = self._advance(state, values, goal, starts, deterministic)
@@ -281,9 +185,7 @@ class DiffusionForcingPolicy:
         if need.any():
             self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
         position, velocity = self._motion(state, values)
-        actions, progress, off_path = track_path(
-            state.path, position, velocity, state.progress, self.config.tracker
-        )
+        actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
         state.progress, state.off_path = progress, off_path
         return (actions[0] if single else actions), state
 
@@ -339,9 +241,7 @@ class DiffusionForcingPolicy:
         self, state: PolicyState, values: Array, goal: Array, starts: NDArray[np.bool_], deterministic: bool
     ) -> PolicyState:
         """Take in a new observation; rows that begin an episode forget the last one."""
-        state = copy.copy(
-            state
-        )  # a caller may keep the old state, so its arrays are replaced, not written to
+        state = copy.copy(state)  # a caller may keep the old state, so its arrays are replaced, not written to
         observed = values[:, self.observed]
         state.history = np.concatenate([state.history[:, 1:], observed[:, None]], axis=1)
         state.history[starts] = observed[starts, None]
@@ -375,9 +275,7 @@ class DiffusionForcingPolicy:
         before = state.history[:, -2, channels] if state.history.shape[1] > 1 else position
         return position, (position - before) / self.config.control_period
 
-    def _replan(
-        self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array
-    ) -> None:
+    def _replan(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array) -> None:
         """Plan for `rows`; where the followed plan is still the faster one, go on with it."""
         began = time.perf_counter()
         state.goal = np.where(fresh[:, None], goal, state.goal)
@@ -439,11 +337,7 @@ class DiffusionForcingPolicy:
             plan, _, feasible = shortest_feasible(propose, len(rows), channels, self.limits, c.search)
             return plan, feasible, True
         span = self.tokenizer.config.span
-        left = (
-            np.full(len(rows), self.longest * span)
-            if self.max_steps is None
-            else self.max_steps - state.step[rows]
-        )
+        left = np.full(len(rows), self.longest * span) if self.max_steps is None else self.max_steps - state.step[rows]
         horizons = np.clip(-(-left // span), 1, self.longest).astype(np.int64)
         device = self.proposer.device
         token = self.tokenizer.goal_token(torch.as_tensor(goal, dtype=torch.float32, device=device))
@@ -456,18 +350,3 @@ class DiffusionForcingPolicy:
         scale = c.guidance_scale if c.goal_conditioned else 0.0
         plan = self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)
         return plan, np.ones(len(rows), bool), False
-
-
-def default_horizons(longest: int) -> tuple[int, ...]:
-    """Horizons from 1 to `longest` tokens: every one up to 8, then ever sparser."""
-    grid = [*range(1, 9), *range(10, 17, 2), *range(19, 1000, 3)]
-    return tuple(h for h in grid if h < longest) + (longest,)
-
-
-def merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `overrides` over it, nested dicts merged."""
-    out = dict(base)
-    for key, value in overrides.items():
-        both = isinstance(value, dict) and isinstance(out.get(key), dict)
-        out[key] = merge(out[key], value) if both else value
-    return out

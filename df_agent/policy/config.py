@@ -1,0 +1,88 @@
+"""How the agent plans and acts: one dataclass, made from the plain dicts of configs and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from df_agent.build import make
+from df_agent.proposals import SamplingConfig
+from planners.controllers import PathTrackerConfig
+from planners.diffusion_forcing import ShortestFeasibleConfig
+
+PLANNERS = ("shortest_feasible", "goal_guidance")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """How the agent plans and acts.
+
+    Attributes:
+        planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan)
+            or "goal_guidance" (the original's: the horizon is what is left of the episode, guided towards
+            the goal at every time).
+        open_loop_horizon: control steps between replans [steps].
+        deviation: distance to the path beyond which the agent replans at once [position units].
+        hold_distance: what is left of a path when replanning stops and the agent settles [position units].
+        keep_share: a new plan replaces the one being followed if it takes at most this share of the time
+            that one still needs.
+        guidance_scale: strength of "goal_guidance".
+        goal_conditioned: False plans without a goal, to show what the goal is worth.
+        control_period: seconds per control step, for velocities where they are not observed.
+        velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
+        sampling: how plans are sampled.
+        search: which candidates, and how they are judged.
+        tracker: how plans are followed.
+    """
+
+    planner: str = "shortest_feasible"
+    open_loop_horizon: int = 50
+    deviation: float = 0.6
+    hold_distance: float = 0.5
+    keep_share: float = 1.0
+    guidance_scale: float = 0.02
+    goal_conditioned: bool = True
+    control_period: float = 0.01
+    velocity_indices: tuple[int, ...] = ()
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    search: ShortestFeasibleConfig = field(default_factory=ShortestFeasibleConfig)
+    tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
+
+    def __post_init__(self) -> None:
+        if self.planner not in PLANNERS:
+            raise ValueError(f"unknown planner {self.planner!r}, available: {list(PLANNERS)}")
+        if self.open_loop_horizon < 1:
+            raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
+        object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))
+
+    @classmethod
+    def from_dict(cls, options: dict[str, Any]) -> PolicyConfig:
+        """Make the config from nested plain dicts, naming unknown options."""
+        given = dict(options)
+        parts: dict[str, Any] = {
+            "sampling": SamplingConfig,
+            "search": ShortestFeasibleConfig,
+            "tracker": PathTrackerConfig,
+        }
+        for key, part in parts.items():
+            if key in given:
+                given[key] = make(part, dict(given[key]))
+        return make(cls, given)
+
+
+def default_horizons(longest: int) -> tuple[int, ...]:
+    """Horizons from 2 to `longest` tokens: every one up to 8, then ever sparser.
+
+    One token would be the goal itself, a straight line without any planning.
+    """
+    grid = [*range(2, 9), *range(10, 17, 2), *range(19, longest, 3)]
+    return (*(h for h in grid if h < longest), longest)
+
+
+def merge(base: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `overrides` over it, nested dicts merged."""
+    out = dict(base)
+    for key, value in overrides.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merge(out[key], value) if both else value
+    return out

@@ -1,0 +1,41 @@
+"""What the agent remembers of its environments between two steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass
+class PolicyState:
+    """What the agent remembers of B environments, one row each.
+
+    Attributes:
+        step: (B,) control steps since the episode began.
+        history: (B, L, Do) the last observations, the present last.
+        goal: (B, G) goal the plan is for.
+        seed: (B,) seed of the episode's noise.
+        plans: (B,) plans made in this episode.
+        age: (B,) control steps since the last replan.
+        path: (B, H, G) positions to follow; its first point is where the plan began.
+        progress: (B,) arc length of the path that is done.
+        progress_at_plan: (B,) the same at the last replan.
+        off_path: (B,) distance to the path.
+        settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
+    """
+
+    step: NDArray[np.int64]
+    history: Array
+    goal: Array
+    seed: NDArray[np.int64]
+    plans: NDArray[np.int64]
+    age: NDArray[np.int64]
+    path: Array
+    progress: Array
+    progress_at_plan: Array
+    off_path: Array
+    settled: NDArray[np.bool_]
