@@ -1,0 +1,90 @@
+"""A planning agent for robotics environments, built on Diffusion Forcing.
+
+The names below are imported when they are first used, so that `import df_agent` costs nothing and a machine
+that only trains needs neither Gymnasium nor Minari.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from df_agent.baselines.random import RandomPolicy
+    from df_agent.checkpoint import (
+        Checkpoint,
+        CheckpointError,
+        list_pretrained,
+        load_checkpoint,
+        save_checkpoint,
+    )
+    from df_agent.data.collect import collect
+    from df_agent.data.episodes import Episodes, load_episodes
+    from df_agent.evaluation.harness import evaluate
+    from df_agent.evaluation.metrics import Yardsticks, summarize
+    from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
+    from df_agent.evaluation.rollout import PolicyError, rollout
+    from df_agent.policy import DiffusionForcingPolicy, PolicyConfig
+    from df_agent.training.run import train
+    from df_agent.types import Batch, Policy
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "df_agent.baselines.random": ("RandomPolicy",),
+    "df_agent.checkpoint": (
+        "Checkpoint",
+        "CheckpointError",
+        "list_pretrained",
+        "load_checkpoint",
+        "save_checkpoint",
+    ),
+    "df_agent.data.collect": ("collect",),
+    "df_agent.data.episodes": ("Episodes", "load_episodes"),
+    "df_agent.evaluation.harness": ("evaluate",),
+    "df_agent.evaluation.metrics": ("Yardsticks", "summarize"),
+    "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),
+    "df_agent.evaluation.rollout": ("PolicyError", "rollout"),
+    "df_agent.policy": ("DiffusionForcingPolicy", "PolicyConfig"),
+    "df_agent.training.run": ("train",),
+    "df_agent.types": ("Batch", "Policy"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "CheckpointError",
+    "DiffusionForcingPolicy",
+    "EpisodeRecord",
+    "Episodes",
+    "Policy",
+    "PolicyConfig",
+    "PolicyError",
+    "RandomPolicy",
+    "Yardsticks",
+    "collect",
+    "evaluate",
+    "list_pretrained",
+    "load_checkpoint",
+    "load_episodes",
+    "read_records",
+    "rollout",
+    "save_checkpoint",
+    "summarize",
+    "train",
+    "write_records",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; public names: {', '.join(__all__)}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

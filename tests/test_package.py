@@ -1,0 +1,112 @@
+"""What an installed df-agent promises: light imports, lazy public names, complete pins."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import df_agent
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+# What torch brings on some platforms only.
+ACCELERATOR = re.compile(r"(nvidia|cuda)-|triton$")
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = [line.split("==") for line in lines if not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_brings_nothing_else():
+    code = "import sys; before = set(sys.modules); import df_agent; print(*(set(sys.modules) - before))"
+    loaded = {name.partition(".")[0] for name in run_python(code).split()}
+    assert "df_agent" in loaded
+    assert loaded - set(sys.stdlib_module_names) == {"df_agent"}
+
+
+def test_training_needs_no_simulator_and_no_hydra():
+    code = """
+import sys
+absent = {"gymnasium", "gymnasium_robotics", "h5py", "hydra", "imageio", "matplotlib", "minari", "mujoco",
+          "omegaconf", "rich", "scipy", "stable_baselines3", "tensorboard", "wandb"}
+sys.modules.update(dict.fromkeys(absent))  # importing these now fails
+import df_agent.training.run
+print(callable(df_agent.train))
+"""
+    assert run_python(code) == "True"
+
+
+@pytest.mark.parametrize("name", df_agent.__all__)
+def test_public_name_resolves(name):
+    value = getattr(df_agent, name)
+    assert value.__name__ == name
+    assert value.__module__.startswith("df_agent.")
+    assert value.__doc__
+    assert name in dir(df_agent)
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(Path(df_agent.__file__).read_text())
+    guarded = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {alias.name: node.module for node in guarded.body for alias in node.names}
+    assert seen == df_agent._HOME_OF
+    assert sorted(seen) == df_agent.__all__
+
+
+def test_unknown_name_is_an_error_that_lists_the_known():
+    with pytest.raises(AttributeError, match=r"'Polcy'.*DiffusionForcingPolicy"):
+        _ = df_agent.Polcy
+
+
+def test_version_is_the_distributions():
+    assert metadata.version("df-agent") == df_agent.__version__
+
+
+def test_package_data():
+    assert (Path(df_agent.__file__).parent / "py.typed").is_file()
+    assert PROJECT["tool"]["setuptools"]["package-data"]["df_agent"] == ["pretrained/*/*", "py.typed"]
+
+
+def test_pins_are_plain_versions():
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert line.startswith("#") or re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
+
+
+def test_direct_requirements_accept_their_pins():
+    project, pinned = PROJECT["project"], pins()
+    for text in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pinned[canonicalize_name(requirement.name)]), text
+
+
+def test_everything_required_is_pinned():
+    pinned, seen, queue = pins(), set(), [Requirement("df-agent[dev]")]
+    while queue:
+        wanted = queue.pop()
+        key = (canonicalize_name(wanted.name), frozenset(wanted.extras))
+        if key in seen:
+            continue
+        seen.add(key)
+        for text in metadata.requires(wanted.name) or ():
+            inner = Requirement(text)
+            extras = wanted.extras or {""}
+            if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in extras):
+                queue.append(inner)
+    names = {name for name, _ in seen if not ACCELERATOR.match(name)} - {"df-agent"}
+    assert len(names) > 50
+    assert names <= pinned.keys(), f"constraints.txt lacks {sorted(names - pinned.keys())}"

@@ -1,0 +1,187 @@
+"""The README says what is so: its commands, options, files and code exist and work."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+import df_agent.checkpoint
+from df_agent.build import build_model
+from df_agent.checkpoint import save_checkpoint
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PYTHON = [body for language, body in BLOCKS if language == "python"]
+COMMANDS = [
+    line.partition(" #")[0].strip()
+    for language, body in BLOCKS
+    if language == "bash"
+    for line in body.splitlines()
+    if line
+]
+PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
+INLINE = re.findall(r"`([^`\n]+)`", PROSE)
+SOURCES = ("df_agent", "planners", "envs", "scripts")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# An untrained agent for any of the mazes; it acts, badly.
+TINY = {
+    "network": {"token_dim": 4, "max_tokens": 4, "width": 16, "depth": 1, "heads": 2},
+    "diffusion": {"levels": 20, "frame_stack": 2},
+    "tokenizer": {"config": {"frame_skip": 8, "frame_stack": 2}, "mean": [0.0, 0.0], "std": [2.0, 2.0]},
+    "windows": {"max_tokens": 4},
+    "statistics": {"step": [0.4, 0.4], "turn": [0.2, 0.2], "speed": [0.05, 0.05]},
+    "policy": {"velocity_indices": [2, 3]},
+}
+
+
+def composed(script: str, overrides: list[str]) -> DictConfig:
+    """The configuration that a script would see."""
+    source = (ROOT / script).read_text()
+    folder, name = re.search(r'hydra\.main\(.*config_path="(.+?)", config_name="(.+?)"', source).groups()
+    with initialize_config_dir(version_base=None, config_dir=str((ROOT / script).parent / folder)):
+        config = compose(name, overrides)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    return config
+
+
+def takes(script: str, override: str) -> bool:
+    try:
+        composed(script, [override])
+    except Exception:  # Hydra has many
+        return False
+    return True
+
+
+def check_make(words: list[str]) -> None:
+    targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    assert words[0] in targets
+    if words[1:]:
+        name, _, value = words[1].partition("=")
+        assert (words[0], name) == ("evaluate", "ARGS")
+        composed("scripts/evaluate.py", ["env=maze2d-large", *value.split()])
+
+
+def check_command(command: str) -> None:
+    """Fail unless the command names existing programs, files and options."""
+    program, *words = shlex.split(command)
+    if program == "make":
+        check_make(words)
+    elif program == "torchrun":
+        assert words[0] == "--nproc_per_node=8"
+        composed(words[1], words[2:])
+    elif program == "python" and words[0] == "-m":
+        assert importlib.util.find_spec(words[1]) is not None
+    elif program == "python":
+        composed(words[0], words[1:])
+    elif program == "pip":
+        assert words == ["install", "-e", ".", "-c", "constraints.txt"]
+        assert (ROOT / "constraints.txt").is_file()
+    elif program == "pytest":
+        markers = [text.partition(":")[0] for text in PROJECT["tool"]["pytest"]["ini_options"]["markers"]]
+        assert not words or (words[0] == "-m" and words[1] in markers)
+    else:
+        in_makefile = re.findall(r"\$\(BIN\)/(.+)", (ROOT / "Makefile").read_text())
+        assert command in in_makefile, f"`make test` does not run {command!r}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command):
+    check_command(command)
+
+
+@pytest.mark.parametrize("text", [text for text in INLINE if text.split()[0] in ("python", "make", "torchrun")])
+def test_inline_command(text):
+    check_command(text)
+
+
+@pytest.mark.parametrize("text", [text for text in INLINE if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)])
+def test_inline_option(text):
+    scripts = ("scripts/collect.py", "scripts/train.py", "scripts/evaluate.py")
+    assert any(takes(script, text) for script in scripts), f"no script takes {text}"
+
+
+def test_options_that_do_not_exist_are_noticed():
+    with pytest.raises(Exception, match="no_such_option"):
+        check_command("python scripts/evaluate.py no_such_option=1")
+    with pytest.raises(Exception, match="no-such-maze"):
+        check_command("python scripts/train.py env=no-such-maze")
+    with pytest.raises(AssertionError):
+        check_command("make nothing")
+
+
+def test_inline_paths_exist():
+    paths = [text for text in INLINE if re.fullmatch(r"(df_agent|planners|envs|scripts|configs|tests)/[\w./]+", text)]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!https?://)([^)]+)\)", TEXT))
+def test_link_target_exists(target):
+    assert (ROOT / target).is_file()
+
+
+def imported_names(body: str) -> list[tuple[str, str | None]]:
+    pairs: list[tuple[str, str | None]] = []
+    for node in ast.walk(ast.parse(body)):
+        if isinstance(node, ast.Import):
+            pairs += [(alias.name, None) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            pairs += [(str(node.module), alias.name) for alias in node.names]
+    return pairs
+
+
+@pytest.mark.parametrize("body", PYTHON)
+def test_python_block_runs(body, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    for maze in ("umaze", "large"):
+        save_checkpoint(tmp_path / "pretrained" / f"maze2d-{maze}", build_model(TINY).state_dict(), TINY)
+    monkeypatch.setattr(df_agent.checkpoint, "PRETRAINED", tmp_path / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    for module, name in imported_names(body):
+        assert name is None or hasattr(importlib.import_module(module), name)
+    exec(compile(body, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def listed_paths() -> dict[str, str | None]:
+    """Path -> comment (None for folders without one), from the README's tree."""
+    body = next(body for language, body in BLOCKS if language == "text")
+    found: dict[str, str | None] = {}
+    parents: list[str] = []
+    for line in body.splitlines():
+        indent, name, comment = re.fullmatch(r"( *)(\S+)(?: {2,}(\S.*))?", line).groups()
+        parents = parents[: len(indent) // 2]
+        found["".join(parents) + name] = comment
+        if name.endswith("/"):
+            parents.append(name)
+    return found
+
+
+def test_tree_is_complete():
+    shown = {path for path in listed_paths() if path.endswith(".py")}
+    there = {
+        str(path.relative_to(ROOT))
+        for source in SOURCES
+        for path in (ROOT / source).rglob("*.py")
+        if path.name != "__init__.py" or path.parent == ROOT / "df_agent" or path.parent == ROOT / "envs"
+    }
+    assert shown == there, f"the README's tree lacks {sorted(there - shown)} and invents {sorted(shown - there)}"
+
+
+def test_tree_is_true_and_commented():
+    listed = listed_paths()
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    assert [path for path, comment in listed.items() if not comment and not path.endswith("/")] == []
+
+
+def test_results_and_data_are_marked():
+    for part in ("results", "data"):
+        assert re.search(f"<!-- {part}:start -->.*\\|.*<!-- {part}:end -->", TEXT, re.DOTALL)
