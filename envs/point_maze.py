@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import gymnasium as gym
+import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
@@ -139,18 +140,23 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
         if self.render_mode is None:
             gym.logger.warn("render() was called without a render_mode: pass one to gym.make")
             return None
-        if self._renderer is None:
-            from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+        try:
+            if self._renderer is None:
+                self._renderer = self._open_renderer()
+            return self._renderer.render(self.render_mode)
+        except (mujoco.FatalError, ImportError, AttributeError) as error:
+            raise RuntimeError(
+                f"MuJoCo could not open an OpenGL context ({error}). Without a display set MUJOCO_GL=egl or "
+                "MUJOCO_GL=osmesa before Python starts."
+            ) from error
 
-            view = {
-                "distance": 1.25 * max(self.maze.width, self.maze.height),
-                "elevation": -90.0,
-                "azimuth": 90.0,
-            }
-            self._renderer = MujocoRenderer(
-                self.physics.model, self.physics.data, view, width=self.width, height=self.height
-            )
-        return self._renderer.render(self.render_mode)
+    def _open_renderer(self) -> Any:
+        from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+        # From straight above, so that no wall hides the ball; x to the right, y up.
+        size = max(self.maze.width, self.maze.height)
+        view = {"lookat": np.zeros(3), "distance": 1.25 * size, "elevation": -90.0, "azimuth": 90.0}
+        return MujocoRenderer(self.physics.model, self.physics.data, view, self.width, self.height)
 
     def close(self) -> None:
         """Free the window or the off-screen buffer."""

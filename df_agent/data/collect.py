@@ -7,13 +7,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.types import Policy
+if TYPE_CHECKING:  # it imports torch, which collecting does not need
+    from df_agent.types import Policy
 
 Array = NDArray[Any]
 Observations = Array | dict[str, Array]
