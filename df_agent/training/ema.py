@@ -28,11 +28,12 @@ class EMA:
         self.module = copy.deepcopy(model).eval().requires_grad_(False)
         self._averages: list[Tensor] = list(self.module.parameters())
         self._weights: list[Tensor] = list(model.parameters())
-        self._buffers = list(zip(self.module.buffers(), model.buffers(), strict=True))
+        self._model = model
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
         """average += (1 - decay) * (weights - average), in one fused call for all parameters."""
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay_at(self.decay, updates))
-        for average, buffer in self._buffers:
+        # Looked up anew: data-parallel wrappers put other tensors in the place of buffers.
+        for average, buffer in zip(self.module.buffers(), self._model.buffers(), strict=True):
             average.copy_(buffer)

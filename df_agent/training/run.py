@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import nn
 
@@ -27,6 +26,7 @@ from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file
 from df_agent.data.episodes import load_episodes
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.training.processes import make_accelerator
 from df_agent.training.trackers import make_tracker
 from df_agent.training.trainer import TrainConfig, Trainer
 
@@ -68,7 +68,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
     if config.get("load"):
         load_checkpoint(config["load"]).load_into(model)
     tracker = None
-    if PartialState().is_main_process:
+    if make_accelerator().is_main_process:
         record(run_dir, config)
         tracker = make_tracker(config.get("tracker", "tensorboard"), run_dir, config)
 
@@ -99,7 +99,7 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     known = ("max_tokens", "short_tokens")
     if unknown := sorted(set(config["windows"]) - set(known)):
         raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
-    return WindowSampler(episodes, tokenizer, device=PartialState().device, **config["windows"])
+    return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **config["windows"])
 
 
 def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from df_agent.training.config import TrainConfig, learning_rate_at
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter
 from df_agent.training.precision import autocast, can_compile, choose_precision
+from df_agent.training.processes import make_accelerator
 from df_agent.training.progress import Progress
 from df_agent.training.run_folder import RunFolder
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
@@ -63,7 +63,7 @@ class Trainer:
         tracker: Tracker | None = None,
         validate: Validate | None = None,
     ) -> None:
-        self.accelerator = Accelerator()
+        self.accelerator = make_accelerator()
         self.device: torch.device = self.accelerator.device
         self.model, self.sample_batch, self.config = model.to(self.device), sample_batch, config
         self.run_dir, self.checkpoint_config = Path(run_dir), dict(checkpoint_config)
