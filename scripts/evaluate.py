@@ -26,7 +26,7 @@ from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
-from df_agent.evaluation.terminal import progress_bar, sanity_table, summary_table
+from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Policy
 from envs.geometry import crosses_wall
@@ -95,6 +95,8 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
     policy = make_policy(config)
     resolved: Any = OmegaConf.to_container(config, resolve=True)
     origin = provenance(resolved, load_checkpoint(checkpoint_name(config)).folder if learned else None)
+    if isinstance(policy, DiffusionForcingPolicy):
+        origin["precision"] = str(next(policy.model.network.parameters()).dtype)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
         summary = evaluate(
             policy,
@@ -110,6 +112,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             provenance=origin,
             pictures=config.pictures,
             on_progress=update,
+            on_stage=stage_printer(console),
         )
     console.print(summary_table(summary))
 
@@ -155,7 +158,7 @@ def data_wandering(config: DictConfig, goals: np.ndarray[Any, Any], window: int)
     name = config.dataset or f"df-agent/{checkpoint_name(config)}-dfs-v0"
     try:
         episodes = load_episodes(name)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         console.print(f"Without the share of walks that touch the goal: {error}", markup=False)
         return None
     places = episodes.observations[:, : goals.shape[1]] if episodes.achieved_goals is None else episodes.achieved_goals
@@ -173,7 +176,7 @@ def main(config: DictConfig) -> None:
     try:
         check_env(config.env)
         (run_sanity if config.sanity else run_evaluation)(config, folder)
-    except (ValueError, FileNotFoundError, CheckpointError, PolicyError) as error:
+    except (ValueError, OSError, CheckpointError, PolicyError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
 

@@ -27,6 +27,7 @@ def evaluate(
     provenance: dict[str, Any] | None = None,
     pictures: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """Evaluate a policy in a goal-conditioned gymnasium environment and write a report.
 
@@ -39,6 +40,7 @@ def evaluate(
         timing_episodes: episodes run afterwards with a single environment, to measure latencies; 0 for none.
         provenance: stored in the summary; see `df_agent.evaluation.provenance`.
         pictures: draw plots and a video.
+        on_stage: told what happens after the rollout, for the terminal.
 
     Returns:
         The summary, as in summary.json.
@@ -56,6 +58,7 @@ def evaluate(
     )
     single = []
     if timing_episodes:
+        on_stage("measuring latencies with one environment")
         single = rollout(
             policy,
             env_id,
@@ -66,6 +69,7 @@ def evaluate(
             policy_name=name,
             keep_paths=False,
         )
+    on_stage("writing the report")
     return write_report(
         output_dir, records, yardsticks, seed=seed, single=single, provenance=provenance, pictures=pictures
     )

@@ -78,7 +78,7 @@ def plot_plans(
     rows = -(-len(shown) // columns)
     width = 2.9
     height = width * np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5)
-    size = (max(columns * (width + 0.12), 6.0), rows * (height + 0.34) + 0.95)
+    size = (max(columns * (width + 0.12), 7.4), rows * (height + 0.34) + 0.95)
     figure = Figure(figsize=size, dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(
@@ -120,9 +120,9 @@ def plot_time_to_goal(
     time = np.arange(limit + 1)
     band = np.array([wilson_interval(round(share * n), n) for share in curve])
 
-    figure = Figure(figsize=(7.2, 4.3), dpi=140, facecolor="white")
+    figure = Figure(figsize=(7.2, 4.5), dpi=140, facecolor="white")
     FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.085, 0.125, 0.885, 0.745))
+    axes = figure.add_axes((0.085, 0.12, 0.885, 0.72))
     axes.fill_between(time, band[:, 0], band[:, 1], step="post", color=AGENT, alpha=0.15, linewidth=0)
     if lower_bound is not None:
         share = arrival_curve(np.ceil(lower_bound), lower_bound < limit, limit)
@@ -146,9 +146,9 @@ def plot_time_to_goal(
         side.set_visible(False)
     axes.legend(loc="lower right", fontsize=9, facecolor="white", edgecolor="none", framealpha=0.9)
     missed = "" if success.all() else f", {n - int(success.sum())} timed out at {limit}"
-    figure.text(0.085, 0.925, "Episodes that have arrived", **TITLE)
+    figure.text(0.085, 0.945, "Episodes that have arrived", **TITLE)
     text = f"{records[0].env}, {n} episodes{missed}; band: 95 % (Wilson)"
-    figure.text(0.97, 0.925, text, fontsize=9, color=MUTED, va="center", ha="right")
+    figure.text(0.085, 0.885, text, fontsize=9, color=MUTED, va="center")
     figure.savefig(path)
     return Path(path)
 

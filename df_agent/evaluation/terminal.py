@@ -31,6 +31,11 @@ def progress_bar(label: str, console: Console) -> Iterator[Callable[[Progress], 
         bar.update(task, completed=bar.tasks[task].total or 1)
 
 
+def stage_printer(console: Console) -> Callable[[str], None]:
+    """Return what to give `evaluate` as `on_stage`."""
+    return lambda text: console.print(text, style="dim")
+
+
 def summary_table(summary: dict[str, Any]) -> Table:
     """Return the summary as a table for the terminal; what is None is left out."""
     title = f"{summary['policy']} in {summary['env']}, {summary['episodes']} episodes, seed {summary['seed']}"
