@@ -99,10 +99,11 @@ class Proposer:
             levels = torch.where(index > end, self.model.config.levels, levels)
             x = self._sample(x, levels)
             surprise[pick] = self._surprise(x, levels, drawn[pick, :length])
-            out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).double().cpu().numpy()
+            out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         lengths = (horizons + 1) * c.frame_stack
         return Proposals(self._plan(out, lengths, ends_at_goal=True), surprise)
 
+    @torch.no_grad()
     def guided(
         self,
         history: Array,
@@ -119,7 +120,7 @@ class Proposer:
         pad = index > torch.as_tensor(horizons, device=self.device)[:, None]
         levels = torch.where(pad, self.model.config.levels, levels)
         x = self._sample(x, levels, objective, scale)
-        frames = self.tokenizer.unpack(x).double().cpu().numpy()
+        frames = self.tokenizer.unpack(x).cpu().double().numpy()
         return self._plan(frames, (horizons + 1) * self.tokenizer.config.frame_stack, ends_at_goal=False)
 
     def _tensor(self, array: Array) -> Tensor:
@@ -136,9 +137,7 @@ class Proposer:
         levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
         return x, repeat(levels, "m t -> m n t", n=n)
 
-    def _sample(
-        self, x: Tensor, levels: Tensor, objective: Objective | None = None, scale: float = 0.0
-    ) -> Tensor:
+    def _sample(self, x: Tensor, levels: Tensor, objective: Objective | None = None, scale: float = 0.0) -> Tensor:
         s = self.config
         return sample(
             self.model,
@@ -162,12 +161,10 @@ class Proposer:
         free = (levels[0] != levels[-1]).to(x.device)
         shown = torch.where(free, level, levels[-1])
         alpha_bar = self.model.alpha_bar[shown][..., None]
-        noisy = torch.where(
-            free[..., None], alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise.to(x.device), x
-        )
+        noisy = torch.where(free[..., None], alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise.to(x.device), x)
         x0, _ = self.model.denoise(noisy, shown)
         moved = torch.where(free, (x0 - x).square().mean(-1).sqrt(), 0.0)
-        return np.asarray(moved.amax(-1).double().cpu())
+        return np.asarray(moved.amax(-1).cpu().double())
 
     def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:
         """Cut the plan out of the frames (N, T * fs, C): from the present on, the last valid frame repeated."""

@@ -30,16 +30,14 @@ class PathTrackerConfig:
     action_limit: float = 1.0
 
 
-def pd_action(
-    position: Array, velocity: Array, target: Array, target_velocity: Array, c: PathTrackerConfig
-) -> Array:
+def pd_action(position: Array, velocity: Array, target: Array, target_velocity: Array, c: PathTrackerConfig) -> Array:
     """Proportional-derivative control, (B, D), with velocities in units per second; clipped.
 
     The original Diffusion Forcing controller takes the target's velocity as displacement per control
     step, a hundredth of what it should be at 100 Hz, and therefore lags.
     """
     action = c.position_gain * (target - position) + c.velocity_gain * (target_velocity - velocity)
-    return np.clip(action, -c.action_limit, c.action_limit)
+    return np.asarray(np.clip(action, -c.action_limit, c.action_limit))
 
 
 def arc_lengths(path: Array) -> Array:
@@ -54,7 +52,7 @@ def point_at(path: Array, arc: Array, s: Array) -> Array:
     k = np.clip((arc <= s[:, None]).sum(1) - 1, 0, path.shape[1] - 2)
     length = arc[row, k + 1] - arc[row, k]
     share = np.clip((s - arc[row, k]) / np.maximum(length, 1e-9), 0, 1)[:, None]
-    return (1 - share) * path[row, k] + share * path[row, k + 1]
+    return np.asarray((1 - share) * path[row, k] + share * path[row, k + 1])
 
 
 def project(path: Array, arc: Array, position: Array, progress: Array, reach: float) -> tuple[Array, Array]:

@@ -48,7 +48,7 @@ class Proposals:
 class Propose(Protocol):
     """Sample plans for environments `rows` (N,), ending at the goal after `horizons` (N,) tokens."""
 
-    def __call__(self, rows: NDArray[np.int64], horizons: NDArray[np.int64]) -> Proposals:
+    def __call__(self, rows: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Proposals:
         """Return one candidate per entry."""
         ...
 
@@ -114,6 +114,7 @@ def shortest_feasible(
     over = excess(paths, proposals.plan.lengths, limits) / c.tolerance
     over = np.maximum(over, proposals.surprise / c.surprise_limit).reshape(batch, -1)
     time = travel_time(paths, limits.speed).reshape(batch, -1)
+    over = np.nan_to_num(over, nan=np.inf)  # a candidate that is not finite comes last
     feasible = over <= 1
     # Infeasible candidates rank behind all feasible ones, by how infeasible they are.
     rank = np.where(feasible, time, 1e9 * np.maximum(over, 1))

@@ -1,0 +1,326 @@
+import json
+
+import pytest
+import torch
+
+from df_agent.build import build_model
+from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig, repeat_last_frame
+from df_agent.diffusion.noise_schedule import min_snr_weight
+from df_agent.inference import bf16_pays, prepare_for_inference
+from df_agent.types import Batch
+
+PLAIN = {"shared_level": 0.0, "clean_first": 0.0, "repeat_first": 0.0, "terminal": 0.0}
+
+
+class Silent(torch.nn.Module):
+    """Predicts zero and remembers what it was shown."""
+
+    def forward(self, x, level, cond=None):
+        self.x, self.level = x, level
+        return torch.zeros_like(x)
+
+
+def silent(**options):
+    return DiffusionForcing(Silent(), DiffusionForcingConfig(**options))
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def corrupt(batch=4000, tokens=6, dim=4, mask=None, seed=0, **options):
+    """Corrupt random tokens; return them, then what `corrupt` returns."""
+    clean = torch.randn(batch, tokens, dim, generator=seeded(99))
+    mask = torch.ones(batch, tokens, dtype=torch.bool) if mask is None else mask
+    return clean, *silent(**options).corrupt(clean, mask, seeded(seed))
+
+
+def share_is(found, share, count):
+    """Whether a share found among `count` draws lies within 4 standard errors."""
+    return abs(found - share) <= 4 * (share * (1 - share) / count) ** 0.5
+
+
+# --- levels, goals, pads ---
+
+
+def test_levels_are_uniform_over_the_noisy_ones():
+    levels = 20
+    _, _, level, weight = corrupt(levels=levels, **PLAIN)
+    counts = torch.bincount(level.flatten(), minlength=levels + 1).double()
+    assert counts[0] == 0
+    expected = level.numel() / levels
+    chi_square = ((counts[1:] - expected) ** 2 / expected).sum().item()
+    assert chi_square < 43.8  # 19 degrees of freedom: exceeded once in a thousand
+    assert (weight == 1).all()
+
+
+def test_levels_are_independent_across_tokens():
+    levels = 5
+    _, _, level, _ = corrupt(batch=20_000, tokens=4, levels=levels, **PLAIN)
+    for a in range(4):
+        for b in range(a):
+            counts = torch.bincount((level[:, a] - 1) * levels + level[:, b] - 1, minlength=levels**2).double()
+            expected = len(level) / levels**2
+            chi_square = ((counts - expected) ** 2 / expected).sum().item()
+            assert chi_square < 51.2  # 24 degrees of freedom, one in a thousand
+
+
+def test_a_share_of_windows_has_one_level_in_common():
+    _, _, level, _ = corrupt(levels=1000, **{**PLAIN, "shared_level": 0.3})
+    same = (level == level[:, :1]).all(1)
+    assert share_is(same.double().mean().item(), 0.3, len(level))
+    counts = torch.histc(level[same, 0].float(), bins=10, min=0.5, max=1000.5)
+    assert (counts - same.sum() / 10).abs().max() < 5 * (same.sum() / 10) ** 0.5
+
+
+def test_present_and_goal_are_given_at_their_rates():
+    options = {"clean_first": 0.7, "terminal": 0.6, "clean_goal": 0.5, "repeat_first": 0.0}
+    _, _, level, weight = corrupt(batch=8000, tokens=6, levels=1000, **options)
+    assert share_is((level[:, 0] == 0).double().mean().item(), 0.7, len(level))
+    given = (level[:, 1:] == 0).sum(1)
+    assert given.max() == 1  # a window has one goal
+    assert share_is(given.double().mean().item(), 0.6 * 0.5, len(level))
+    assert torch.equal(weight == 0, level == 0)  # nothing is learnt from what is given
+
+
+def test_the_end_of_a_window_is_uniform_and_never_the_present():
+    _, _, level, _ = corrupt(batch=8000, tokens=6, terminal=1.0, clean_goal=1.0)
+    goal = (level[:, 1:] == 0).int().argmax(1) + 1
+    assert ((level[:, 1:] == 0).sum(1) == 1).all()
+    counts = torch.bincount(goal, minlength=6).double()
+    assert counts[0] == 0
+    assert ((counts[1:] - 1600) ** 2 / 1600).sum() < 18.5  # 4 degrees of freedom, one in a thousand
+
+
+def test_pads_are_pure_noise_and_weigh_little():
+    options = {"terminal": 1.0, "clean_goal": 1.0, "pad_weight": 0.05, "levels": 50}
+    _, _, level, weight = corrupt(**options)
+    index = torch.arange(6)[None]
+    end = ((level == 0) & (index > 0)).int().argmax(1)[:, None]
+    assert (level[index > end] == 50).all()
+    assert (weight[index > end] == torch.tensor(0.05)).all()
+    before = (index < end) & (level > 0)
+    assert (weight[before] == 1).all()
+    assert (level[before] < 50).any()
+
+
+def test_an_end_without_a_given_goal_is_an_ordinary_token():
+    _, _, level, weight = corrupt(**{**PLAIN, "terminal": 1.0}, clean_goal=0.0, levels=1000)
+    assert (level > 0).all()
+    lengths = (weight == 1).sum(1)
+    assert sorted(lengths.unique().tolist()) == [2, 3, 4, 5, 6]
+    assert torch.equal(weight == 1, torch.arange(6)[None] < lengths[:, None])
+
+
+def test_nothing_behind_the_end_of_an_episode_is_learnt_or_seen():
+    real = torch.randint(1, 7, (4000,), generator=seeded(5))
+    mask = torch.arange(6)[None] < real[:, None]
+    _, _, level, weight = corrupt(mask=mask, levels=50)
+    assert (level[~mask] == 50).all()
+    assert (weight[~mask] == 0).all()
+    lonely = real == 1  # only the present is real: no goal to give
+    assert lonely.any()
+    assert (level[lonely][:, 1:] == 50).all()
+    goal = (level[:, 1:] == 0) & mask[:, 1:]
+    assert goal.any()
+
+
+def test_draws_repeat_under_their_generator():
+    first, again, other = (corrupt(batch=8, seed=s)[2] for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+# --- the form of given tokens ---
+
+
+@pytest.fixture
+def tokenizer():
+    config = TokenizerConfig((0, 1, 2), (2, 0), action_dim=1, include_actions=True, frame_skip=2, frame_stack=3)
+    generator = seeded(1)
+    return Tokenizer(config, torch.randn(5, generator=generator), torch.rand(5, generator=generator) + 0.5)
+
+
+def test_a_training_goal_has_the_form_of_a_goal_in_use(tokenizer):
+    c = tokenizer.config
+    raw = torch.randn(300, 4 * c.frame_stack, c.frame_dim, generator=seeded())
+    tokens, mask = tokenizer.pack(raw), torch.ones(300, 4, dtype=torch.bool)
+    options = {"frame_stack": c.frame_stack, "goal_channels": c.goal_channels}
+    model = silent(terminal=1.0, clean_goal=1.0, repeat_first=0.0, **options)
+    got, level, _ = model.corrupt(tokens, mask, seeded())
+    end = (level[:, 1:] == 0).int().argmax(1) + 1
+    row = torch.arange(300)
+    reached = raw[row, (end + 1) * c.frame_stack - 1][:, list(c.goal_channels)]
+    torch.testing.assert_close(got[row, end], tokenizer.goal_token(reached))
+    others = torch.arange(4)[None] != end[:, None]
+    assert torch.equal(got[others], tokens[others])
+
+
+def test_a_repeated_present_has_the_form_of_a_history_that_stands_still(tokenizer):
+    c = tokenizer.config
+    raw = torch.randn(2000, 2 * c.frame_stack, c.frame_dim, generator=seeded())
+    tokens, mask = tokenizer.pack(raw), torch.ones(2000, 2, dtype=torch.bool)
+    known = torch.arange(c.token_dim) % c.frame_dim < c.observation_dim
+    tokens[:, 0] = torch.where(known, tokens[:, 0], 0.0)  # as windows are cut
+    model = silent(repeat_first=0.4, terminal=0.0, frame_stack=c.frame_stack)
+    got, _, _ = model.corrupt(tokens, mask, seeded())
+    now = raw[:, c.frame_stack - 1, : c.observation_dim]
+    standing = tokenizer.observed_token(now[:, None].repeat(1, c.frame_stack, 1))
+    moving = tokenizer.observed_token(raw[:, : c.frame_stack, : c.observation_dim])
+    repeated = (got[:, 0] != tokens[:, 0]).any(1)
+    assert share_is(repeated.double().mean().item(), 0.4, 2000)
+    torch.testing.assert_close(got[repeated, 0], standing[repeated])
+    torch.testing.assert_close(got[~repeated, 0], moving[~repeated])
+
+
+def test_repeat_last_frame_by_hand():
+    token = torch.tensor([1.0, 2, 3, 4, 5, 6])
+    assert repeat_last_frame(token, 2).tolist() == [4, 5, 6, 4, 5, 6]
+    assert repeat_last_frame(token, 2, (2, 0)).tolist() == [4, 0, 6, 4, 0, 6]
+
+
+# --- the loss ---
+
+
+def test_loss_by_hand():
+    """Zero for an answer, so the error of x0 is the token itself; 3 counted tokens of unit weight, 1 light pad."""
+    model = silent(objective="x0", terminal=1.0, clean_goal=0.0, pad_weight=0.5, **{k: 0.0 for k in list(PLAIN)[:3]})
+    tokens = torch.tensor([[[1.0, 1], [2, 2], [3, 5]]])
+    total, metrics = model.loss(Batch(tokens, torch.ones(1, 3, dtype=torch.bool)), seeded(1))
+    level = model.network.level[0].tolist()
+    error = [1, 4, 17]
+    weight = [1, 1, 0.5 if level[2] == 1000 else 1]
+    assert total.item() == pytest.approx(sum(w * e for w, e in zip(weight, error, strict=True)) / 3)
+    assert metrics["loss"].item() == total.item()
+
+
+def test_loss_leaves_out_what_is_given():
+    model = silent(objective="x0", **{**PLAIN, "clean_first": 1.0})
+    tokens = torch.tensor([[[100.0, 100], [2, 2], [4, 4]]])
+    total, _ = model.loss(Batch(tokens, torch.ones(1, 3, dtype=torch.bool)), seeded())
+    assert total.item() == pytest.approx((4 + 16) / 2)
+    assert torch.equal(model.network.x[:, 0], tokens[:, 0])  # shown clean
+
+
+def test_loss_carries_the_snr_weight():
+    model = silent(objective="x0", snr_weighting="min_snr", **PLAIN)
+    total, _ = model.loss(Batch(torch.ones(1, 4, 2), torch.ones(1, 4, dtype=torch.bool)), seeded())
+    weight = min_snr_weight("x0", model.alpha_bar[model.network.level])
+    assert total.item() == pytest.approx(weight.mean().item())
+
+
+def test_fused_weight_looks_both_ways_unless_the_network_is_causal():
+    alpha_bar = torch.tensor([[0.1, 0.1, 0.99]])
+    model = silent(objective="x0", snr_weighting="fused")
+    both = model.snr_weight(alpha_bar)
+    model.network.causal = True
+    forward = model.snr_weight(alpha_bar)
+    assert forward[0, 0] == pytest.approx(0.1 / 0.9, rel=1e-5)  # no past
+    assert both[0, 0] > 2 * forward[0, 0]
+
+
+@pytest.mark.parametrize("objective", ["x0", "eps", "v"])
+def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
+    """A network that answers with the target makes no loss, and its answer denoises to the data."""
+    tokens = torch.randn(16, 5, 3, generator=seeded())
+    config = DiffusionForcingConfig(objective=objective, **PLAIN)
+
+    class Told(torch.nn.Module):
+        def forward(self, x, level, cond=None):
+            a = model.alpha_bar[level][..., None].double()
+            eps = (x.double() - a.sqrt() * tokens) / (1 - a).sqrt()
+            self.x, self.level = x, level
+            answers = {"x0": tokens.double(), "eps": eps, "v": a.sqrt() * eps - (1 - a).sqrt() * tokens}
+            return answers[objective]
+
+    model = DiffusionForcing(Told(), config)
+    total, _ = model.loss(Batch(tokens, torch.ones(16, 5, dtype=torch.bool)), seeded())
+    assert total.item() < 1e-5
+    low = model.network.level < 900  # beyond, eps holds too little of the data for float32
+    x0, _ = model.denoise(model.network.x, model.network.level)
+    torch.testing.assert_close(x0[low], tokens[low], rtol=1e-2, atol=1e-3)
+
+
+def tiny(objective="v", **diffusion):
+    torch.manual_seed(0)
+    network = {"token_dim": 4, "max_tokens": 6, "width": 48, "depth": 2, "heads": 2}
+    return build_model({"network": network, "diffusion": {"objective": objective, "frame_stack": 2, **diffusion}})
+
+
+@pytest.mark.parametrize("objective", ["x0", "v"])
+def test_loss_falls_on_eight_windows(objective):
+    model = tiny(objective)
+    time = torch.linspace(0, 3, 12)[None] + torch.arange(8)[:, None]
+    windows = torch.stack([time.sin(), time.cos()], -1).reshape(8, 6, 4)
+    batch = Batch(windows.repeat(4, 1, 1), torch.ones(32, 6, dtype=torch.bool))
+
+    def measure():
+        with torch.no_grad():
+            return sum(model.loss(batch, seeded(100 + s))[0].item() for s in range(8)) / 8
+
+    before = measure()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(250):
+        total, _ = model.loss(batch, seeded(1000 + step))
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+    assert measure() < 0.35 * before
+
+
+# --- config, building, precision ---
+
+
+def test_config_goes_through_json():
+    config = DiffusionForcingConfig(goal_channels=(1, 0), schedule="sigmoid", zero_terminal_snr=True)
+    assert DiffusionForcingConfig(**json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"objective": "x"}, "unknown objective 'x'"),
+        ({"snr_weighting": "snr"}, "'fused', 'min_snr', 'none'"),
+        ({"clean_goal": 1.5}, r"clean_goal is a share and must lie in \[0, 1\], got 1.5"),
+        ({"objective": "eps", "zero_terminal_snr": True}, "needs objective 'x0' or 'v'"),
+    ],
+)
+def test_config_names_mistakes(options, message):
+    with pytest.raises(ValueError, match=message):
+        DiffusionForcingConfig(**options)
+
+
+def test_build_names_unknown_options():
+    with pytest.raises(ValueError, match=r"unknown options \['widht'\] for TransformerConfig.*'width'"):
+        build_model({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
+    with pytest.raises(ValueError, match=r"unknown network 'unet', available: \['transformer'\]"):
+        build_model({"network": {"name": "unet"}, "diffusion": {}})
+
+
+def test_built_network_knows_how_many_levels_there_are():
+    assert tiny(levels=50).network.config.level_scale == 50
+    assert tiny().network.config.level_scale == 1000
+
+
+def test_timing_bf16_leaves_the_weights_as_they_were():
+    model = tiny().requires_grad_(False)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    assert isinstance(bf16_pays(model, batch=2, repeats=1), bool)
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert after[key].dtype == torch.float32
+        assert torch.equal(after[key], value)
+
+
+def test_inference_precision():
+    model = tiny()
+    prepare_for_inference(model, torch.device("cpu"), "bf16")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert model.alpha_bar.dtype == torch.float32
+    assert not any(p.requires_grad for p in model.parameters())
+    x0, eps = model.denoise(torch.ones(1, 6, 4), torch.full((1, 6), 500))
+    assert x0.dtype == eps.dtype == torch.float32
+    with pytest.raises(ValueError, match=r"'fp16', available: \['auto', 'bf16', 'fp32'\]"):
+        prepare_for_inference(model, torch.device("cpu"), "fp16")

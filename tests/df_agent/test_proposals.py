@@ -1,0 +1,268 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from df_agent.build import build_model
+from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.diffusion.guidance import goal_objective
+from df_agent.proposals import Proposer, SamplingConfig
+from df_agent.types import Batch
+
+LENGTHS = [3, 5, 8]
+
+
+def drawn(rows, tokens, dim=1, seed=0):
+    """Noise of each candidate, which knows only its place among the candidates of its row."""
+    out = torch.empty(len(rows), tokens, dim)
+    for row in np.unique(rows):
+        generator = torch.Generator().manual_seed(1000 * seed + int(row))
+        own = np.flatnonzero(rows == row)
+        out[own] = torch.randn(len(own), 64, dim, generator=generator)[:, :tokens]
+    return out
+
+
+def basis(rows, tokens):
+    """No noise for the first candidate, then one unit of it at each token."""
+    return torch.cat([torch.zeros(1, tokens), torch.eye(tokens)])[: len(rows), :, None]
+
+
+# --- with the best possible denoiser, of frames of one channel ---
+
+MEAN, STD = 10.0, 2.0
+
+
+@pytest.fixture
+def exact(gaussian_world):
+    """Make a proposer over the Gaussian world; frames are in other units than tokens."""
+
+    def make(**options):
+        steps = options.pop("steps", 100)
+        world = gaussian_world(tokens=8, levels=steps, dtype=torch.float32)
+        world.config = SimpleNamespace(levels=steps)
+        plain = world.denoise
+
+        def denoise(x, level, cond=None):
+            """Sequences that are cut short: of what comes behind, nothing is known."""
+            more = 8 - x.shape[1]
+            x = torch.nn.functional.pad(x, (0, 0, 0, more))
+            level = torch.nn.functional.pad(level, (0, more), value=steps)
+            x0, eps = plain(x, level)
+            return (x0[:, : 8 - more], eps[:, : 8 - more]) if more else (x0, eps)
+
+        world.denoise = denoise
+        tokenizer = Tokenizer(TokenizerConfig((0,), (0,)), torch.tensor([MEAN]), torch.tensor([STD]))
+        return world, Proposer(world, tokenizer, LENGTHS, SamplingConfig(steps=steps, **options))
+
+    return make
+
+
+def to_goal(proposer, present, goal, horizon, count, noise):
+    rows, horizons = np.zeros(count, np.int64), np.full(count, horizon)
+    history = np.array([[[MEAN + STD * present]]])
+    return proposer.to_goal(history, np.array([[MEAN + STD * goal]]), rows, horizons, noise)
+
+
+@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid", "trapezoid"])
+@pytest.mark.parametrize("horizon", [1, 2, 4, 7])
+def test_plans_to_a_goal_are_samples_given_present_and_goal(exact, horizon, matrix):
+    world, proposer = exact(matrix=matrix)
+    plan = to_goal(proposer, -1.5, 3.0, horizon, 9, basis).plan
+    tokens = (plan.observations[:, : horizon + 1, 0] - MEAN) / STD
+    spread = tokens[1:] - tokens[0]
+    mean, covariance = world.given({0: -1.5, horizon: 3.0})
+    np.testing.assert_allclose(tokens[0], mean[: horizon + 1], atol=0.01)
+    np.testing.assert_allclose(spread.T @ spread, covariance[: horizon + 1, : horizon + 1], atol=0.03)
+    assert np.abs(spread[horizon:]).max() < 1e-4  # neither the noise of the pads nor that of the goal's place counts
+    assert (plan.lengths == horizon + 1).all()
+
+
+def test_surprise_tells_the_unlikely_plan(exact):
+    """Plans from too much noise stray from the mean, and the model draws them back."""
+    surprises = []
+    for temperature in (1.0, 6.0):
+        _, proposer = exact(check_level=0.2, temperature=temperature)
+        surprises.append(to_goal(proposer, -1.0, 0.5, 4, 50, drawn).surprise)
+    assert surprises[0].shape == (50,)
+    assert np.median(surprises[1]) > 2 * np.median(surprises[0]) > 0
+    assert (to_goal(proposer, -1.0, 0.5, 1, 50, drawn).surprise == 0).all()  # nothing was planned in between
+    _, unchecked = exact()
+    assert (to_goal(unchecked, -1.0, 0.5, 4, 50, drawn).surprise == 0).all()
+
+
+def test_without_temperature_the_plan_is_the_mean(exact):
+    world, proposer = exact(temperature=0.0)
+    plan = to_goal(proposer, -1.5, 3.0, 5, 3, drawn).plan
+    mean, _ = world.given({0: -1.5, 5: 3.0})
+    np.testing.assert_allclose((plan.observations[:, :6, 0] - MEAN) / STD, np.tile(mean[:6], (3, 1)), atol=0.01)
+
+
+def guide(proposer, horizons, scale, goal=3.0, noise=drawn):
+    count = len(horizons)
+    history = np.full((count, 1, 1), MEAN)
+    objective = goal_objective(torch.full((count, 1), goal), torch.as_tensor(horizons), 1, (0,))
+    return proposer.guided(history, objective, scale, np.arange(count), horizons, noise)
+
+
+def test_guided_plans_start_at_the_present_and_go_nearer_to_the_goal(exact):
+    world, proposer = exact(steps=20)
+    horizons = np.full(200, 7)
+    plans = [guide(proposer, horizons, scale) for scale in (0.0, 1.0, 3.0)]
+    tokens = [(plan.observations[..., 0] - MEAN) / STD for plan in plans]
+    assert all((plan.lengths == 8).all() for plan in plans)
+    assert all((t[:, 0] == 0).all() for t in tokens)
+    free = world.given({0: 0.0})[0].numpy()
+    np.testing.assert_allclose(tokens[0].mean(0), free, atol=4 / 200**0.5)
+    distances = [np.abs(t[:, 1:] - 3.0).mean() for t in tokens]
+    assert distances[0] > distances[1] > distances[2]
+
+
+def test_horizons_of_guided_plans_may_differ(exact):
+    world, proposer = exact(steps=20)
+    horizons = np.array([1, 3, 6])
+    plan = guide(proposer, horizons, 1.0)
+    assert plan.lengths.tolist() == [2, 4, 7]
+    for row, length in enumerate(plan.lengths):
+        assert (plan.observations[row, length:] == plan.observations[row, length - 1]).all()
+    held = [level for _, level in world.seen]
+    index = torch.arange(8)[None]
+    for level in held:
+        assert (level[index > torch.as_tensor(horizons)[:, None]] == 20).all()
+        assert (level[:, 0] == 0).all()
+
+
+# --- with a network, of two frames a token ---
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    network = {"token_dim": 4, "max_tokens": 8, "width": 16, "depth": 2, "heads": 2}
+    model = build_model({"network": network, "diffusion": {"frame_stack": 2}})
+    torch.nn.init.normal_(model.network.head.weight, std=0.3)
+    return model
+
+
+@pytest.fixture
+def proposer(model):
+    config = TokenizerConfig((0, 1), (0, 1), frame_skip=3, frame_stack=2)
+    tokenizer = Tokenizer(config, torch.tensor([1.0, -2]), torch.tensor([0.5, 3]))
+    return Proposer(model, tokenizer, LENGTHS, SamplingConfig(steps=4, check_level=0.1))
+
+
+def noise(rows, tokens):
+    return drawn(rows, tokens, dim=4)
+
+
+HISTORY = np.array([[[0.0, 1], [0.2, 1.5]], [[3, 3], [3, 3]], [[-1, 0], [-2, 0]]])
+GOAL = np.array([[2.0, 2], [0, -1], [4, 4]])
+
+
+def test_every_plan_leads_from_the_present_to_the_goal(proposer):
+    rows, horizons = np.repeat(np.arange(3), 7), np.tile(np.arange(1, 8), 3)
+    plan = proposer.to_goal(HISTORY, GOAL, rows, horizons, noise).plan
+    assert plan.frame_skip == 3
+    assert plan.actions is None
+    assert plan.lengths.tolist() == (2 * horizons + 1).tolist()
+    index, last = np.arange(21), plan.lengths - 1
+    np.testing.assert_allclose(plan.observations[:, 0], HISTORY[rows, -1], atol=1e-5)
+    np.testing.assert_allclose(plan.observations[index, last], GOAL[rows], atol=1e-5)
+    for row, length in enumerate(plan.lengths):
+        assert (plan.observations[row, length:] == plan.observations[row, length - 1]).all()
+    # The goal's token says nothing of its first frame, which lies half-way.
+    half = (plan.observations[index, last] + plan.observations[index, last - 2]) / 2
+    np.testing.assert_allclose(plan.observations[index, last - 1], half)
+
+
+def test_candidates_do_not_see_each_other(proposer):
+    rows, horizons = np.array([2, 0, 0, 1, 0]), np.array([7, 1, 4, 2, 7])
+    together = proposer.to_goal(HISTORY, GOAL, rows, horizons, noise)
+    place = [0, 0, 1, 0, 2]  # among the candidates of the same row
+    for k, (row, horizon) in enumerate(zip(rows, horizons, strict=True)):
+
+        def own(rows, tokens, row=row, k=k):
+            return noise(np.full(place[k] + 1, row), tokens)[-1:]
+
+        alone = proposer.to_goal(HISTORY, GOAL, np.array([row]), np.array([horizon]), own)
+        np.testing.assert_allclose(alone.plan.observations[0], together.plan.observations[k], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(alone.surprise[0], together.surprise[k], rtol=1e-3, atol=1e-5)
+
+
+def test_a_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch):
+    shapes = []
+    denoise = type(proposer.model).denoise
+
+    def spy(self, x, level, cond=None):
+        shapes.append(tuple(x.shape[:2]))
+        return denoise(self, x, level, cond)
+
+    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    proposer.to_goal(HISTORY, GOAL, np.zeros(6, np.int64), np.array([1, 2, 3, 4, 5, 7]), noise)
+    assert sorted(set(shapes)) == [(2, 3), (2, 5), (2, 8)]
+    assert len(shapes) == 3 * (4 + 1)  # four steps and the check
+
+
+def test_horizons_must_fit(proposer):
+    with pytest.raises(ValueError, match="below 8 tokens, got 8"):
+        proposer.to_goal(HISTORY, GOAL, np.array([0]), np.array([8]), noise)
+
+
+def test_a_model_that_is_still_in_training_can_propose(proposer):
+    assert any(p.requires_grad for p in proposer.model.parameters())
+    objective = goal_objective(torch.zeros(3, 2), torch.tensor([7, 7, 7]), 2, (0, 1))
+    for scale in (0.0, 0.1):
+        plan = proposer.guided(HISTORY, objective, scale, np.arange(3), np.full(3, 7), noise)
+        assert np.isfinite(plan.observations).all()
+    assert all(p.grad is None for p in proposer.model.parameters())
+
+
+# --- with a network that has learnt to go straight ---
+
+
+@pytest.fixture(scope="module")
+def straight():
+    """A proposer trained for some seconds on lines of constant velocity, in one dimension."""
+    torch.manual_seed(0)
+    network = {"token_dim": 1, "max_tokens": 8, "width": 32, "depth": 2, "heads": 2}
+    options = {"goal_channels": (0,), "repeat_first": 0.0, "clean_first": 0.9}
+    model = build_model({"network": network, "diffusion": options})
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    steps = 300
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    for step in range(steps):
+        length = LENGTHS[step % 3]
+        start, speed = torch.randn(2, 64, 1, generator=generator)
+        tokens = (start + 0.3 * speed * torch.arange(length))[..., None]
+        total, _ = model.loss(Batch(tokens, torch.ones(64, length, dtype=torch.bool)), generator)
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        schedule.step()
+    tokenizer = Tokenizer(TokenizerConfig((0,), (0,)), torch.zeros(1), torch.ones(1))
+    return Proposer(model.requires_grad_(False), tokenizer, LENGTHS, SamplingConfig(steps=8))
+
+
+def test_a_learnt_plan_reaches_its_goal_evenly(straight):
+    """Whatever the horizon, hence whatever the pads behind it."""
+    starts, goals = np.array([0.0, -1, 1, 0.5]), np.array([1.0, 0, 0.5, 0.5])
+    for horizon in (2, 3, 5, 7):
+        rows = np.arange(4)
+        plan = straight.to_goal(starts[:, None, None], goals[:, None], rows, np.full(4, horizon), drawn).plan
+        expected = starts[:, None] + (goals - starts)[:, None] * np.arange(horizon + 1) / horizon
+        error = np.abs(plan.observations[:, : horizon + 1, 0] - expected).mean()
+        assert error < (0.05 if horizon < 4 else 0.22)  # to stay at the start would be 0.3 off
+
+
+def test_the_noise_of_pads_hardly_matters(straight):
+    def other_pads(rows, tokens):
+        out = drawn(rows, tokens)
+        out[:, 6:] = drawn(rows, tokens, seed=1)[:, 6:]
+        return out
+
+    rows, horizons = np.arange(20), np.full(20, 5)
+    history, goal = np.zeros((20, 1, 1)), np.ones((20, 1))
+    one, two = (straight.to_goal(history, goal, rows, horizons, n).plan.observations for n in (drawn, other_pads))
+    assert 0 < np.abs(one - two).max() < 0.05
+    assert np.abs(one - two).mean() < 0.005
