@@ -1,0 +1,1 @@
+"""Episodes, tokens, training windows and data collection."""
