@@ -60,9 +60,7 @@ class Checkpoint:
             if own[name].shape != self.weights[name].shape
         ]
         if problems:
-            raise CheckpointError(
-                f"the weights of {self.folder} do not fit the model: {_some(problems, '; ')}"
-            )
+            raise CheckpointError(f"the weights of {self.folder} do not fit the model: {_some(problems, '; ')}")
         module.load_state_dict(self.weights)
 
 
@@ -135,9 +133,7 @@ def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
         )
     weights = tensors_from_bytes(data, path)
     if config.get("weights_dtype") == "float16":
-        weights = {
-            key: value.float() if value.dtype == torch.float16 else value for key, value in weights.items()
-        }
+        weights = {key: value.float() if value.dtype == torch.float16 else value for key, value in weights.items()}
     return Checkpoint(config, weights, folder)
 
 
@@ -174,9 +170,7 @@ def tensors_from_bytes(data: bytes, path: Path) -> dict[str, Tensor]:
         tensors: dict[str, Tensor] = safetensors_load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no readable safetensors file ({len(data)} bytes): {error}"
-        ) from error
+        raise CheckpointError(f"{path} is no readable safetensors file ({len(data)} bytes): {error}") from error
     if header.get("__metadata__", {}).get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by df-agent: its metadata has no format={FORMAT!r}")
     return tensors
@@ -255,9 +249,7 @@ def _download(repo_id: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
-        raise CheckpointError(
-            f"{repo_id!r} is no folder; to fetch it from the Hub, install huggingface_hub"
-        ) from error
+        raise CheckpointError(f"{repo_id!r} is no folder; to fetch it from the Hub, install huggingface_hub") from error
     try:
         wanted = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))

@@ -1,7 +1,7 @@
 """Train the toy model in two processes as torchrun would, twice; run by test_resume.py.
 
 The second time continues from the middle, the last checkpoint having been deleted. Prints each process's rank and
-a hash of its weights.
+a hash of its weights and their average.
 """
 
 import hashlib
@@ -23,7 +23,8 @@ def train(run_dir):
     model = toy_training.Toy(dropout=0.1)
     trainer = toy_training.make_trainer(run_dir, model, JsonlTracker(run_dir), steps=20, log_every=1, grad_clip=None)
     trainer.fit()
-    weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
+    states = [*model.state_dict().values(), *trainer.ema.module.state_dict().values()]
+    weights = b"".join(value.numpy().tobytes() for value in states)
     line = f"{trainer.accelerator.process_index} {hashlib.sha256(weights).hexdigest()}\n"
     os.write(1, line.encode())
 
