@@ -98,7 +98,7 @@ def main(config: DictConfig) -> None:
             validate = Validation(resolved["env"], pictures, **resolved["validation"])
         train(resolved, validate)
     except MissingMandatoryValue as error:
-        raise SystemExit(f"a value must be given as key=value: {error}") from error
+        raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error
     except (
         CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, ConnectionError,
         ImportError, gym.error.Error,

@@ -21,10 +21,10 @@ SMALL = [
 ]  # fmt: skip
 
 
-def script(*arguments):
+def script(folder, *arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -40,8 +40,9 @@ def pack(tmp_path):
 def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     run_dir = tmp_path / "run"
     options = ["train.validate_every=6", "validation.episodes=2", *SMALL]
-    result = script("env=maze2d-umaze", f"dataset={pack}", f"run_dir={run_dir}", *options)
+    result = script(tmp_path, "env=maze2d-umaze", f"dataset={pack}", f"run_dir={run_dir}", *options)
     assert result.returncode == 0, result.stderr
+    assert sorted(os.listdir(tmp_path)) == ["run", "walk.npz"]  # nothing strays into the working directory
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6]
     assert 0 <= rows[-1]["validation/success_rate"] <= 1
@@ -76,12 +77,22 @@ def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
     [
         (["env=maze2d-larg"], "maze2d-large"),
         (["env=maze2d-umaze", "validation.seed=1"], "validation.seed must be at least 1000, got 1"),
-        (["env=custom"], "env_id"),
         (["env=maze2d-umaze", "dataset=no/such.npz"], "no episodes pack"),
     ],
 )
 def test_mistakes_are_named_without_a_traceback(arguments, message, tmp_path):
-    result = script(*arguments, f"run_dir={tmp_path}", *SMALL)
+    result = script(tmp_path, *arguments, f"run_dir={tmp_path}", *SMALL)
     assert result.returncode != 0
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_configuration_without_an_environment_asks_for_one():
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue
+
+    with initialize_config_dir(str(ROOT / "configs" / "train"), version_base=None):
+        config = compose("train", ["env=custom"])
+    with pytest.raises(MissingMandatoryValue, match="env_id"):
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
