@@ -253,6 +253,16 @@ def test_guidance_scale_zero_is_bitwise_unguided(network):
     assert not torch.equal(sample(network, x, levels, objective=objective, guidance_scale=0.5), plain)
 
 
+def test_guidance_of_scale_zero_does_not_ask_its_objective(network):
+    def refuse(tokens):
+        raise AssertionError("asked")
+
+    levels = levels_of("full_sequence", 4, 2, 1000)
+    sample(network, noise(1, 4, 3), levels, objective=refuse, guidance_scale=0.0)
+    with pytest.raises(AssertionError, match="asked"):
+        sample(network, noise(1, 4, 3), levels, objective=refuse, guidance_scale=0.1)
+
+
 def test_guidance_shifts_noise_by_the_gradient_of_the_objective(gaussian_world):
     """eps' = eps - sqrt(1 - alpha_bar) * scale * dJ(x0(x))/dx, the gradient by finite differences."""
     world, scale = gaussian_world(tokens=4), 0.7

@@ -93,7 +93,8 @@ def test_a_crossing_is_taken_in_the_order_of_the_path():
 
 def test_a_path_that_crosses_itself_is_driven_whole():
     path = np.array([LOOP], dtype=float)
-    position, velocity, progress = path[:, 0], np.zeros((1, 2)), np.zeros(1)
+    # It starts beside the path, and so comes nearer to the last leg than to the first where they cross.
+    position, velocity, progress = np.array([[0.7, -0.1]]), np.zeros((1, 2)), np.zeros(1)
     farthest_east = 0.0
     for _ in range(600):
         action, progress, off = track_path(path, position, velocity, progress, CONFIG)
