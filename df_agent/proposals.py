@@ -114,7 +114,7 @@ class Proposer:
         noise: Noise,
     ) -> Plan:
         """Sample one plan per row of `horizons` (N,) tokens under guidance, pads behind it (the original's way)."""
-        length = self.lengths[int(np.searchsorted(self.lengths, horizons.max() + 1))]
+        length = self.lengths[-1]  # not the longest horizon, or plans would depend on those beside them
         x, levels = self._start(history[rows], noise(rows, length))
         index = torch.arange(length, device=self.device)[None]
         pad = index > torch.as_tensor(horizons, device=self.device)[:, None]

@@ -12,6 +12,9 @@ Objective = Callable[[Tensor], Tensor]
 """Maps estimated clean tokens (B, T, D) to (B,) values to maximise; rows must not depend on each other."""
 
 
+LEAST_SIGNAL = 0.01  # the linear schedule ends at 0.006, the cosine one at 0.00005
+
+
 class Denoiser(Protocol):
     """What the sampler needs of a model."""
 
@@ -48,6 +51,9 @@ def guided(
     eps' = eps - sqrt(1 - alpha_bar) * scale * d objective(x0(x)) / dx, and x0' follows from eps'. The
     gradient is taken of the sum over rows of values that depend on their own row only, so the strength
     for one row depends neither on the batch size nor on the other rows.
+
+    x0' divides by the signal sqrt(alpha_bar). For a perfect model the gradient vanishes with the signal; a
+    trained one's stops at its own error, so below `LEAST_SIGNAL` the division goes no further.
     """
     if scale == 0:
         return model.denoise(x, level, cond)
@@ -58,7 +64,7 @@ def guided(
     alpha_bar = model.alpha_bar[level][..., None]
     shift = (1 - alpha_bar).sqrt() * scale * gradient
     x0, eps = x0.detach(), eps.detach()
-    return x0 + shift * (1 - alpha_bar).sqrt() / alpha_bar.sqrt().clamp_min(1e-4), eps - shift
+    return x0 + shift * (1 - alpha_bar).sqrt() / alpha_bar.sqrt().clamp_min(LEAST_SIGNAL), eps - shift
 
 
 def sample(

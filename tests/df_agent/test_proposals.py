@@ -217,6 +217,22 @@ def test_a_model_that_is_still_in_training_can_propose(proposer):
     assert all(p.grad is None for p in proposer.model.parameters())
 
 
+def test_guided_plans_do_not_see_each_other(proposer):
+    horizons = np.array([2, 7, 4])
+
+    def guide(rows):
+        objective = goal_objective(torch.zeros(len(rows), 2), torch.as_tensor(horizons[rows]), 2, (0, 1))
+        return proposer.guided(HISTORY, objective, 0.1, rows, horizons[rows], noise)
+
+    together = guide(np.arange(3))
+    for row in range(3):
+        alone = guide(np.array([row]))
+        length = together.lengths[row]
+        np.testing.assert_allclose(
+            alone.observations[0, :length], together.observations[row, :length], rtol=1e-4, atol=1e-4
+        )
+
+
 # --- with a network that has learnt to go straight ---
 
 

@@ -286,6 +286,17 @@ def test_guidance_shifts_noise_by_the_gradient_of_the_objective(gaussian_world):
     assert torch.equal(guided_x0[:, 0], x0[:, 0])
 
 
+def test_guidance_does_not_explode_where_no_signal_is_left(network):
+    """A network's gradient does not vanish with the signal; dividing by sqrt(2e-9) led plans out of the maze."""
+    x, objective = noise(8, 6, 3), goal_objective(torch.zeros(8, 2), torch.full((8,), 5), 1, (0, 1))
+    shift = {}
+    for top in (990, 1000):
+        level = torch.full((8, 6), top)
+        x0, _ = network.denoise(x, level)
+        shift[top] = (guided(network, x, level, None, objective, 1.0)[0] - x0).abs().max().item()
+    assert 0 < shift[1000] < 3 * shift[990]
+
+
 def test_guidance_of_a_row_depends_on_that_row_alone(network):
     """The original took the mean over the batch, so that guidance weakened as the batch grew."""
     goals, horizon = noise(16, 2, seed=5), torch.randint(1, 6, (16,), generator=torch.Generator().manual_seed(6))
