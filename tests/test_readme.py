@@ -109,6 +109,18 @@ def test_inline_option(text):
     assert any(takes(script, text) for script in scripts), f"no script takes {text}"
 
 
+def test_evaluated_checkpoints_are_those_that_training_ends_in():
+    named = [re.search(r"checkpoint=(\S+)", command) for command in COMMANDS]
+    folders = {match.group(1) for match in named if match}
+    trained = [shlex.split(command)[2:] for command in COMMANDS if command.startswith("python scripts/train.py")]
+    ends = set()
+    for overrides in trained:
+        config = composed("scripts/train.py", overrides)
+        ends.add(f"{config.run_dir}/checkpoints/step_{config.train.steps:09d}")
+    assert folders
+    assert folders <= ends
+
+
 def test_options_that_do_not_exist_are_noticed():
     with pytest.raises(Exception, match="no_such_option"):
         check_command("python scripts/evaluate.py no_such_option=1")
