@@ -15,7 +15,6 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Objective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
-from planners.diffusion_forcing import Proposals
 from planners.plan import Plan
 
 Array = NDArray[np.float64]
@@ -34,8 +33,6 @@ class SamplingConfig:
         eta: 0 for DDIM, 1 for DDPM.
         stabilization_level: see `sample`.
         temperature: scale of the initial noise.
-        check_level: level, as a share of K, at which finished plans are noised and denoised again to see
-            how far the model moves them; 0 for no check.
     """
 
     steps: int = 5
@@ -44,7 +41,6 @@ class SamplingConfig:
     eta: float = 0.0
     stabilization_level: int = 0
     temperature: float = 1.0
-    check_level: float = 0.0
 
 
 class Proposer:
@@ -68,7 +64,7 @@ class Proposer:
     @torch.no_grad()
     def to_goal(
         self, history: Array, goal: Array, rows: NDArray[np.int64], horizons: NDArray[np.int64], noise: Noise
-    ) -> Proposals:
+    ) -> Plan:
         """Sample one plan per candidate that is at its goal after `horizons` (N,) tokens.
 
         Args:
@@ -84,7 +80,6 @@ class Proposer:
         c = self.tokenizer.config
         frames = longest * c.frame_stack
         out = np.zeros((len(rows), frames, c.frame_dim))
-        surprise = np.zeros(len(rows))
         bucket = np.searchsorted(self.lengths, horizons + 1)
         drawn = noise(rows, longest)
         for k in np.unique(bucket):
@@ -98,10 +93,9 @@ class Proposer:
             levels = torch.where(index == end, 0, levels)
             levels = torch.where(index > end, self.model.config.levels, levels)
             x = self._sample(x, levels)
-            surprise[pick] = self._surprise(x, levels, drawn[pick, :length])
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         lengths = (horizons + 1) * c.frame_stack
-        return Proposals(self._plan(out, lengths, ends_at_goal=True), surprise)
+        return self._plan(out, lengths, ends_at_goal=True)
 
     @torch.no_grad()
     def guided(
@@ -148,23 +142,6 @@ class Proposer:
             guidance_scale=scale,
             stabilization_level=s.stabilization_level,
         )
-
-    def _surprise(self, x: Tensor, levels: Tensor, noise: Tensor) -> Array:
-        """How far, (N,), the model moves finished plans when it sees them slightly noised.
-
-        The largest displacement of any token it planned, in normalised units: what it deems likely it
-        leaves nearly in place.
-        """
-        if self.config.check_level <= 0:
-            return np.zeros(len(x))
-        level = round(self.config.check_level * self.model.config.levels)
-        free = (levels[0] != levels[-1]).to(x.device)
-        shown = torch.where(free, level, levels[-1])
-        alpha_bar = self.model.alpha_bar[shown][..., None]
-        noisy = torch.where(free[..., None], alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * noise.to(x.device), x)
-        x0, _ = self.model.denoise(noisy, shown)
-        moved = torch.where(free, (x0 - x).square().mean(-1).sqrt(), 0.0)
-        return np.asarray(moved.amax(-1).cpu().double())
 
     def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:
         """Cut the plan out of the frames (N, T * fs, C): from the present on, the last valid frame repeated."""

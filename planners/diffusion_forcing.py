@@ -1,7 +1,8 @@
 """Flexible-horizon planning over a generative model: propose many plans, take the fastest feasible one.
 
-The planner knows nothing of diffusion, tokens or mazes. It is handed a `propose` function that samples
-paths which end at the goal after a given number of tokens, and statistics of what the data's paths do.
+The planner knows nothing of diffusion, tokens or mazes. It is handed a `propose` function that samples paths
+which end at the goal after a given number of tokens, statistics of what the data's paths do, and an estimate of
+how long the data takes from one place to another.
 """
 
 from __future__ import annotations
@@ -32,24 +33,19 @@ class MotionLimits:
     speed: Array
 
 
-@dataclass
-class Proposals:
-    """N candidate plans.
-
-    Attributes:
-        plan: the candidates.
-        surprise: (N,) how unlikely the model finds each, 1 at the limit of what it finds in the data.
-    """
-
-    plan: Plan
-    surprise: Array
-
-
 class Propose(Protocol):
-    """Sample plans for environments `rows` (N,), ending at the goal after `horizons` (N,) tokens."""
+    """Samples plans for environments `rows` (N,), ending at the goal after `horizons` (N,) tokens."""
 
-    def __call__(self, rows: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Proposals:
+    def __call__(self, rows: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
         """Return one candidate per entry."""
+        ...
+
+
+class Reach(Protocol):
+    """Estimates the control steps, (N,), that the data's direct ways take from one place (N, G) to another."""
+
+    def __call__(self, start: Array, goal: Array, /) -> Array:
+        """Return the estimates."""
         ...
 
 
@@ -58,24 +54,29 @@ class ShortestFeasibleConfig:
     """How candidates are spread and judged.
 
     Attributes:
-        horizons: numbers of tokens after which the goal may be reached; empty leaves the choice to the policy.
+        stretch: horizons as multiples of the estimated time to the goal.
+        horizons: horizons in tokens where there is no estimate; empty leaves the choice to the policy.
         samples: candidates per horizon.
-        tolerance: how far, as a share of the limit, steps and turns may exceed it in sum.
-        surprise_limit: candidates that surprise the model more than this are infeasible.
+        roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
+        shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
+        gaps: stretches looked at for shortcuts, in frames.
+        hopeless: a candidate that exceeds a limit this many times is no plan at all.
     """
 
+    stretch: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
     horizons: tuple[int, ...] = ()
-    samples: int = 1
-    tolerance: float = 0.2
-    surprise_limit: float = 1.0
+    samples: int = 2
+    roughness_limit: float = 0.4
+    shortcut_limit: float = 1.5
+    gaps: tuple[int, ...] = (3, 4, 6)
+    hopeless: float = 2.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "horizons", tuple(self.horizons))
-        if self.samples < 1 or self.tolerance <= 0 or self.surprise_limit <= 0:
-            raise ValueError(
-                f"need samples >= 1, tolerance > 0, surprise_limit > 0; got samples={self.samples}, "
-                f"tolerance={self.tolerance}, surprise_limit={self.surprise_limit}"
-            )
+        for name in ("stretch", "horizons", "gaps"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        limits = {k: getattr(self, k) for k in ("samples", "roughness_limit", "shortcut_limit", "hopeless")}
+        if min(limits.values()) <= 0:
+            raise ValueError(f"need positive samples and limits, got {limits}")
 
 
 def travel_time(paths: Array, speed: Array) -> Array:
@@ -83,41 +84,57 @@ def travel_time(paths: Array, speed: Array) -> Array:
     return np.asarray((np.abs(np.diff(paths, axis=1)) / speed).max(-1).sum(1))
 
 
-def excess(paths: Array, lengths: NDArray[np.int64], limits: MotionLimits) -> Array:
-    """Summed share, (N,), by which steps and turns of paths (N, H, G) exceed the data's limits."""
+def roughness(plan: Plan, paths: Array, limits: MotionLimits) -> Array:
+    """Mean share per frame, (N,), by which steps and turns of paths (N, H, G) exceed the data's limits."""
     step = np.maximum(np.abs(np.diff(paths, axis=1)) / limits.step - 1, 0)
     turn = np.maximum(np.abs(np.diff(paths, 2, axis=1)) / limits.turn - 1, 0)
     frame = np.arange(paths.shape[1])[None, :, None]
-    inside = frame < lengths[:, None, None]  # a repeated last frame stops dead, which no plan means
-    return np.asarray((step * inside[:, 1:]).sum((1, 2)) + (turn * inside[:, 2:]).sum((1, 2)))
+    inside = frame < plan.lengths[:, None, None]  # a repeated last frame stops dead, which no plan means
+    return np.asarray(((step * inside[:, 1:]).sum((1, 2)) + (turn * inside[:, 2:]).sum((1, 2))) / plan.lengths)
+
+
+def shortcut(plan: Plan, paths: Array, reach: Reach, gaps: tuple[int, ...]) -> Array:
+    """Return how many times faster than the data's direct ways the boldest stretch of paths (N, H, G) is, (N,).
+
+    A path through a wall joins places that lie close together but are far apart to walk.
+    """
+    worst = np.zeros(len(paths))
+    for gap in gaps:
+        if gap >= paths.shape[1]:
+            continue
+        start, end = paths[:, :-gap], paths[:, gap:]
+        frame = np.arange(paths.shape[1] - gap)[None]
+        inside = (frame + gap < plan.lengths[:, None]) | (frame == 0)
+        steps = np.minimum(gap, np.maximum(plan.lengths[:, None] - 1 - frame, 1)) * plan.frame_skip
+        ratio = np.zeros(inside.shape)
+        ratio[inside] = reach(start[inside], end[inside]) / steps[inside]
+        worst = np.maximum(worst, ratio.max(1))
+    return worst
 
 
 def shortest_feasible(
     propose: Propose,
-    batch: int,
+    horizons: NDArray[np.int64],
     goal_channels: tuple[int, ...],
     limits: MotionLimits,
+    reach: Reach | None,
     c: ShortestFeasibleConfig,
-) -> tuple[Plan, Array, NDArray[np.bool_]]:
-    """Plan for `batch` environments: all horizons and samples at once, then the fastest feasible candidate.
+) -> tuple[Plan, Array]:
+    """Propose plans at `horizons` (B, K), all in one batch, and take the fastest feasible one of each row.
 
-    Where none is feasible, the least infeasible one is taken: a plan to try beats standing still, and the
-    next replan starts elsewhere.
+    Where none is feasible, the least infeasible one is taken.
 
     Returns:
-        The chosen plans, their travel times (batch,) in control steps, and whether they are feasible (batch,).
+        B plans, and how infeasible each is, (B,): at most 1 is feasible.
     """
-    grid = np.repeat(np.asarray(c.horizons, dtype=np.int64), c.samples)
-    rows = np.repeat(np.arange(batch), len(grid))
-    proposals = propose(rows, np.tile(grid, batch))
-    paths = proposals.plan.observations[..., list(goal_channels)]
-    over = excess(paths, proposals.plan.lengths, limits) / c.tolerance
-    over = np.maximum(over, proposals.surprise / c.surprise_limit).reshape(batch, -1)
-    time = travel_time(paths, limits.speed).reshape(batch, -1)
-    over = np.nan_to_num(over, nan=np.inf)  # a candidate that is not finite comes last
-    feasible = over <= 1
-    # Infeasible candidates rank behind all feasible ones, by how infeasible they are.
-    rank = np.where(feasible, time, 1e9 * np.maximum(over, 1))
-    best = rank.argmin(1)
+    batch, k = horizons.shape
+    plan = propose(np.repeat(np.arange(batch), k), horizons.ravel())
+    paths = plan.observations[..., list(goal_channels)]
+    over = roughness(plan, paths, limits) / c.roughness_limit
+    if reach is not None:
+        over = np.maximum(over, shortcut(plan, paths, reach, c.gaps) / c.shortcut_limit)
+    time = travel_time(paths, limits.speed).reshape(batch, k)
+    over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
+    best = np.where(over <= 1, time, 1e9 * (1 + over)).argmin(1)  # infeasible ones rank behind all feasible ones
     row = np.arange(batch)
-    return proposals.plan.rows(row * len(grid) + best), time[row, best], feasible[row, best]
+    return plan.rows(row * k + best), over[row, best]

@@ -41,8 +41,10 @@ class PlanEvent:
         rows: (n,) indices into the policy's batch of the environments that were planned for.
         plan: their n plans.
         seconds: wall time of the whole call [s].
+        executed: (n,) whether each plan is followed; the others were no better than the one before.
     """
 
     rows: NDArray[np.int64]
     plan: Plan
     seconds: float
+    executed: NDArray[np.bool_] | None = None

@@ -18,6 +18,7 @@ from df_agent.diffusion.noise_schedule import (
     target,
     to_x0_eps,
 )
+from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.types import Batch
 
 
@@ -96,13 +97,18 @@ class DiffusionForcing(nn.Module):
     Args:
         network: forward(x (B, T, D), level (B, T), cond) -> (B, T, D).
         config: how noise is added and weighted.
+        time_to_goal: an estimator trained on the same data, carried along for the planner; it takes no part
+            in the loss.
     """
 
     alpha_bar: Tensor
 
-    def __init__(self, network: nn.Module, config: DiffusionForcingConfig) -> None:
+    def __init__(
+        self, network: nn.Module, config: DiffusionForcingConfig, time_to_goal: TimeToGoal | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.time_to_goal = time_to_goal
         self.config = config
         self.objective = check_objective(config.objective)
         table = alpha_bar_table(config.schedule, config.levels, config.zero_terminal_snr)

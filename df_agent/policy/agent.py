@@ -26,12 +26,11 @@ from df_agent.diffusion.guidance import goal_objective
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.state import Array, PolicyState
-from df_agent.proposals import Proposer
+from df_agent.proposals import Noise, Proposer
 from df_agent.types import Observation
 from planners.controllers import arc_lengths, track_path
 from planners.diffusion_forcing import (
     MotionLimits,
-    Proposals,
     shortest_feasible,
     travel_time,
 )
@@ -276,29 +275,26 @@ class DiffusionForcingPolicy:
         return position, (position - before) / self.config.control_period
 
     def _replan(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array) -> None:
-        """Plan for `rows`; where the followed plan is still the faster one, go on with it."""
+        """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
         began = time.perf_counter()
         state.goal = np.where(fresh[:, None], goal, state.goal)
-        plan, feasible, settled = self._plan(state, rows)
-        channels = list(self.tokenizer.config.goal_channels)
-        paths = plan.observations[..., channels]
-        take = np.ones(len(rows), bool)
-        if self.config.planner == "shortest_feasible" and self.config.goal_conditioned:
-            needed = travel_time(paths, self.limits.speed)
-            take = fresh[rows] | self._stuck(state, rows)
-            take |= feasible & (needed <= self.config.keep_share * self._time_left(state, rows))
+        plan, over = self._plan(state, rows)
+        paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
+        take = fresh[rows] | ~state.settled[rows] | self._stuck(state, rows)
+        needed = travel_time(paths, self.limits.speed)
+        take |= (over <= 1) & (needed <= self.config.keep_share * self._time_left(state, rows))
         new = rows[take]
-        state.path, state.progress = state.path.copy(), state.progress.copy()
-        state.off_path, state.settled = state.off_path.copy(), state.settled.copy()
+        for name in ("path", "progress", "off_path", "settled", "plans", "age"):
+            setattr(state, name, getattr(state, name).copy())  # the caller may keep the old state
         fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
         state.path[new] = paths[take][:, fill]
-        state.progress[new], state.off_path[new], state.settled[new] = 0.0, 0.0, settled
-        state.plans, state.age = state.plans.copy(), state.age.copy()
+        state.progress[new], state.off_path[new] = 0.0, 0.0
+        state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
         state.plans[rows] += 1
         state.age[rows] = 0
         state.progress_at_plan = state.progress.copy()
         if self.on_plan is not None:
-            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began))
+            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began, take))
 
     def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose plan has led off itself or nowhere since it was last looked at."""
@@ -314,8 +310,8 @@ class DiffusionForcingPolicy:
         ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
         return np.asarray((segment * ahead).sum(1))
 
-    def _plan(self, state: PolicyState, rows: NDArray[np.int64]) -> tuple[Plan, NDArray[np.bool_], bool]:
-        """Return plans for `rows`, whether each is feasible, and whether they end at the goal to stay."""
+    def _plan(self, state: PolicyState, rows: NDArray[np.int64]) -> tuple[Plan, Array]:
+        """Return plans for `rows` and how infeasible each is; at most 1 is feasible, inf is no way to the goal."""
         c = self.config
         history, goal = state.history[rows][:, self.frames_back], state.goal[rows]
 
@@ -328,25 +324,56 @@ class DiffusionForcingPolicy:
                 out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
             return torch.from_numpy(out)
 
-        if c.planner == "shortest_feasible" and c.goal_conditioned:
+        if c.planner == "goal_guidance" or not c.goal_conditioned:
+            return self._guided(state, rows, noise), np.full(len(rows), 0.0 if c.goal_conditioned else np.inf)
 
-            def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64]) -> Proposals:
-                return self.proposer.to_goal(history, goal, candidates, horizons, noise)
+        def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
+            return self.proposer.to_goal(history, goal, candidates, horizons, noise)
 
-            channels = self.tokenizer.config.goal_channels
-            plan, _, feasible = shortest_feasible(propose, len(rows), channels, self.limits, c.search)
-            return plan, feasible, True
-        span = self.tokenizer.config.span
-        left = np.full(len(rows), self.longest * span) if self.max_steps is None else self.max_steps - state.step[rows]
-        horizons = np.clip(-(-left // span), 1, self.longest).astype(np.int64)
+        channels = self.tokenizer.config.goal_channels
+        reach = None if self.model.time_to_goal is None else self._reach
+        horizons = self._horizons(history[:, -1, list(channels)], goal)
+        plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search)
+        lost = np.flatnonzero(over > c.search.hopeless)
+        if len(lost):  # no way to the goal is in sight: wander as the data does, and look again from there
+            plan.observations[lost] = self._guided(state, rows[lost], noise, scale=0.0).observations
+            over[lost] = np.inf
+        return plan, over
+
+    def _horizons(self, position: Array, goal: Array) -> NDArray[np.int64]:
+        """Return the horizons to try, (B, K) tokens."""
+        c = self.config.search
+        if self.model.time_to_goal is None:
+            grid = np.broadcast_to(np.array(c.horizons), (len(goal), len(c.horizons)))
+        else:
+            tokens = self._reach(position, goal)[:, None] * np.array(c.stretch) / self.tokenizer.config.span
+            grid = np.clip(np.ceil(tokens), 2, self.longest)
+        return np.repeat(grid.astype(np.int64), c.samples, axis=1)
+
+    def _reach(self, start: Array, goal: Array, /) -> Array:
+        """Estimate the control steps, (N,), of the data's direct ways between places (N, G)."""
+        assert self.model.time_to_goal is not None
+        channels = list(self.tokenizer.config.goal_channels)
+        mean, std = self.tokenizer.mean[channels].numpy(), self.tokenizer.std[channels].numpy()
+
+        def tensor(places: Array) -> torch.Tensor:
+            return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
+
+        return self.model.time_to_goal.steps(tensor(start), tensor(goal)).cpu().double().numpy()
+
+    def _guided(self, state: PolicyState, rows: NDArray[np.int64], noise: Noise, scale: float | None = None) -> Plan:
+        """Plan for what is left of the episode under goal guidance; without any, at scale 0."""
+        c, tokens = self.config, self.tokenizer.config
+        if scale is None:
+            scale = c.guidance_scale if c.goal_conditioned else 0.0
+        left = np.full(len(rows), self.longest * tokens.span)
+        if self.max_steps is not None:
+            left = self.max_steps - state.step[rows]
+        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)
         device = self.proposer.device
-        token = self.tokenizer.goal_token(torch.as_tensor(goal, dtype=torch.float32, device=device))
-        objective = goal_objective(
-            token[:, list(self.tokenizer.config.goal_channels)],
-            torch.as_tensor(horizons, device=device),
-            self.tokenizer.config.frame_stack,
-            self.tokenizer.config.goal_channels,
-        )
-        scale = c.guidance_scale if c.goal_conditioned else 0.0
-        plan = self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)
-        return plan, np.ones(len(rows), bool), False
+        goal = self.tokenizer.goal_token(torch.as_tensor(state.goal[rows], dtype=torch.float32, device=device))
+        channels = tokens.goal_channels
+        planned = torch.as_tensor(horizons, device=device)
+        objective = goal_objective(goal[:, list(channels)], planned, tokens.frame_stack, channels)
+        history = state.history[rows][:, self.frames_back]
+        return self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)

@@ -6,6 +6,7 @@ Minari, so a model can be trained elsewhere from a resolved configuration and an
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import shlex
@@ -22,10 +23,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from df_agent.build import build_model, make
-from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file
+from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.training.processes import make_accelerator
 from df_agent.training.trackers import make_tracker
 from df_agent.training.trainer import TrainConfig, Trainer
@@ -40,6 +42,7 @@ KEYS = (
     "windows",
     "network",
     "diffusion",
+    "time_to_goal",
     "policy",
     "train",
     "validation",
@@ -52,6 +55,9 @@ Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float |
 def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
+    First the estimator of the time to the goal, a minute or two, in `run_dir`/time_to_goal; then the diffusion
+    model. What belongs together is written to `run_dir`/final, from which the agent loads.
+
     Args:
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "tokenizer",
             "windows", "network", "diffusion" and "train" are the options of TokenizerConfig, WindowSampler,
@@ -61,9 +67,10 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
     """
     check_keys(config)
     run_dir, options = Path(config["run_dir"]), TrainConfig.from_dict(config["train"])
-    torch.manual_seed(options.seed)  # before the model is made: the same seed gives the same initial weights
     sampler = make_sampler(config)
     checkpoint_config = describe(config, sampler)
+    estimator, estimator_config = train_time_to_goal(config, sampler, options)
+    torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = build_model(checkpoint_config)
     if config.get("load"):
         load_checkpoint(config["load"]).load_into(model)
@@ -74,10 +81,45 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
 
     def validate_with_config(average: nn.Module, step: int) -> Mapping[str, float | NDArray[np.uint8]]:
         assert validate is not None
-        return validate(average, step, checkpoint_config)
+        average.time_to_goal = estimator
+        try:
+            return validate(average, step, checkpoint_config)
+        finally:
+            average.time_to_goal = None
 
     callback = validate_with_config if validate is not None else None
-    return Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()
+    average = Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()
+    average.time_to_goal = estimator
+    if make_accelerator().is_main_process:
+        final = {**checkpoint_config, "time_to_goal": estimator_config}
+        save_checkpoint(run_dir / "final", average.state_dict(), final)
+    return average
+
+
+def train_time_to_goal(
+    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig
+) -> tuple[TimeToGoal, dict[str, Any]]:
+    """Train, or load from a finished run, the estimator; return it and the options it is rebuilt from."""
+    tokens = sampler.tokenizer.config
+    given = {"steps": 6000, **config.get("time_to_goal", {})}
+    steps = given.pop("steps")
+    follows = {
+        "goal_channels": tokens.goal_channels,
+        "frame_stack": tokens.frame_stack,
+        "frame_skip": tokens.frame_skip,
+    }
+    options = make(TimeToGoalConfig, {**given, **follows})
+    torch.manual_seed(train_options.seed)
+    whole = copy.copy(sampler)
+    whole.short_tokens = ()  # pairs as far apart as a window is long
+    schedule = TrainConfig(
+        steps=steps, warmup_steps=min(100, steps), seed=train_options.seed, precision="fp32", checkpoint_every=steps
+    )
+    folder = Path(config["run_dir"], "time_to_goal")
+    trainer = Trainer(TimeToGoal(options), whole, schedule, folder, {"time_to_goal": options.to_dict()})
+    estimator = trainer.fit()
+    assert isinstance(estimator, TimeToGoal)
+    return estimator, options.to_dict()
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
