@@ -119,10 +119,11 @@ def shortest_feasible(
     limits: MotionLimits,
     reach: Reach | None,
     c: ShortestFeasibleConfig,
+    doubt: Array | None = None,
 ) -> tuple[Plan, Array]:
     """Propose plans at `horizons` (B, K), all in one batch, and take the fastest feasible one of each row.
 
-    Where none is feasible, the least infeasible one is taken.
+    Where none is feasible, the least infeasible one is taken. `doubt` (B,) tightens the limit on shortcuts.
 
     Returns:
         B plans, and how infeasible each is, (B,): at most 1 is feasible.
@@ -132,7 +133,8 @@ def shortest_feasible(
     paths = plan.observations[..., list(goal_channels)]
     over = roughness(plan, paths, limits) / c.roughness_limit
     if reach is not None:
-        over = np.maximum(over, shortcut(plan, paths, reach, c.gaps) / c.shortcut_limit)
+        bold = shortcut(plan, paths, reach, c.gaps) / c.shortcut_limit
+        over = np.maximum(over, bold if doubt is None else bold * np.repeat(doubt, k))
     time = travel_time(paths, limits.speed).reshape(batch, k)
     over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
     best = np.where(over <= 1, time, 1e9 * (1 + over)).argmin(1)  # infeasible ones rank behind all feasible ones

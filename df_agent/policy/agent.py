@@ -36,6 +36,8 @@ from planners.diffusion_forcing import (
 )
 from planners.plan import Plan, PlanEvent
 
+MOST_DOUBT = 3.0
+
 
 class DiffusionForcingPolicy:
     """A Diffusion Forcing planner as a policy.
@@ -233,6 +235,7 @@ class DiffusionForcingPolicy:
             progress=np.zeros(b),
             progress_at_plan=np.zeros(b),
             off_path=np.zeros(b),
+            doubt=np.ones(b),
             settled=np.zeros(b, bool),
         )
 
@@ -263,7 +266,8 @@ class DiffusionForcingPolicy:
         left = arc_lengths(state.path)[:, -1] - state.progress
         due = (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
         lost = (state.off_path > c.deviation) & (state.age >= 5)
-        return np.asarray(starts | self._goal_moved(state, goal) | due | lost)
+        stalled = (state.age >= c.patience) & (left > c.hold_distance) & self._stuck(state, np.arange(len(left)))
+        return np.asarray(starts | self._goal_moved(state, goal) | due | lost | stalled)
 
     def _motion(self, state: PolicyState, values: Array) -> tuple[Array, Array]:
         """Positions in the goal's channels and their velocities per second."""
@@ -278,9 +282,12 @@ class DiffusionForcingPolicy:
         """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
         began = time.perf_counter()
         state.goal = np.where(fresh[:, None], goal, state.goal)
+        stuck = self._stuck(state, rows) & ~fresh[rows]
+        state.doubt = np.where(fresh, 1.0, state.doubt)
+        state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
         plan, over = self._plan(state, rows)
         paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
-        take = fresh[rows] | ~state.settled[rows] | self._stuck(state, rows)
+        take = fresh[rows] | ~state.settled[rows] | stuck
         needed = travel_time(paths, self.limits.speed)
         take |= (over <= 1) & (needed <= self.config.keep_share * self._time_left(state, rows))
         new = rows[take]
@@ -332,21 +339,23 @@ class DiffusionForcingPolicy:
 
         channels = self.tokenizer.config.goal_channels
         reach = None if self.model.time_to_goal is None else self._reach
-        horizons = self._horizons(history[:, -1, list(channels)], goal)
-        plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search)
+        doubt = state.doubt[rows]
+        horizons = self._horizons(history[:, -1, list(channels)], goal, doubt)
+        plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search, doubt)
         lost = np.flatnonzero(over > c.search.hopeless)
         if len(lost):  # no way to the goal is in sight: wander as the data does, and look again from there
             plan.observations[lost] = self._guided(state, rows[lost], noise, scale=0.0).observations
             over[lost] = np.inf
         return plan, over
 
-    def _horizons(self, position: Array, goal: Array) -> NDArray[np.int64]:
+    def _horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
         """Return the horizons to try, (B, K) tokens."""
         c = self.config.search
         if self.model.time_to_goal is None:
             grid = np.broadcast_to(np.array(c.horizons), (len(goal), len(c.horizons)))
         else:
-            tokens = self._reach(position, goal)[:, None] * np.array(c.stretch) / self.tokenizer.config.span
+            steps = doubt * self._reach(position, goal)
+            tokens = steps[:, None] * np.array(c.stretch) / self.tokenizer.config.span
             grid = np.clip(np.ceil(tokens), 2, self.longest)
         return np.repeat(grid.astype(np.int64), c.samples, axis=1)
 

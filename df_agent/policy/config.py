@@ -26,6 +26,8 @@ class PolicyConfig:
         hold_distance: what is left of a path when replanning stops and the agent settles [position units].
         keep_share: a new plan replaces the one being followed if it takes at most this share of the time
             that one still needs.
+        patience: steps after which a plan that does not get on is given up [steps].
+        doubt: factor on the agent's doubt each time that happens: longer horizons, fewer shortcuts believed.
         guidance_scale: strength of "goal_guidance".
         goal_conditioned: False plans without a goal, to show what the goal is worth.
         control_period: seconds per control step, for velocities where they are not observed.
@@ -40,6 +42,8 @@ class PolicyConfig:
     deviation: float = 0.6
     hold_distance: float = 0.5
     keep_share: float = 1.0
+    patience: int = 20
+    doubt: float = 1.25
     guidance_scale: float = 0.02
     goal_conditioned: bool = True
     control_period: float = 0.01

@@ -25,7 +25,8 @@ class PolicyState:
         progress: (B,) arc length of the path that is done.
         progress_at_plan: (B,) the same at the last replan.
         off_path: (B,) distance to the path.
-        settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
+        doubt: (B,) by how much plans have proved too bold in this episode; 1 at first.
+    settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
     """
 
     step: NDArray[np.int64]
@@ -38,4 +39,5 @@ class PolicyState:
     progress: Array
     progress_at_plan: Array
     off_path: Array
+    doubt: Array
     settled: NDArray[np.bool_]

@@ -36,7 +36,11 @@ class Point(gym.Env):
         self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float64)
 
     def observe(self):
-        return {"observation": np.concatenate([self.x, self.v]), "achieved_goal": self.x.copy(), "desired_goal": self.goal.copy()}
+        return {
+            "observation": np.concatenate([self.x, self.v]),
+            "achieved_goal": self.x.copy(),
+            "desired_goal": self.goal.copy(),
+        }
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
