@@ -8,6 +8,7 @@ about 0.23 m/s on top, which is why the ball moves up to 0.0523 m per axis in a 
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import xml.etree.ElementTree as ET
 from functools import cache
@@ -58,11 +59,16 @@ def maze_xml(name: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
+@cache
+def _compiled(name: str) -> mujoco.MjModel:
+    return mujoco.MjModel.from_xml_string(maze_xml(name))
+
+
 class Physics:
     """One ball in one maze."""
 
     def __init__(self, maze: Maze) -> None:
-        self.model = mujoco.MjModel.from_xml_string(maze_xml(maze.name))
+        self.model = copy.copy(_compiled(maze.name))  # its own, but a tenth of the time that compiling takes
         self.data = mujoco.MjData(self.model)
         # The views stay valid as long as the data lives; looking them up costs more than a step.
         self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
