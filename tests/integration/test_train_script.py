@@ -17,7 +17,7 @@ from df_agent.policy import DiffusionForcingPolicy
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "network.width=16", "network.depth=1", "network.heads=2", "steps=6", "train.warmup_steps=1", "train.batch_size=4",
-    "train.precision=fp32", "train.compile=false", "train.log_every=2",
+    "train.precision=fp32", "train.compile=false", "train.log_every=2", "time_to_goal.steps=4",
 ]  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     assert 0 <= rows[-1]["validation/success_rate"] <= 1
     assert 0 <= rows[-1]["validation/time_to_goal"] <= 300
     assert (run_dir / "validation" / "step_000000006.png").stat().st_size > 5000
-    policy = DiffusionForcingPolicy.from_pretrained(run_dir / "checkpoints" / "step_000000006", max_steps=300)
+    policy = DiffusionForcingPolicy.from_pretrained(run_dir / "final", max_steps=300)
     env = gym.make("envs:maze2d-umaze")
     action, _ = policy.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.action_space.contains(action.astype(np.float32))
