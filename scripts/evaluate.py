@@ -24,7 +24,7 @@ from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.metrics import Yardsticks
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
+from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout, spec_of
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
@@ -42,7 +42,7 @@ console = Console()
 def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
     try:
-        gym.spec(env_id)
+        spec_of(env_id)
     except (gym.error.Error, ModuleNotFoundError):
         close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
