@@ -32,9 +32,10 @@ from df_agent.types import Policy
 from envs.geometry import crosses_wall
 from envs.maps import MAZES, wall_boxes
 from envs.oracle import SUCCESS_RADIUS, OraclePolicy, lower_bound_steps, oracle_steps
-from envs.physics import TIME_STEP
+from envs.physics import BALL_RADIUS, TIME_STEP
 
 MAZE_IDS = [f"{family}-{maze}" for family in ("maze2d", "multi2d") for maze in MAZES]
+TOUCH = 0.01  # how deep [m] the ball may be in a wall before a plan counts as running into it
 POLICIES = ("diffusion_forcing", "oracle", "random")
 console = Console()
 
@@ -50,14 +51,19 @@ def check_env(env_id: str) -> None:
 
 
 def maze_yardsticks(env_id: str, references: dict[str, Any]) -> Yardsticks:
-    """Return what is known about one of our mazes; nothing for other environments."""
+    """Return what is known about one of our mazes; nothing for other environments.
+
+    A plan runs into a wall where it brings the ball more than `TOUCH` into one. MuJoCo's contacts are soft: of
+    300 windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance
+    and still 6 to 8 % with it, so a model of the data is not to be expected at 0.
+    """
     name = env_id.removeprefix("envs:")
     if name not in MAZE_IDS:
         return Yardsticks()
     return Yardsticks(
         oracle_steps=partial(oracle_steps, name),
         lower_bound_steps=partial(lower_bound_steps, name),
-        crosses_wall=partial(crosses_wall, name),
+        crosses_wall=partial(crosses_wall, name, radius=BALL_RADIUS - TOUCH),
         walls=wall_boxes(name),
         goal_radius=SUCCESS_RADIUS,
         score_references=tuple(references[name]) if name in references else None,
