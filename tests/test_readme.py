@@ -116,7 +116,7 @@ def test_evaluated_checkpoints_are_those_that_training_ends_in():
     ends = set()
     for overrides in trained:
         config = composed("scripts/train.py", overrides)
-        ends.add(f"{config.run_dir}/checkpoints/step_{config.train.steps:09d}")
+        ends.add(f"{config.run_dir}/final")
     assert folders
     assert folders <= ends
 
