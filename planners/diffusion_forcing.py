@@ -65,7 +65,7 @@ class ShortestFeasibleConfig:
 
     stretch: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
     horizons: tuple[int, ...] = ()
-    samples: int = 2
+    samples: int = 4
     roughness_limit: float = 0.4
     shortcut_limit: float = 1.5
     gaps: tuple[int, ...] = (3, 4, 6)

@@ -299,7 +299,8 @@ class DiffusionForcingPolicy:
         state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
         state.plans[rows] += 1
         state.age[rows] = 0
-        state.progress_at_plan = state.progress.copy()
+        state.progress_at_plan = state.progress_at_plan.copy()
+        state.progress_at_plan[rows] = state.progress[rows]
         if self.on_plan is not None:
             self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began, take))
 

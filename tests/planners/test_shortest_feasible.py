@@ -3,9 +3,9 @@ import pytest
 
 from planners.diffusion_forcing import (
     MotionLimits,
-    Proposals,
     ShortestFeasibleConfig,
-    excess,
+    roughness,
+    shortcut,
     shortest_feasible,
     travel_time,
 )
@@ -26,19 +26,23 @@ def straight(distances, horizons, detour=0.0):
 class Fake:
     """Proposes straight lines to a goal as far as each row's distance, and remembers what it was asked."""
 
-    def __init__(self, distances, detours=None, surprise=0.0):
-        self.distances, self.detours, self.surprise = np.asarray(distances, float), detours, surprise
+    def __init__(self, distances, detours=None):
+        self.distances, self.detours = np.asarray(distances, float), detours
 
     def __call__(self, rows, horizons, /):
         self.rows, self.horizons = rows, horizons
         detour = 0.0 if self.detours is None else np.array([self.detours[h] for h in horizons])[:, None]
-        plan = Plan(straight(self.distances[rows], horizons, detour), horizons + 1, frame_skip=8)
-        surprise = np.full(len(rows), self.surprise) if np.isscalar(self.surprise) else self.surprise(rows, horizons)
-        return Proposals(plan, surprise)
+        return Plan(straight(self.distances[rows], horizons, detour), horizons + 1, frame_skip=8)
 
 
-def plan(fake, batch, limits=LIMITS, **options):
-    return shortest_feasible(fake, batch, (1, 2), limits, ShortestFeasibleConfig(**options))
+def plan(fake, batch, horizons, limits=LIMITS, reach=None, doubt=None, **options):
+    asked = np.tile(np.array(horizons), (batch, 1))
+    return shortest_feasible(fake, asked, (1, 2), limits, reach, ShortestFeasibleConfig(**options), doubt)
+
+
+def taken(plan):
+    """Control steps of each plan."""
+    return travel_time(plan.observations[..., 1:], LIMITS.speed)
 
 
 # --- the measures ---
@@ -60,96 +64,194 @@ def test_travel_time_counts_detours_and_not_frames():
     assert travel_time(around, speed)[0] > 40
 
 
-def test_excess_by_hand():
-    """Steps 1.5 and 1 along x: 0.5 over. The turns: 0.5 (allowed). Along y a jump of 2: 1 over, its turn 2: 3 over."""
+def as_plan(path, lengths, frame_skip=8):
+    return Plan(path, np.asarray(lengths), frame_skip)
+
+
+def test_roughness_by_hand():
+    """Steps 1.5 and 1 along x: 0.5 over; their turn is allowed. Along y a jump of 2: 1 over, its turn 3 over."""
     path = np.array([[[0, 0], [1.5, 0], [2.5, 0]], [[0, 0], [0, 0], [0, 2]]], dtype=float)
-    assert excess(path, np.array([3, 3]), LIMITS) == pytest.approx([0.5, 1 + 3])
+    assert roughness(as_plan(path, [3, 3]), path, LIMITS) == pytest.approx([0.5 / 3, (1 + 3) / 3])
 
 
 def test_stopping_at_the_goal_is_no_turn():
     """The repeated last frame ends the plan; it does not mean to stop dead there."""
     path = straight(np.array([4.0]), np.array([4]))[..., 1:]
-    assert excess(path, np.array([5]), LIMITS) == [0]
-    assert excess(path, np.array([6]), LIMITS) == pytest.approx([1.0])
+    assert roughness(as_plan(path, [5]), path, LIMITS) == [0]
+    assert roughness(as_plan(path, [6]), path, LIMITS) == pytest.approx([1.0 / 6])
+
+
+def around_the_wall(start, goal):
+    """Control steps at 0.1 a step, where a wall along x = 0 can be passed only at y = 5."""
+    through = start[:, 0] * goal[:, 0] < 0
+    gap = np.array([0.0, 5.0])
+    direct = np.linalg.norm(goal - start, axis=1)
+    around = np.linalg.norm(start - gap, axis=1) + np.linalg.norm(goal - gap, axis=1)
+    return 10 * np.where(through, around, direct)
+
+
+def line(*corners, frames):
+    """A path (1, frames, 2) at even speed along `corners`."""
+    corners = np.array(corners, dtype=float)
+    arc = np.concatenate([[0], np.linalg.norm(np.diff(corners, axis=0), axis=1).cumsum()])
+    at = np.linspace(0, arc[-1], frames)
+    return np.stack([np.interp(at, arc, corners[:, k]) for k in range(2)], -1)[None]
+
+
+def test_a_path_through_a_wall_is_a_shortcut():
+    """The wall takes 10 steps a unit and 10 units to walk around; a path at 0.8 a frame of 8 steps is at full speed."""
+    through = line([-2.05, 0], [2.05, 0], frames=6)
+    beside = line([-4.05, 0], [-0.05, 0], frames=6)
+    around = line([-2.05, 0], [0, 5], [2.05, 0], frames=15)
+    bold = [shortcut(as_plan(p, [p.shape[1]]), p, around_the_wall, (3, 4))[0] for p in (through, beside, around)]
+    # Three frames, 24 steps, through the wall from x = -1.23 to 1.23: 2 * |(1.23, 5)| = 10.3 units.
+    assert bold[0] == pytest.approx(20 * np.hypot(1.23, 5) / 24)
+    assert bold[1] == pytest.approx(1.0)
+    assert bold[2] < 1.1
+
+
+def test_what_comes_behind_the_goal_is_no_shortcut():
+    path = line([-4.05, 0], [-0.05, 0], frames=6)
+    jump = np.concatenate([path, path + [[[3.0, 0]]]], 1)
+    assert shortcut(as_plan(jump, [6]), jump, around_the_wall, (3,)) == pytest.approx([1.0])
+    assert shortcut(as_plan(jump, [12]), jump, around_the_wall, (3,))[0] > 4
+
+
+def test_a_plan_shorter_than_the_gap_is_looked_at_as_a_whole():
+    """Two frames, 8 steps, from one side of the wall to the other; then the plan is over."""
+    path = np.array([[[-0.4, 0.0]] + [[0.4, 0.0]] * 7])
+    expected = 20 * np.hypot(0.4, 5) / 8
+    assert shortcut(as_plan(path, [2]), path, around_the_wall, (3, 6)) == pytest.approx([expected])
+    assert shortcut(as_plan(path, [2]), path, around_the_wall, (8, 20)) == [0]  # longer than the plan's frames
 
 
 # --- the choice ---
 
 
-def test_asks_for_every_horizon_and_sample_of_every_row():
+def test_proposes_every_horizon_of_every_row_in_one_batch():
     fake = Fake([1.0, 1.0])
-    plan(fake, 2, horizons=(2, 5), samples=3)
-    assert fake.rows.tolist() == [0] * 6 + [1] * 6
-    assert fake.horizons.tolist() == [2, 2, 2, 5, 5, 5] * 2
+    horizons = np.array([[2, 2, 5], [3, 4, 6]])
+    shortest_feasible(fake, horizons, (1, 2), LIMITS, None, ShortestFeasibleConfig())
+    assert fake.rows.tolist() == [0, 0, 0, 1, 1, 1]
+    assert fake.horizons.tolist() == [2, 2, 5, 3, 4, 6]
 
 
 def test_takes_the_fastest_feasible_candidate():
     """4 units at most 1 a frame need 4 frames; among the longer ones the straightest is the fastest."""
     detours = {2: 0.0, 3: 0.0, 6: 1.8, 8: 0.0, 11: 1.5}
-    chosen, time, feasible = plan(Fake([4.0], detours), 1, horizons=tuple(detours))
-    assert feasible.tolist() == [True]
+    chosen, over = plan(Fake([4.0], detours), 1, tuple(detours), roughness_limit=0.02)
+    assert over.tolist() == [0]
     assert chosen.lengths.tolist() == [9]
-    assert time == pytest.approx([40])
+    assert taken(chosen) == pytest.approx([40])
     assert chosen.observations.shape == (1, FRAMES, 3)
     assert (chosen.observations[..., 0] == 7).all()  # the plan keeps all its channels
     assert chosen.frame_skip == 8
 
 
 def test_a_shorter_horizon_wins_where_paths_are_equal():
-    chosen, _, _ = plan(Fake([4.0]), 1, horizons=(2, 4, 8))
+    chosen, _ = plan(Fake([4.0]), 1, (3, 4, 8), roughness_limit=0.1)
     assert chosen.lengths.tolist() == [5]
 
 
 def test_falls_back_to_the_least_infeasible():
-    chosen, time, feasible = plan(Fake([40.0]), 1, horizons=(2, 8, 5))
-    assert feasible.tolist() == [False]
+    """40 units in 8 frames: each of 8 steps is 4 over, 32 / 9 a frame; in fewer frames it is more."""
+    chosen, over = plan(Fake([40.0]), 1, (2, 8, 5), roughness_limit=0.5)
     assert chosen.lengths.tolist() == [9]
-    assert time == pytest.approx([400])
+    assert over == pytest.approx([32 / 9 / 0.5])
 
 
 def test_rows_choose_for_themselves():
     distances = np.array([1.0, 4.0, 40.0, 8.5])
-    options = {"horizons": (1, 2, 4, 8, 10), "samples": 2}
-    together, times, feasible = plan(Fake(distances), 4, **options)
+    horizons = (1, 1, 2, 2, 4, 4, 8, 8, 10, 10)
+    together, over = plan(Fake(distances), 4, horizons, roughness_limit=0.05)
     assert together.lengths.tolist() == [2, 5, 11, 11]
-    assert feasible.tolist() == [True, True, False, True]
+    assert (over <= 1).tolist() == [True, True, False, True]
     for row in range(4):
-        alone, time, ok = plan(Fake(distances[row : row + 1]), 1, **options)
+        alone, own = plan(Fake(distances[row : row + 1]), 1, horizons, roughness_limit=0.05)
         assert np.array_equal(alone.observations[0], together.observations[row])
-        assert (time[0], ok[0]) == (times[row], feasible[row])
+        assert own[0] == over[row]
 
 
-def test_tolerance_is_a_share_of_the_limits_in_sum():
-    """4.1 units in 4 frames exceed each of 4 steps by 0.025."""
-    for tolerance, expected in [(0.09, False), (0.11, True)]:
-        _, _, feasible = plan(Fake([4.1]), 1, horizons=(4,), tolerance=tolerance)
-        assert feasible.tolist() == [expected]
+def test_the_limit_on_roughness_is_a_mean_over_frames():
+    """4.1 units in 4 frames exceed each of 4 steps by 0.025: 0.1 / 5 a frame."""
+    for limit, expected in [(0.019, False), (0.021, True)]:
+        _, over = plan(Fake([4.1]), 1, (4,), roughness_limit=limit)
+        assert (over <= 1).tolist() == [expected]
+        assert over == pytest.approx([0.02 / limit])
 
 
-def test_a_candidate_that_surprises_the_model_is_infeasible():
-    def surprise(rows, horizons):
-        return np.where(horizons == 5, 2.0, 0.5)
+class Both:
+    """The straight line through the wall for horizon 5, the way around it for longer ones."""
 
-    chosen, _, feasible = plan(Fake([4.0], surprise=surprise), 1, horizons=(5, 8))
-    assert (chosen.lengths.tolist(), feasible.tolist()) == ([9], [True])
-    chosen, _, feasible = plan(Fake([4.0], surprise=surprise), 1, horizons=(5, 8), surprise_limit=3.0)
-    assert (chosen.lengths.tolist(), feasible.tolist()) == ([6], [True])
-    _, _, feasible = plan(Fake([4.0], surprise=2.0), 1, horizons=(5, 8))
-    assert feasible.tolist() == [False]
+    def __call__(self, rows, horizons, /):
+        frames = 16
+        out = np.zeros((len(rows), frames, 3))
+        for k, horizon in enumerate(horizons):
+            corners = [[-2.05, 0], [2.05, 0]] if horizon == 5 else [[-2.05, 0], [0, 5], [2.05, 0]]
+            path = line(*corners, frames=horizon + 1)[0]
+            out[k, :, 1:] = path[np.minimum(np.arange(frames), horizon)]
+        return Plan(out, horizons + 1, frame_skip=8)
 
 
-def test_a_candidate_that_is_not_finite_is_never_taken_before_one_that_is():
+SMOOTH = MotionLimits(step=np.array([1.0, 1.0]), turn=np.array([2.0, 2.0]), speed=np.array([0.1, 0.1]))
+
+
+def test_the_way_around_is_taken_where_the_estimate_tells_the_wall():
+    asked = {"batch": 1, "horizons": (5, 14), "limits": SMOOTH}
+    chosen, over = plan(Both(), **asked)
+    assert (chosen.lengths.tolist(), over.tolist()) == ([6], [0])  # without an estimate the straight line is as good
+    chosen, over = plan(Both(), **asked, reach=around_the_wall)
+    assert chosen.lengths.tolist() == [15]
+    assert over[0] <= 1
+    chosen, _ = plan(Both(), **asked, reach=around_the_wall, shortcut_limit=10.0)
+    assert chosen.lengths.tolist() == [6]
+
+
+def test_doubt_tightens_the_limit_on_shortcuts_of_its_row():
+    """Through the wall it is 4.3 times too fast."""
+    options = {"limits": SMOOTH, "reach": around_the_wall, "shortcut_limit": 6.0}
+    sure, easy = plan(Both(), 3, (5, 14), **options)
+    chosen, over = plan(Both(), 3, (5, 14), **options, doubt=np.array([1.0, 1.25, 2.0]))
+    assert sure.lengths.tolist() == [6, 6, 6]
+    assert chosen.lengths.tolist() == [6, 6, 15]
+    assert over[:2] == pytest.approx(easy[:2] * [1, 1.25])
+
+
+def test_doubt_leaves_roughness_alone():
+    """Nothing is too fast here, so what counts is how rough it is."""
+    options = {"roughness_limit": 0.02, "reach": lambda start, goal: np.full(len(start), 0.1)}
+    _, over = plan(Fake([4.4]), 1, (4,), **options, doubt=np.array([3.0]))
+    assert over == pytest.approx([0.4 / 5 / 0.02])
+
+
+@pytest.mark.parametrize("reach", [None, around_the_wall])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("distance", [4.0, 400.0])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_candidate_that_is_not_finite_is_never_taken_before_one_that_is(distance, value, reach):
     class Broken(Fake):
         def __call__(self, rows, horizons, /):
-            proposals = super().__call__(rows, horizons)
-            proposals.plan.observations[horizons == 5] = np.nan
-            return proposals
+            plan = super().__call__(rows, horizons)
+            plan.observations[horizons == 5, 2:] = value
+            return plan
 
-    for distance in (4.0, 400.0):
-        chosen, _, _ = plan(Broken([distance]), 1, horizons=(5, 8))
-        assert chosen.lengths.tolist() == [9]
+    chosen, over = plan(Broken([distance]), 1, (5, 8), reach=reach)
+    assert chosen.lengths.tolist() == [9]
+    assert np.isfinite(over).all()
+
+
+def test_where_nothing_is_finite_it_says_so():
+    chosen, over = plan(Fake([np.nan]), 1, (5, 8))
+    assert len(chosen) == 1
+    assert over[0] > 1e6
 
 
 def test_config_names_mistakes():
-    with pytest.raises(ValueError, match=r"samples=0, tolerance=0.2, surprise_limit=1.0"):
+    with pytest.raises(ValueError, match=r"'samples': 0, 'roughness_limit': 0.4"):
         ShortestFeasibleConfig(samples=0)
+    with pytest.raises(ValueError, match=r"'hopeless': -1"):
+        ShortestFeasibleConfig(hopeless=-1)
+
+
+def test_config_takes_the_lists_of_a_checkpoint():
+    assert ShortestFeasibleConfig(horizons=[2, 3], gaps=[4]) == ShortestFeasibleConfig(horizons=(2, 3), gaps=(4,))
