@@ -104,15 +104,15 @@ def test_a_path_through_a_wall_is_a_shortcut():
     beside = line([-4.05, 0], [-0.05, 0], frames=6)
     around = line([-2.05, 0], [0, 5], [2.05, 0], frames=15)
     bold = [shortcut(as_plan(p, [p.shape[1]]), p, around_the_wall, (3, 4))[0] for p in (through, beside, around)]
-    # Three frames, 24 steps, through the wall from x = -1.23 to 1.23: 2 * |(1.23, 5)| = 10.3 units.
-    assert bold[0] == pytest.approx(20 * np.hypot(1.23, 5) / 24)
+    # Boldest: three frames, 24 steps, from x = -2.05 to 0.41.
+    assert bold[0] == pytest.approx(10 * (np.hypot(2.05, 5) + np.hypot(0.41, 5)) / 24)
     assert bold[1] == pytest.approx(1.0)
     assert bold[2] < 1.1
 
 
 def test_what_comes_behind_the_goal_is_no_shortcut():
     path = line([-4.05, 0], [-0.05, 0], frames=6)
-    jump = np.concatenate([path, path + [[[3.0, 0]]]], 1)
+    jump = np.concatenate([path, path + np.array([3.0, 0])], 1)
     assert shortcut(as_plan(jump, [6]), jump, around_the_wall, (3,)) == pytest.approx([1.0])
     assert shortcut(as_plan(jump, [12]), jump, around_the_wall, (3,))[0] > 4
 
