@@ -36,7 +36,7 @@ from planners.diffusion_forcing import (
 )
 from planners.plan import Plan, PlanEvent
 
-MOST_DOUBT = 3.0
+MOST_DOUBT = 2.0
 
 
 class DiffusionForcingPolicy:
@@ -343,9 +343,10 @@ class DiffusionForcingPolicy:
         doubt = state.doubt[rows]
         horizons = self._horizons(history[:, -1, list(channels)], goal, doubt)
         plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search, doubt)
-        lost = np.flatnonzero(over > c.search.hopeless)
+        lost = np.flatnonzero(over > c.search.hopeless * doubt)
         if len(lost):  # no way to the goal is in sight: wander as the data does, and look again from there
-            plan.observations[lost] = self._guided(state, rows[lost], noise, scale=0.0).observations
+            wander = self._guided(state, rows[lost], lambda k, tokens: noise(lost[k], tokens), scale=0.0)
+            plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
             over[lost] = np.inf
         return plan, over
 

@@ -25,6 +25,12 @@ CHECKPOINT = {
 }
 
 
+ANY_PLAN = {"roughness_limit": 1e9, "shortcut_limit": 1e9, "hopeless": 1e9}
+"""A search that is content with what an untrained model proposes."""
+
+ESTIMATOR = {"goal_channels": [0, 1], "frame_stack": 2, "frame_skip": 4, "width": 8, "depth": 1}
+
+
 class Point(gym.Env):
     """A damped point in a box; goal-conditioned, continuing."""
 
@@ -64,6 +70,18 @@ def make_policy(**options):
     model = build_model(CHECKPOINT).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     return DiffusionForcingPolicy.from_model(model, CHECKPOINT, **options)
+
+
+def make_policy_with_estimator(steps=30.0, **options):
+    """One whose estimator says about `steps` steps for any way."""
+    torch.manual_seed(0)
+    checkpoint = {**CHECKPOINT, "time_to_goal": ESTIMATOR}
+    checkpoint["tokenizer"] = {**CHECKPOINT["tokenizer"], "mean": [0.5, 0.0], "std": [1.0, 2.0]}
+    model = build_model(checkpoint).requires_grad_(False).eval()
+    torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    torch.nn.init.normal_(model.time_to_goal.mlp[-1].weight, std=0.01)
+    torch.nn.init.constant_(model.time_to_goal.mlp[-1].bias, float(np.log(steps)))
+    return DiffusionForcingPolicy.from_model(model, checkpoint, **options)
 
 
 def observations(n, seed=0):
@@ -152,7 +170,7 @@ def test_rows_replan_on_their_own_occasions():
 
 
 def test_a_plan_starts_at_the_present_and_ends_at_the_goal():
-    policy = make_policy()
+    policy = make_policy(search=ANY_PLAN)
     seen = observations(5)
     _, state = policy.predict(seen, deterministic=True)
     np.testing.assert_allclose(state.path[:, 0], seen["achieved_goal"], atol=1e-5)
@@ -191,7 +209,7 @@ def test_every_autoreset_mode_runs(mode):
 
 def test_stable_baselines_evaluates_it_and_it_reaches_an_open_goal():
     """Without walls even an untrained model's plan ends at the goal, and the tracker brings the point there."""
-    policy = make_policy(search={"horizons": (2,), "tolerance": 1e9, "surprise_limit": 1e9})
+    policy = make_policy(search={"horizons": (2,), **ANY_PLAN})
     env = Monitor(gym.make("df-agent-test-point", max_episode_steps=250))
     rewards, lengths = evaluate_policy(policy, env, n_eval_episodes=3, return_episode_rewards=True)
     assert lengths == [250] * 3
@@ -251,3 +269,193 @@ def test_random_weights_and_no_goal_change_the_plans():
 
 def _rerun(policy, seen):
     return policy.predict(seen, deterministic=True)[1]
+
+
+# --- what the agent does when it gets nowhere ---
+
+STANDING = {"patience": 5, "open_loop_horizon": 1000, "deviation": 1e9, "hold_distance": 0.0}
+
+
+def stand(policy, seen, steps, state=None):
+    """Observe the same for some steps; return the state."""
+    for _ in range(steps):
+        _, state = policy.predict(seen, state, deterministic=True)
+    return state
+
+
+def test_doubt_grows_when_a_plan_leads_nowhere():
+    policy = make_policy(search=ANY_PLAN, **STANDING)
+    seen, plans = observations(2), count_plans(policy)
+    state = stand(policy, seen, 5)
+    assert state.doubt.tolist() == [1, 1]
+    state = stand(policy, seen, 1, state)
+    assert state.doubt.tolist() == [1.25, 1.25]
+    state = stand(policy, seen, 5, state)
+    assert state.doubt.tolist() == [1.25**2] * 2
+    assert plans == [[0, 1]] * 3
+    assert stand(policy, seen, 40, state).doubt.tolist() == [3, 3]
+
+
+def test_doubt_ends_with_the_episode_or_the_goal():
+    policy = make_policy(search=ANY_PLAN, **STANDING)
+    seen = observations(3)
+    doubting = stand(policy, seen, 6)
+    _, state = policy.predict(seen, doubting, np.array([False, True, False]), deterministic=True)
+    assert state.doubt.tolist() == [1.25, 1, 1.25]
+    moved = {**seen, "desired_goal": seen["desired_goal"] + [[0, 0], [0, 0], [0.1, 0]]}
+    _, state = policy.predict(moved, state, deterministic=True)
+    assert state.doubt.tolist() == [1.25, 1, 1]
+    assert doubting.doubt.tolist() == [1.25] * 3  # the state handed in is the caller's
+
+
+def test_who_gets_on_does_not_doubt():
+    policy = make_policy(search={"horizons": (2,), **ANY_PLAN}, **STANDING)
+    plans, seen = count_plans(policy), row(observations(1), 0)
+    _, state = policy.predict(seen, deterministic=True)
+    path = state.path[0].copy()
+    arc = np.concatenate([[0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    for k in range(1, 30):  # along the path, to 90 % of its length
+        at = [np.interp(0.03 * k * arc[-1], arc, path[:, c]) for c in range(2)]
+        seen["observation"] = np.array([[*at, 0, 0]])
+        _, state = policy.predict(seen, state, deterministic=True)
+    assert state.doubt.tolist() == [1]
+    assert plans == [[0]]
+
+
+def test_progress_of_one_row_is_not_judged_by_the_plans_of_another():
+    """Row 1 plans anew just before row 0 is looked at, which has come along all the while."""
+    policy = make_policy(search={"horizons": (2,), **ANY_PLAN}, **{**STANDING, "patience": 20})
+    plans, seen = count_plans(policy), observations(2)
+    _, state = policy.predict(seen, deterministic=True)
+    path = state.path[0].copy()
+    arc = np.concatenate([[0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    for k in range(1, 22):
+        at = [np.interp(0.03 * k * arc[-1], arc, path[:, c]) for c in range(2)]
+        seen["observation"] = np.array([[*at, 0, 0], seen["observation"][1]])
+        starts = np.array([False, k == 19])
+        _, state = policy.predict(seen, state, starts, deterministic=True)
+    assert state.doubt.tolist() == [1, 1]
+    assert plans == [[0, 1], [1]]
+
+
+def test_without_a_way_in_sight_it_wanders():
+    policy = make_policy(search={"roughness_limit": 1e-6, "hopeless": 1e-9}, open_loop_horizon=10)
+    events = []
+    policy.on_plan = events.append
+    env = gym.make_vec("df-agent-test-point", 3)
+    seen, _ = env.reset(seed=0)
+    state = None
+    for _ in range(30):
+        actions, state = policy.predict(seen, state, deterministic=True)
+        assert np.isfinite(actions).all()
+        assert (np.abs(actions) <= 1).all()
+        assert not state.settled.any()
+        assert (np.linalg.norm(state.path[:, -1] - seen["desired_goal"], axis=1) > 1e-3).all()
+        seen = env.step(actions)[0]
+    assert len(events) > 2
+    for event in events:
+        frames = event.plan.observations
+        assert (event.plan.lengths == frames.shape[1]).all()  # as far as the model can see, and not to the goal
+        assert np.isfinite(frames).all()
+        assert event.executed.all()
+
+
+def test_a_way_in_sight_is_settled_on():
+    state = stand(make_policy(search=ANY_PLAN), observations(3), 1)
+    assert state.settled.all()
+
+
+def test_who_wanders_does_not_depend_on_what_runs_beside_it():
+    """Rows 1 and 2 have goals out of this world, row 0 and 3 do not."""
+    policy = make_policy(search={**ANY_PLAN, "roughness_limit": 100.0, "hopeless": 2.0})
+    seen = observations(4)
+    seen["desired_goal"][1:3] = [[1e5, 0], [0, 2e5]]
+    state = stand(policy, seen, 1)
+    assert state.settled.tolist() == [True, False, False, True]
+    for i in range(4):
+        alone = stand(policy, row(seen, i), 1)
+        np.testing.assert_allclose(alone.path[0], state.path[i], atol=1e-4)
+
+
+# --- with an estimator of the time to the goal ---
+
+
+def asked(policy):
+    """Horizons the proposer is asked for, call by call."""
+    calls, propose = [], policy.proposer.to_goal
+
+    def spy(history, goal, rows, horizons, noise):
+        calls.append(horizons.copy())
+        return propose(history, goal, rows, horizons, noise)
+
+    policy.proposer.to_goal = spy
+    return calls
+
+
+def test_the_estimate_sets_the_horizons_and_doubt_lengthens_them():
+    """30 steps are 3.75 tokens of 8 steps."""
+    search = {**ANY_PLAN, "stretch": (0.4, 1.0, 1.3, 5.0), "samples": 2}
+    policy = make_policy_with_estimator(steps=30.0, search=search, **STANDING)
+    calls = asked(policy)
+    stand(policy, observations(1), 6)
+    assert [call.tolist() for call in calls] == [[2, 2, 4, 4, 5, 5, 7, 7], [2, 2, 5, 5, 7, 7, 7, 7]]
+
+
+def test_without_an_estimate_the_horizons_are_those_of_the_config():
+    policy = make_policy(search={**ANY_PLAN, "horizons": (3, 6), "samples": 1})
+    calls = asked(policy)
+    stand(policy, observations(2), 1)
+    assert [call.tolist() for call in calls] == [[3, 6, 3, 6]]
+
+
+def test_the_estimator_is_asked_in_its_own_units():
+    policy, seen, pairs = make_policy_with_estimator(search=ANY_PLAN), observations(3), []
+    policy.model.time_to_goal.register_forward_hook(lambda module, pair, out: pairs.append(pair))
+    stand(policy, seen, 1)
+    start, goal = pairs[0]
+    np.testing.assert_allclose(start, (seen["achieved_goal"] - [0.5, 0]) / [1, 2], atol=1e-6)
+    np.testing.assert_allclose(goal, (seen["desired_goal"] - [0.5, 0]) / [1, 2], atol=1e-6)
+    assert len(pairs) > 1  # shortcuts are looked for, too
+
+
+def test_an_estimate_too_long_for_the_plans_makes_them_shortcuts():
+    """Two places an age apart cannot lie on a plan of some steps, so none leads to the goal."""
+    state = stand(make_policy_with_estimator(steps=1e6, search={**ANY_PLAN, "hopeless": 1e3}), observations(2), 1)
+    assert state.settled.all()
+    search = {"roughness_limit": 1e9, "shortcut_limit": 1.5}
+    state = stand(make_policy_with_estimator(steps=1e6, search=search), observations(2), 1)
+    assert not state.settled.any()
+
+
+def test_with_an_estimate_a_row_does_not_depend_on_what_runs_beside_it():
+    """Rows of different doubt, too: rows 0 and 2 stand, row 1 jumps about."""
+    policy = make_policy_with_estimator(search=ANY_PLAN, patience=3, open_loop_horizon=4)
+    steps = [observations(3, seed=k) for k in range(12)]
+    for step in steps:
+        step["desired_goal"] = steps[0]["desired_goal"]
+        step["observation"][[0, 2]] = steps[0]["observation"][[0, 2]]
+    batched, states, state = [], [], None
+    for step in steps:
+        actions, state = policy.predict(step, state, deterministic=True)
+        batched.append(actions)
+        states.append(state)
+    assert states[-1].doubt.max() > 1
+    for i in range(3):
+        state = None
+        for k, step in enumerate(steps):
+            actions, state = policy.predict(row(step, i), state, deterministic=True)
+            np.testing.assert_allclose(actions[0], batched[k][i], atol=1e-4)
+            assert state.doubt[0] == states[k].doubt[i]
+
+
+def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
+    policy = make_policy_with_estimator(search=ANY_PLAN)
+    policy.save_pretrained(tmp_path / "saved")
+    loaded = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu")
+    own, theirs = policy.model.time_to_goal.state_dict(), loaded.model.time_to_goal.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[key], theirs[key]) for key in own)
+    seen = observations(3)
+    assert np.array_equal(policy.predict(seen, deterministic=True)[0], loaded.predict(seen, deterministic=True)[0])
+    loaded.randomize_weights(seed=1)
+    assert not torch.equal(loaded.model.time_to_goal.mlp[0].weight, own["mlp.0.weight"])
