@@ -13,6 +13,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,13 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
     run_dir, options = Path(config["run_dir"]), TrainConfig.from_dict(config["train"])
     sampler = make_sampler(config)
     checkpoint_config = describe(config, sampler)
-    estimator, estimator_config = train_time_to_goal(config, sampler, options)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = build_model(checkpoint_config)
     if config.get("load"):
-        load_checkpoint(config["load"]).load_into(model)
+        start = load_checkpoint(config["load"])
+        own = {key: value for key, value in start.weights.items() if not key.startswith("time_to_goal.")}
+        replace(start, weights=own).load_into(model)
+    estimator, estimator_config = train_time_to_goal(config, sampler, options)
     tracker = None
     if make_accelerator().is_main_process:
         record(run_dir, config)
@@ -85,7 +88,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         try:
             return validate(average, step, checkpoint_config)
         finally:
-            average.time_to_goal = None
+            average.time_to_goal = None  # type: ignore[assignment]
 
     callback = validate_with_config if validate is not None else None
     average = Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()

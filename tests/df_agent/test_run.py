@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.tokens import Tokenizer
+from df_agent.models.time_to_goal import TimeToGoal
+from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,7 @@ def config(tmp_path):
         "windows": {"max_tokens": 6},
         "network": {"name": "transformer", "width": 16, "depth": 1, "heads": 2},
         "diffusion": {"schedule": "cosine", "objective": "v"},
+        "time_to_goal": {"steps": 5, "width": 8, "depth": 1},
         "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "precision": "fp32", "log_every": 1},
     }
 
@@ -91,11 +95,61 @@ def test_weights_of_another_shape_are_refused(config, tmp_path):
         train(other)
 
 
+def test_the_run_ends_in_a_checkpoint_that_acts_and_knows_the_time_to_goal(config):
+    average = train(config)
+    policy = DiffusionForcingPolicy.from_pretrained(
+        Path(config["run_dir"], "final"), device="cpu", precision="fp32", search={"stretch": (1.0,), "samples": 1}
+    )
+    assert policy.model.time_to_goal.config.frame_skip == 4
+    assert policy.model.time_to_goal.config.frame_stack == 2
+    assert policy.model.time_to_goal.config.width == 8
+    own, theirs = average.state_dict(), policy.model.state_dict()
+    assert own.keys() == theirs.keys()
+    assert all(torch.equal(own[key], theirs[key]) for key in own)
+    assert any(key.startswith("time_to_goal") for key in own)
+    action, _ = policy.predict({"observation": np.zeros(4), "desired_goal": np.ones(2)}, deterministic=True)
+    assert action.shape == (2,)
+    assert np.isfinite(action).all()
+
+
+def test_repeating_the_command_keeps_the_time_to_goal(config, monkeypatch):
+    """It is read from the run folder, not learnt again, and stays part of what the run ends in."""
+    train(config)
+    final = Path(config["run_dir"], "final")
+    before = load_checkpoint(final).weights
+
+    def never(*_):
+        raise AssertionError("the estimator was trained again")
+
+    monkeypatch.setattr(TimeToGoal, "loss", never)
+    shutil.rmtree(final)
+    train(config)
+    after = load_checkpoint(final)
+    assert before.keys() == after.weights.keys()
+    assert all(torch.equal(value, after.weights[key]) for key, value in before.items())
+    torch.manual_seed(0)
+    fresh = build_model(after.config).state_dict()
+    learnt = [key for key in fresh if key.startswith("time_to_goal")]
+    assert learnt
+    assert not all(torch.equal(before[key], fresh[key]) for key in learnt)
+
+
+def test_a_run_may_start_from_the_end_of_another(config, tmp_path):
+    """Of it, the model; the estimator is learnt from the run's own data."""
+    train(config)
+    final = Path(config["run_dir"], "final")
+    again = {**config, "run_dir": str(tmp_path / "second"), "load": str(final)}
+    again["train"] = {**config["train"], "learning_rate": 1e-9, "steps": 1}
+    new, old = train(again).state_dict(), load_checkpoint(final).weights
+    assert all(torch.allclose(new[key], old[key], atol=1e-6) for key in old if not key.startswith("time_to_goal"))
+
+
 def test_the_validation_sees_what_a_policy_needs(config):
     seen = []
 
     def validate(model, step, checkpoint_config):
         seen.append((step, sorted(checkpoint_config), model.training))
+        assert model.time_to_goal is not None
         return {"time_to_goal": 3.0}
 
     config["train"] = {**config["train"], "validate_every": 2}
@@ -103,6 +157,7 @@ def test_the_validation_sees_what_a_policy_needs(config):
     assert [entry[0] for entry in seen] == [2, 4]
     assert {"network", "diffusion", "tokenizer", "statistics"} <= set(seen[0][1])
     assert seen[0][2] is False
+    assert not any(key.startswith("time_to_goal") for key in load_checkpoint(newest(config)).weights)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +167,19 @@ def test_the_validation_sees_what_a_policy_needs(config):
         ({"windows": {"max_token": 6}}, "max_token"),
         ({"train": {"step": 4}}, "unknown training option 'step'.*did you mean 'steps'"),
         ({"network": {"widht": 16}}, "unknown options .*widht"),
+        ({"time_to_goal": {"steps": 5, "quantil": 0.1}}, "unknown options .*quantil.* for TimeToGoalConfig"),
+        ({"time_to_goal": {"steps": 5, "quantile": 2}}, "quantile must lie between 0 and 1, got 2"),
     ],
 )
 def test_mistakes_in_the_configuration_are_named(config, change, message):
     with pytest.raises(ValueError, match=message):
         train({**config, **change})
+
+
+def test_mistakes_are_found_before_any_training(config):
+    with pytest.raises(ValueError, match="widht"):
+        train({**config, "network": {"widht": 16}})
+    assert not Path(config["run_dir"]).exists()
 
 
 def test_missing_keys_are_named(config):
