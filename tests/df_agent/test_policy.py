@@ -9,6 +9,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from df_agent.build import build_model
 from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policy.agent import MOST_DOUBT
 
 CHECKPOINT = {
     "env": "toy",
@@ -284,16 +285,16 @@ def stand(policy, seen, steps, state=None):
 
 
 def test_doubt_grows_when_a_plan_leads_nowhere():
-    policy = make_policy(search=ANY_PLAN, **STANDING)
+    policy = make_policy(search=ANY_PLAN, doubt=1.1, **STANDING)
     seen, plans = observations(2), count_plans(policy)
     state = stand(policy, seen, 5)
     assert state.doubt.tolist() == [1, 1]
     state = stand(policy, seen, 1, state)
-    assert state.doubt.tolist() == [1.25, 1.25]
+    assert state.doubt.tolist() == [1.1, 1.1]
     state = stand(policy, seen, 5, state)
-    assert state.doubt.tolist() == [1.25**2] * 2
+    assert state.doubt.tolist() == pytest.approx([1.1**2] * 2)
     assert plans == [[0, 1]] * 3
-    assert stand(policy, seen, 40, state).doubt.tolist() == [3, 3]
+    assert stand(policy, seen, 100, state).doubt.tolist() == [MOST_DOUBT] * 2
 
 
 def test_doubt_ends_with_the_episode_or_the_goal():
