@@ -1,0 +1,84 @@
+"""Pack a finished run as a checkpoint that ships: `python scripts/ship.py maze2d-large`.
+
+Takes runs/NAME/final, writes df_agent/pretrained/NAME: EMA weights in fp16, the config with the agent's options
+from configs/train/env/NAME.yaml, and a model card with the data, the command and the results found in
+outputs/evaluate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from df_agent.checkpoint import load_checkpoint, save_checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+CARD = """# {name}
+
+A Diffusion Forcing planner for `{name}` and `{multi}`: positions only, {span} control steps per token, windows of
+up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
+
+- Data: one million steps of a scripted walker, `python scripts/collect.py env={name}` (dataset `{dataset}`).
+- Training: `python scripts/train.py env={name}`, {steps} steps of batch {batch} in bf16 (`train.precision=bf16`).
+- Hardware: two CPU cores shared with other work; {minutes:.0f} minutes from the first to the last step.
+- Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=100`):
+
+{results}
+"""
+
+
+def results(name: str) -> str:
+    """Return a table of the summaries in outputs/evaluate that belong to this maze."""
+    rows = ["| env | seed | episodes | success | time to goal | ratio to oracle |", "|---|---|---|---|---|---|"]
+    for path in sorted((ROOT / "outputs" / "evaluate").glob("*-diffusion_forcing-seed[01]/summary.json")):
+        s = json.loads(path.read_text())
+        if s["env"].split("-")[1] == name.split("-")[1]:
+            rows.append(
+                f"| {s['env']} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} "
+                f"| {s['time_to_goal']['mean']:.1f} | {s['time_ratio_to_oracle']:.3f} |"
+            )
+    return "\n".join(rows)
+
+
+def minutes(run: Path) -> float:
+    """Return the minutes of training that the newest training state has counted."""
+    states = sorted(run.glob("checkpoints/*/trainer.json"))
+    return float(json.loads(states[-1].read_text()).get("seconds", 0)) / 60 if states else 0.0
+
+
+def main() -> None:
+    """Pack the run named on the command line."""
+    parser = argparse.ArgumentParser(description="pack a finished run as a checkpoint that ships")
+    parser.add_argument("name", help="of the run's folder in runs/ and of the checkpoint, e.g. maze2d-large")
+    name = parser.parse_args().name
+    run = ROOT / "runs" / name
+    checkpoint = load_checkpoint(run / "final")
+    config: dict[str, Any] = dict(checkpoint.config)
+    options = OmegaConf.load(ROOT / "configs" / "train" / "env" / f"{name}.yaml")
+    config["policy"] = OmegaConf.to_container(options.policy, resolve=True)
+    tokens, train = config["tokenizer"]["config"], config["provenance"]["train"]
+    card = CARD.format(
+        name=name,
+        multi=name.replace("maze2d", "multi2d"),
+        span=tokens["frame_skip"] * tokens["frame_stack"],
+        tokens=config["windows"]["max_tokens"],
+        parameters=sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
+        dataset=config["provenance"]["dataset"],
+        steps=train["steps"],
+        batch=train["batch_size"],
+        minutes=minutes(run),
+        results=results(name),
+    )
+    folder = ROOT / "df_agent" / "pretrained" / name
+    save_checkpoint(folder, checkpoint.weights, config, dtype=torch.float16, card=card)
+    print(f"{folder.relative_to(ROOT)}: {(folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
