@@ -74,6 +74,10 @@ class ShortestFeasibleConfig:
     def __post_init__(self) -> None:
         for name in ("stretch", "horizons", "gaps"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.stretch or not self.gaps or min(*self.stretch, 1) <= 0 or min(*self.gaps, 1) < 1:
+            raise ValueError(
+                f"need at least one stretch > 0 and one gap >= 1, got stretch={self.stretch}, gaps={self.gaps}"
+            )
         limits = {k: getattr(self, k) for k in ("samples", "roughness_limit", "shortcut_limit", "hopeless")}
         if min(limits.values()) <= 0:
             raise ValueError(f"need positive samples and limits, got {limits}")

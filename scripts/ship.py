@@ -25,7 +25,8 @@ A Diffusion Forcing planner for `{name}` and `{multi}`: positions only, {span} c
 up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
 - Data: one million steps of a scripted walker, `python scripts/collect.py env={name}` (dataset `{dataset}`).
-- Training: `python scripts/train.py env={name}`, {steps} steps of batch {batch} in bf16 (`train.precision=bf16`).
+- Training: `{command}`, {steps} steps of batch {batch} in {precision}, with the values that
+  `python scripts/train.py env={name} train.precision={precision}` has, without its validation.
 - Hardware: two CPU cores shared with other work; {minutes:.0f} minutes from the first to the last step.
 - Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=100`):
 
@@ -70,6 +71,8 @@ def main() -> None:
         tokens=config["windows"]["max_tokens"],
         parameters=sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
         dataset=config["provenance"]["dataset"],
+        command=config["provenance"]["command"],
+        precision=train["precision"],
         steps=train["steps"],
         batch=train["batch_size"],
         minutes=minutes(run),

@@ -57,6 +57,8 @@ class PolicyConfig:
             raise ValueError(f"unknown planner {self.planner!r}, available: {list(PLANNERS)}")
         if self.open_loop_horizon < 1:
             raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
+        if self.patience < 1 or self.doubt < 1:
+            raise ValueError(f"patience and doubt must be at least 1, got {self.patience} and {self.doubt}")
         object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))
 
     @classmethod
