@@ -237,7 +237,7 @@ def test_bad_options_are_named():
         make_policy(planner="a_star")
     with pytest.raises(ValueError, match=r"unknown options \['stepz'\] for SamplingConfig"):
         make_policy(sampling={"stepz": 3})
-    with pytest.raises(ValueError, match="patience and doubt must be at least 1, got 20 and 0.5"):
+    with pytest.raises(ValueError, match=r"patience and doubt must be at least 1, got 20 and 0\.5"):
         make_policy(doubt=0.5)
     with pytest.raises(ValueError, match="at least one stretch"):
         make_policy(search={"stretch": ()})
