@@ -24,8 +24,9 @@ class WindowSampler:
         episodes: the data, kept in memory on `device`.
         tokenizer: what a frame and a token hold.
         max_tokens: T, the length of a window.
-        short_tokens: lengths to which half of the batches are cut, which makes training cheaper and lets the
+        short_tokens: lengths to which some batches are cut, which makes training cheaper and lets the
             model plan for a near goal without running the pads behind it.
+        short_share: share of the batches that are cut.
         device: where the data lives.
     """
 
@@ -35,14 +36,18 @@ class WindowSampler:
         tokenizer: Tokenizer,
         max_tokens: int,
         short_tokens: tuple[int, ...] = (),
+        short_share: float = 0.5,
         device: torch.device | str = "cpu",
     ) -> None:
         c = tokenizer.config
         self.tokenizer, self.max_tokens, self.short_tokens = tokenizer, max_tokens, tuple(short_tokens)
+        self.short_share = short_share
         if max_tokens < 2:
             raise ValueError(f"a window needs the present and something to plan: max_tokens >= 2, got {max_tokens}")
         if any(not 2 <= t <= max_tokens for t in self.short_tokens):
             raise ValueError(f"short_tokens must lie in 2..{max_tokens}, got {self.short_tokens}")
+        if not 0 <= short_share <= 1:
+            raise ValueError(f"short_share must lie in [0, 1], got {short_share}")
         observations = torch.as_tensor(episodes.observations)
         if max(c.observation_indices) >= observations.shape[1]:
             raise ValueError(
@@ -67,7 +72,7 @@ class WindowSampler:
     def __call__(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw `batch_size` windows with a CPU generator; the same generator gives the same windows."""
         tokens = self.max_tokens
-        if self.short_tokens and torch.rand((), generator=generator) < 0.5:
+        if self.short_tokens and torch.rand((), generator=generator) < self.short_share:
             tokens = self.short_tokens[int(torch.randint(len(self.short_tokens), (), generator=generator))]
         pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
         return self.windows(self.anchors[pick.to(self.anchors.device)], tokens)

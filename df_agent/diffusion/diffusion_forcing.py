@@ -40,6 +40,8 @@ class DiffusionForcingConfig:
         repeat_first: share of windows whose token 0 holds its last frame only, repeated, as at an
             episode's start, when there is no history.
         terminal: share of windows that end at a token drawn at random; behind it lies pure noise.
+        terminal_tail: that token is among the last so many real ones of its window; 0 for any but the first.
+            Where windows have several lengths, the gap between two lengths lets all horizons come up alike.
         clean_goal: share of these whose last token is given clean, as a goal is in use: the goal
             channels of its last frame, repeated; every other channel zero.
         pad_weight: loss weight of the pads behind the terminal token.
@@ -59,6 +61,7 @@ class DiffusionForcingConfig:
     clean_first: float = 0.75
     repeat_first: float = 0.3
     terminal: float = 0.75
+    terminal_tail: int = 0
     clean_goal: float = 0.8
     pad_weight: float = 0.05
     frame_stack: int = 1
@@ -73,6 +76,8 @@ class DiffusionForcingConfig:
         for name in ("shared_level", "clean_first", "repeat_first", "terminal", "clean_goal"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")
+        if self.terminal_tail < 0:
+            raise ValueError(f"terminal_tail is a number of tokens, got {self.terminal_tail}")
         object.__setattr__(self, "goal_channels", tuple(self.goal_channels))
 
     def to_dict(self) -> dict[str, Any]:
@@ -142,7 +147,8 @@ class DiffusionForcing(nn.Module):
 
         real = mask.cpu().sum(1)  # real tokens come first
         draw = torch.rand(b, generator=generator)
-        terminal = 1 + (draw * (real - 1).clamp_min(1)).long()
+        tail = (real - 1).clamp(1, c.terminal_tail or None)
+        terminal = (real - tail + (draw * tail).long()).clamp_min(1)
         has_end = coin(c.terminal) & (real > 1)
         end = torch.where(has_end, terminal, real - 1)[:, None]
         goal = (has_end & coin(c.clean_goal))[:, None] & (index == end)

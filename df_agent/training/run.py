@@ -141,7 +141,7 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     """Load the data, fit the normaliser on it, and cut windows on the training device."""
     episodes = load_episodes(config["dataset"])
     tokenizer = Tokenizer.fit(make(TokenizerConfig, dict(config["tokenizer"])), episodes)
-    known = ("max_tokens", "short_tokens")
+    known = ("max_tokens", "short_tokens", "short_share")
     if unknown := sorted(set(config["windows"]) - set(known)):
         raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
     return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **config["windows"])
