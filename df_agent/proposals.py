@@ -74,9 +74,7 @@ class Proposer:
             horizons: (N,) tokens until the goal, at least 1.
             noise: source of the initial noise.
         """
-        longest = self.lengths[-1]
-        if horizons.max() >= longest:
-            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
+        longest = self._longest(horizons)
         c = self.tokenizer.config
         frames = longest * c.frame_stack
         out = np.zeros((len(rows), frames, c.frame_dim))
@@ -101,21 +99,43 @@ class Proposer:
     def guided(
         self,
         history: Array,
-        objective: Objective,
+        objective: Callable[[NDArray[np.int64]], Objective],
         scale: float,
         rows: NDArray[np.int64],
         horizons: NDArray[np.int64],
         noise: Noise,
     ) -> Plan:
-        """Sample one plan per row of `horizons` (N,) tokens under guidance, pads behind it (the original's way)."""
-        length = self.lengths[-1]  # not the longest horizon, or plans would depend on those beside them
-        x, levels = self._start(history[rows], noise(rows, length))
-        index = torch.arange(length, device=self.device)[None]
-        pad = index > torch.as_tensor(horizons, device=self.device)[:, None]
-        levels = torch.where(pad, self.model.config.levels, levels)
-        x = self._sample(x, levels, objective, scale)
-        frames = self.tokenizer.unpack(x).cpu().double().numpy()
-        return self._plan(frames, (horizons + 1) * self.tokenizer.config.frame_stack, ends_at_goal=False)
+        """Sample one plan per row of `horizons` (N,) tokens under guidance, pads behind it (the original's way).
+
+        Args:
+            history: (B, fs, Do) observed frames, the present last.
+            objective: makes what guidance climbs from the indices, among the N, of the plans in a batch.
+            scale: strength of the guidance.
+            rows: (N,) which environment each plan is for.
+            horizons: (N,) tokens, at least 1.
+            noise: source of the initial noise.
+        """
+        longest = self._longest(horizons)
+        c = self.tokenizer.config
+        out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
+        bucket = np.searchsorted(self.lengths, horizons + 1)
+        drawn = noise(rows, longest)
+        for k in np.unique(bucket):
+            pick = np.flatnonzero(bucket == k)
+            length = self.lengths[k]
+            x, levels = self._start(history[rows[pick]], drawn[pick, :length])
+            index = torch.arange(length, device=self.device)[None]
+            pad = index > torch.as_tensor(horizons[pick], device=self.device)[:, None]
+            levels = torch.where(pad, self.model.config.levels, levels)
+            x = self._sample(x, levels, objective(pick), scale)
+            out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
+        return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=False)
+
+    def _longest(self, horizons: NDArray[np.int64]) -> int:
+        longest = self.lengths[-1]
+        if horizons.max() >= longest:
+            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
+        return longest
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)

@@ -46,3 +46,22 @@ class Batch:
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
         return Batch(self.tokens.to(device), self.mask.to(device))
+
+
+@dataclass
+class Pairs:
+    """Pairs of places that one episode passed.
+
+    Attributes:
+        start: (B, G) normalised goal channels at the first moment.
+        goal: (B, G) the same at the second.
+        steps: (B,) control steps between the two.
+    """
+
+    start: torch.Tensor
+    goal: torch.Tensor
+    steps: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Pairs:
+        """Return the pairs on another device."""
+        return Pairs(self.start.to(device), self.goal.to(device), self.steps.to(device))

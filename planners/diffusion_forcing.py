@@ -63,7 +63,7 @@ class ShortestFeasibleConfig:
         hopeless: a candidate that exceeds a limit this many times is no plan at all.
     """
 
-    stretch: tuple[float, ...] = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+    stretch: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)
     horizons: tuple[int, ...] = ()
     samples: int = 4
     roughness_limit: float = 0.4

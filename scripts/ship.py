@@ -25,10 +25,9 @@ A Diffusion Forcing planner for `{name}` and `{multi}`: positions only, {span} c
 up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
 - Data: one million steps of a scripted walker, `python scripts/collect.py env={name}` (dataset `{dataset}`).
-- Training: `{command}`, {steps} steps of batch {batch} in {precision}, with the values that
-  `python scripts/train.py env={name} train.precision={precision}` has, without its validation.
-- Hardware: two CPU cores shared with other work; {minutes:.0f} minutes from the first to the last step.
-- Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=100`):
+- Training: `{command}`; the estimator of the time to the goal first, then {steps} steps of batch {batch} in
+  {precision}: {minutes:.0f} minutes from the first to the last step, on two CPU cores shared with other work.
+- Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):
 
 {results}
 """
@@ -47,10 +46,10 @@ def results(name: str) -> str:
     return "\n".join(rows)
 
 
-def minutes(run: Path) -> float:
-    """Return the minutes of training that the newest training state has counted."""
-    states = sorted(run.glob("checkpoints/*/trainer.json"))
-    return float(json.loads(states[-1].read_text()).get("seconds", 0)) / 60 if states else 0.0
+def last_provenance(run: Path) -> dict[str, Any]:
+    """Return what the run's newest checkpoint says of its making."""
+    newest = sorted(run.glob("checkpoints/*/config.json"))[-1]
+    return dict(json.loads(newest.read_text())["provenance"])
 
 
 def main() -> None:
@@ -64,6 +63,7 @@ def main() -> None:
     options = OmegaConf.load(ROOT / "configs" / "train" / "env" / f"{name}.yaml")
     config["policy"] = OmegaConf.to_container(options.policy, resolve=True)
     tokens, train = config["tokenizer"]["config"], config["provenance"]["train"]
+    last = last_provenance(run)
     card = CARD.format(
         name=name,
         multi=name.replace("maze2d", "multi2d"),
@@ -72,10 +72,10 @@ def main() -> None:
         parameters=sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
         dataset=config["provenance"]["dataset"],
         command=config["provenance"]["command"],
-        precision=train["precision"],
+        precision=last["precision"],
         steps=train["steps"],
         batch=train["batch_size"],
-        minutes=minutes(run),
+        minutes=last["seconds"] / 60,
         results=results(name),
     )
     folder = ROOT / "df_agent" / "pretrained" / name

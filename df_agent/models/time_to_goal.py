@@ -1,8 +1,10 @@
-"""How long it takes from here to there: a quantile of the control steps, learned in hindsight.
+"""How long it takes from here to there: a learned quasimetric, a quantile of the control steps in hindsight.
 
-Any two frames of a walk show one way from the first place to the second and the steps it took. A low
+Any two moments of a walk show one way from the first place to the second and the steps it took. A low
 quantile over all such pairs is the pace of the direct ways, whatever detours the data makes besides. The
-planner centres its horizons on it; it gives no route.
+distance obeys the triangle inequality by construction, so a way that the data never took at a stretch is no
+longer than its parts, and two sides of a wall are as far apart as the way around it. The planner centres its
+horizons on the estimate and measures shortcuts by it; it gives no route.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.types import Batch
+from df_agent.types import Pairs
 
 
 @dataclass(frozen=True)
@@ -23,29 +25,34 @@ class TimeToGoalConfig:
     """Sizes of the estimator.
 
     Attributes:
-        goal_channels: positions of the goal within a frame.
-        frame_stack: frames in a token.
-        frame_skip: control steps between two frames.
+        channels: G, the number of goal channels.
+        symmetric: whether the way back takes as long, as for a robot that can turn round anywhere.
         quantile: which quantile of the steps is learned.
+        resolution: below about so many steps, differences count for little [control steps].
+        unit: steps to a distance of one between embeddings [control steps].
         bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.
         width: size of the hidden layers.
         depth: number of hidden layers.
-        pairs: pairs of frames taken from each window of a batch.
+        groups: terms of which the distance is the sum.
+        group_size: coordinates of a place in each of them.
     """
 
-    goal_channels: tuple[int, ...] = (0, 1)
-    frame_stack: int = 1
-    frame_skip: int = 1
+    channels: int = 2
+    symmetric: bool = False
     quantile: float = 0.1
+    resolution: int = 4
+    unit: int = 16
     bands: int = 5
     width: int = 160
     depth: int = 3
-    pairs: int = 32
+    groups: int = 8
+    group_size: int = 16
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "goal_channels", tuple(self.goal_channels))
         if not 0 < self.quantile < 1:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
+        if self.resolution < 1 or self.unit < 1:
+            raise ValueError(f"resolution and unit are steps, at least 1, got {self.resolution} and {self.unit}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -53,45 +60,44 @@ class TimeToGoalConfig:
 
 
 class TimeToGoal(nn.Module):
-    """A small network from two places to the control steps between them."""
+    """Embeds places so that the distance between two embeddings is the time from one place to the other.
+
+    Each term of the distance is the largest lead of the goal's coordinates over the start's, at least zero: a
+    quasimetric, and so is their sum (compare Liu et al. 2023, MRN; Wang & Isola 2022, IQE). Where the way back
+    takes as long, it is the largest difference in either direction: a metric.
+    """
 
     def __init__(self, config: TimeToGoalConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = 2 * len(config.goal_channels) * (1 + 2 * config.bands)
+        inputs = config.channels * (1 + 2 * config.bands)
         layers: list[nn.Module] = []
         for k in range(config.depth):
             layers += [nn.Linear(inputs if k == 0 else config.width, config.width), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, 1))
+        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, config.groups * config.group_size, bias=False))
+
+    def embed(self, place: Tensor) -> Tensor:
+        """Map normalised places (..., G) to coordinates (..., groups, group_size)."""
+        rate = math.pi / 2 * 2.0 ** torch.arange(self.config.bands, device=place.device)
+        angle = (place[..., None] * rate).flatten(-2)
+        coordinates: Tensor = self.mlp(torch.cat([place, angle.sin(), angle.cos()], -1))
+        return rearrange(coordinates, "... (g s) -> ... g s", g=self.config.groups)
 
     def forward(self, start: Tensor, goal: Tensor) -> Tensor:
-        """Return the logarithm of the control steps, (B,), from `start` to `goal`, both (B, G) normalised."""
-        x = torch.cat([start, goal], -1)
-        rate = math.pi / 2 * 2.0 ** torch.arange(self.config.bands, device=x.device)
-        angle = (x[..., None] * rate).flatten(-2)
-        value: Tensor = self.mlp(torch.cat([x, angle.sin(), angle.cos()], -1))[..., 0]
-        return value
+        """Return the control steps, (...), from `start` to `goal`, both (..., G) normalised."""
+        here, there = self.embed(torch.stack([start, goal]))
+        lead = (there - here).abs() if self.config.symmetric else there - here
+        distance = lead.amax(-1).clamp_min(0).sum(-1)
+        steps: Tensor = self.config.unit * distance
+        return steps
 
-    @torch.no_grad()
-    def steps(self, start: Tensor, goal: Tensor) -> Tensor:
-        """Return the estimated control steps, (B,)."""
-        return torch.exp(self(start, goal))
+    def loss(self, batch: Pairs, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Quantile (pinball) loss of log(resolution + steps); nothing is drawn from the generator.
 
-    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Quantile (pinball) loss of the log steps between random pairs of frames of each window.
-
-        Koenker & Bassett 1978; the quantile of a logarithm is the logarithm of the quantile.
+        Koenker & Bassett 1978; the quantile of a logarithm is the logarithm of the quantile. The resolution is
+        added to both sides: the steps along an even way add up, and so must what is compared with a metric.
         """
         c = self.config
-        frames = rearrange(batch.tokens, "b t (f c) -> b (t f) c", f=c.frame_stack)[..., list(c.goal_channels)]
-        b = len(frames)
-        real = batch.mask.cpu().sum(1, keepdim=True) * c.frame_stack  # (B, 1) real frames come first
-        draw = torch.rand(2, b, c.pairs, generator=generator)
-        low, high = (draw * (real - c.frame_stack + 1)).long().sort(0).values + c.frame_stack - 1
-        low, high = low.to(frames.device), high.to(frames.device)
-        row = torch.arange(b, device=frames.device)[:, None]
-        apart = (high - low).clamp_min(0.5) * c.frame_skip  # the same frame twice: half a frame
-        error = apart.log() - self(frames[row, low], frames[row, high])
-        pinball = torch.maximum(c.quantile * error, (c.quantile - 1) * error)
-        loss = pinball.mean()
+        error = (c.resolution + batch.steps).log() - (c.resolution + self(batch.start, batch.goal)).log()
+        loss = torch.maximum(c.quantile * error, (c.quantile - 1) * error).mean()
         return loss, {"loss": loss.detach()}

@@ -23,6 +23,7 @@ from df_agent.checkpoint import load_checkpoint, save_checkpoint
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.guidance import goal_objective
+from df_agent.diffusion.sampler import Objective
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.state import Array, PolicyState
@@ -370,7 +371,9 @@ class DiffusionForcingPolicy:
         def tensor(places: Array) -> torch.Tensor:
             return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
 
-        return self.model.time_to_goal.steps(tensor(start), tensor(goal)).cpu().double().numpy()
+        with torch.no_grad():
+            steps = self.model.time_to_goal(tensor(start), tensor(goal))
+        return np.asarray(steps.cpu().double().numpy())
 
     def _guided(self, state: PolicyState, rows: NDArray[np.int64], noise: Noise, scale: float | None = None) -> Plan:
         """Plan for what is left of the episode under goal guidance; without any, at scale 0."""
@@ -384,7 +387,10 @@ class DiffusionForcingPolicy:
         device = self.proposer.device
         goal = self.tokenizer.goal_token(torch.as_tensor(state.goal[rows], dtype=torch.float32, device=device))
         channels = tokens.goal_channels
-        planned = torch.as_tensor(horizons, device=device)
-        objective = goal_objective(goal[:, list(channels)], planned, tokens.frame_stack, channels)
+
+        def objective(plans: NDArray[np.int64], /) -> Objective:
+            planned = torch.as_tensor(horizons[plans], device=device)
+            return goal_objective(goal[plans][:, list(channels)], planned, tokens.frame_stack, channels)
+
         history = state.history[rows][:, self.frames_back]
         return self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)

@@ -6,7 +6,6 @@ Minari, so a model can be trained elsewhere from a resolved configuration and an
 
 from __future__ import annotations
 
-import copy
 import json
 import platform
 import shlex
@@ -26,6 +25,7 @@ from torch import nn
 from df_agent.build import build_model, make
 from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes
+from df_agent.data.pairs import PairSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
@@ -104,22 +104,26 @@ def train_time_to_goal(
 ) -> tuple[TimeToGoal, dict[str, Any]]:
     """Train, or load from a finished run, the estimator; return it and the options it is rebuilt from."""
     tokens = sampler.tokenizer.config
-    given = {"steps": 6000, **config.get("time_to_goal", {})}
-    steps = given.pop("steps")
-    follows = {
-        "goal_channels": tokens.goal_channels,
-        "frame_stack": tokens.frame_stack,
-        "frame_skip": tokens.frame_skip,
-    }
+    given = {"steps": 8000, "pairs": 2048, **config.get("time_to_goal", {})}
+    steps, pairs = given.pop("steps"), given.pop("pairs")
+    follows = {"channels": len(tokens.goal_channels), "resolution": max(tokens.frame_skip // 2, 1), "unit": tokens.span}
+    if clash := sorted(set(given) & set(follows)):
+        raise ValueError(f"time_to_goal's options {clash} follow from the tokenizer and cannot be given")
     options = make(TimeToGoalConfig, {**given, **follows})
     torch.manual_seed(train_options.seed)
-    whole = copy.copy(sampler)
-    whole.short_tokens = ()  # pairs as far apart as a window is long
+    # Well beyond a window, or places whose way is longer than one would never be seen to be far apart.
+    sample_pairs = PairSampler(sampler, options.resolution, 4 * sampler.max_tokens * tokens.span)
     schedule = TrainConfig(
-        steps=steps, warmup_steps=min(100, steps), seed=train_options.seed, precision="fp32", checkpoint_every=steps
+        steps=steps,
+        batch_size=pairs,
+        weight_decay=0.0,
+        warmup_steps=min(100, steps),
+        seed=train_options.seed,
+        precision="fp32",
+        checkpoint_every=steps,
     )
     folder = Path(config["run_dir"], "time_to_goal")
-    trainer = Trainer(TimeToGoal(options), whole, schedule, folder, {"time_to_goal": options.to_dict()})
+    trainer = Trainer(TimeToGoal(options), sample_pairs, schedule, folder, {"time_to_goal": options.to_dict()})
     estimator = trainer.fit()
     assert isinstance(estimator, TimeToGoal)
     return estimator, options.to_dict()

@@ -93,6 +93,57 @@ def test_the_end_of_a_window_is_uniform_and_never_the_present():
     assert ((counts[1:] - 1600) ** 2 / 1600).sum() < 18.5  # 4 degrees of freedom, one in a thousand
 
 
+def ends(real, seed=0, **options):
+    """The last token, given clean, of windows of 8 tokens of which `real` (B,) are; 0 where none is given."""
+    mask = torch.arange(8)[None] < real[:, None]
+    options = {"terminal": 1.0, "clean_goal": 1.0, **options}
+    _, _, level, _ = corrupt(batch=len(real), tokens=8, mask=mask, seed=seed, **options)
+    assert ((level[:, 1:] == 0).sum(1) <= 1).all()
+    return torch.where((level[:, 1:] == 0).any(1), (level[:, 1:] == 0).int().argmax(1) + 1, 0)
+
+
+@pytest.mark.parametrize("tail", [1, 3, 7])
+def test_the_end_may_be_kept_to_the_last_tokens(tail):
+    end = ends(torch.full((6000,), 8), terminal_tail=tail)
+    counts = torch.bincount(end, minlength=8).double()
+    assert (counts[: 8 - tail] == 0).all()
+    expected = 6000 / tail
+    assert ((counts[8 - tail :] - expected) ** 2 / expected).sum() < 22.5  # 6 degrees of freedom, one in a thousand
+
+
+def test_the_last_tokens_are_the_last_real_ones():
+    """Of a window with few real tokens, all but the present; of a lonely present, none."""
+    real = torch.randint(1, 9, (8000,), generator=seeded(5))
+    end = ends(real, terminal_tail=3)
+    for count in range(1, 9):
+        own = end[real == count]
+        expected = range(max(count - 3, 1), count) if count > 1 else [0]
+        found, times = own.unique(return_counts=True)
+        assert found.tolist() == list(expected)
+        assert (times - len(own) / len(expected)).abs().max() < 5 * len(own) ** 0.5
+
+
+def test_a_tail_as_long_as_the_window_is_no_tail():
+    real = torch.randint(1, 9, (2000,), generator=seeded(5))
+    free = ends(real)
+    assert torch.equal(ends(real, terminal_tail=7), free)
+    assert torch.equal(ends(real, terminal_tail=100), free)
+    assert not torch.equal(ends(real, terminal_tail=6), free)
+
+
+def test_without_a_tail_the_draws_are_those_of_old_runs():
+    """The same seed goes on to mean the same ends: 1 + floor(draw * (real - 1)), of the fourth draw."""
+    levels, count = 1000, 2000
+    real, generator = torch.randint(1, 9, (count,), generator=seeded(5)), seeded(3)
+    torch.randint(1, levels + 1, (count, 8), generator=generator)  # levels, one per token
+    torch.randint(1, levels + 1, (count, 1), generator=generator)  # and one per window
+    torch.rand(count, generator=generator)  # which of them
+    draw = torch.rand(count, generator=generator)
+    expected = torch.where(real > 1, 1 + (draw * (real - 1).clamp_min(1)).long(), 0)
+    assert torch.equal(ends(real, seed=3, levels=levels), expected)
+    assert torch.equal(ends(real, seed=3, levels=levels, terminal_tail=0), expected)
+
+
 def test_pads_are_pure_noise_and_weigh_little():
     options = {"terminal": 1.0, "clean_goal": 1.0, "pad_weight": 0.05, "levels": 50}
     _, _, level, weight = corrupt(**options)
@@ -283,6 +334,7 @@ def test_config_goes_through_json():
         ({"objective": "x"}, "unknown objective 'x'"),
         ({"snr_weighting": "snr"}, "'fused', 'min_snr', 'none'"),
         ({"clean_goal": 1.5}, r"clean_goal is a share and must lie in \[0, 1\], got 1.5"),
+        ({"terminal_tail": -1}, "terminal_tail is a number of tokens, got -1"),
         ({"objective": "eps", "zero_terminal_snr": True}, "needs objective 'x0' or 'v'"),
     ],
 )

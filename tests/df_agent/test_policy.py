@@ -29,7 +29,7 @@ CHECKPOINT = {
 ANY_PLAN = {"roughness_limit": 1e9, "shortcut_limit": 1e9, "hopeless": 1e9}
 """A search that is content with what an untrained model proposes."""
 
-ESTIMATOR = {"goal_channels": [0, 1], "frame_stack": 2, "frame_skip": 4, "width": 8, "depth": 1}
+ESTIMATOR = {"channels": 2, "unit": 1, "width": 8, "depth": 1}
 
 
 class Point(gym.Env):
@@ -74,14 +74,14 @@ def make_policy(**options):
 
 
 def make_policy_with_estimator(steps=30.0, **options):
-    """One whose estimator says about `steps` steps for any way."""
+    """One whose estimator says about `steps` steps for any way, a little more for a long one."""
     torch.manual_seed(0)
     checkpoint = {**CHECKPOINT, "time_to_goal": ESTIMATOR}
     checkpoint["tokenizer"] = {**CHECKPOINT["tokenizer"], "mean": [0.5, 0.0], "std": [1.0, 2.0]}
     model = build_model(checkpoint).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     torch.nn.init.normal_(model.time_to_goal.mlp[-1].weight, std=0.01)
-    torch.nn.init.constant_(model.time_to_goal.mlp[-1].bias, float(np.log(steps)))
+    model.time_to_goal.register_forward_hook(lambda module, pair, out: out + steps)
     return DiffusionForcingPolicy.from_model(model, checkpoint, **options)
 
 
@@ -121,6 +121,30 @@ def test_a_row_does_not_depend_on_what_runs_beside_it():
         for k, step in enumerate(steps):
             actions, state = policy.predict(row(step, i), state, deterministic=True)
             np.testing.assert_allclose(actions[0], batched[k][i], atol=1e-4)
+
+
+def test_a_guided_row_does_not_depend_on_what_runs_beside_it():
+    """Rows that began at different times have different times left, so plans of different lengths."""
+    options = {**STANDING, "open_loop_horizon": 4, "patience": 1000}  # they plan by the clock only
+    policy = make_policy(planner="goal_guidance", max_steps=40, guidance_scale=0.3, **options)
+    events = []
+    policy.on_plan = events.append
+    goal = np.array([[3.0, 3], [-3, 3], [3, -3]])
+    steps = [{**observations(3, seed=k), "desired_goal": goal} for k in range(28)]
+    starts = np.zeros((28, 3), bool)
+    starts[0], starts[8, 1] = True, True
+    paths, state = [], None
+    for step, start in zip(steps, starts, strict=True):
+        _, state = policy.predict(step, state, start, deterministic=True)
+        paths.append(state.path)
+    lengths = {tuple(event.plan.lengths.tolist()) for event in events}
+    assert (5, 7, 5) in lengths  # 2 and 3 tokens, at the length of 4
+    assert (7, 9, 7) in lengths  # 3 tokens and, at that of 8, 4
+    for i in range(3):
+        state = None
+        for k, step in enumerate(steps):
+            _, state = policy.predict(row(step, i), state, starts[k, i : i + 1], deterministic=True)
+            np.testing.assert_allclose(state.path[0], paths[k][i], atol=1e-4)
 
 
 def test_deterministic_repeats_and_the_seed_matters():
@@ -458,6 +482,7 @@ def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
     policy = make_policy_with_estimator(search=ANY_PLAN)
     policy.save_pretrained(tmp_path / "saved")
     loaded = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu")
+    loaded.model.time_to_goal.register_forward_hook(lambda module, pair, out: out + 30.0)  # as the other's says
     own, theirs = policy.model.time_to_goal.state_dict(), loaded.model.time_to_goal.state_dict()
     assert own.keys() == theirs.keys()
     assert all(torch.equal(own[key], theirs[key]) for key in own)

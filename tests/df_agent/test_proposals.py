@@ -85,10 +85,20 @@ def test_without_temperature_the_plan_is_the_mean(exact):
     np.testing.assert_allclose((plan.observations[:, :6, 0] - MEAN) / STD, np.tile(mean[:6], (3, 1)), atol=0.01)
 
 
+def towards(goals, horizons, frame_stack=1):
+    """What guidance climbs: each plan has a goal (N, G) and a horizon (N,) of its own."""
+
+    def objective(plans):
+        own = torch.as_tensor(goals[plans], dtype=torch.float32)
+        return goal_objective(own, torch.as_tensor(horizons[plans]), frame_stack, range(goals.shape[1]))
+
+    return objective
+
+
 def guide(proposer, horizons, scale, goal=3.0, noise=drawn):
     count = len(horizons)
     history = np.full((count, 1, 1), MEAN)
-    objective = goal_objective(torch.full((count, 1), goal), torch.as_tensor(horizons), 1, (0,))
+    objective = towards(np.full((count, 1), goal), horizons)
     return proposer.guided(history, objective, scale, np.arange(count), horizons, noise)
 
 
@@ -106,17 +116,35 @@ def test_guided_plans_start_at_the_present_and_go_nearer_to_the_goal(exact):
 
 
 def test_horizons_of_guided_plans_may_differ(exact):
+    """Those that run at one length, too: 5 and 6 tokens at that of 8."""
     world, proposer = exact(steps=20)
-    horizons = np.array([1, 3, 6])
+    horizons = np.array([6, 1, 3, 5])
     plan = guide(proposer, horizons, 1.0)
-    assert plan.lengths.tolist() == [2, 4, 7]
+    assert plan.lengths.tolist() == [7, 2, 4, 6]
+    assert plan.observations.shape == (4, 8, 1)
     for row, length in enumerate(plan.lengths):
         assert (plan.observations[row, length:] == plan.observations[row, length - 1]).all()
-    held = [level for _, level in world.seen]
-    index = torch.arange(8)[None]
-    for level in held:
-        assert (level[index > torch.as_tensor(horizons)[:, None]] == 20).all()
-        assert (level[:, 0] == 0).all()
+        assert len(np.unique(plan.observations[row, :length])) == length
+    calls = len(world.seen) // 3
+    for k, held in enumerate(([1], [3], [6, 5])):  # by length; what is cut off counts as padding here
+        levels = torch.stack([level for _, level in world.seen[k * calls : (k + 1) * calls]])
+        pad = torch.arange(8) > torch.tensor(held)[:, None]
+        assert (levels[:, pad] == 20).all()
+        assert (levels[-1, ~pad] < 20).all()
+        assert (levels[:, :, 0] == 0).all()
+
+
+def test_each_guided_plan_climbs_what_is_its_own(exact):
+    """Goals above and below, of plans that run at the same and at other lengths."""
+    _, proposer = exact(steps=20)
+    horizons, goals = np.array([7, 2, 6, 1, 4, 7]), np.array([[9.0], [-9], [-9], [9], [-9], [-9]])
+    history, rows = np.full((6, 1, 1), MEAN), np.arange(6)
+    free, guided = (
+        proposer.guided(history, towards(goals, horizons), scale, rows, horizons, drawn).observations[..., 0]
+        for scale in (0.0, 1.0)
+    )
+    inside = (np.arange(8) > 0) & (np.arange(8) <= horizons[:, None])
+    assert ((guided - free) * np.sign(goals) > 0)[inside].all()
 
 
 # --- with a network, of two frames a token ---
@@ -193,31 +221,59 @@ def test_a_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch)
 def test_horizons_must_fit(proposer):
     with pytest.raises(ValueError, match="below 8 tokens, got 8"):
         proposer.to_goal(HISTORY, GOAL, np.array([0]), np.array([8]), noise)
+    with pytest.raises(ValueError, match="below 8 tokens, got 9"):
+        proposer.guided(HISTORY, lambda plans: None, 0.0, np.array([0]), np.array([9]), noise)
 
 
 def test_a_model_that_is_still_in_training_can_propose(proposer):
     assert any(p.requires_grad for p in proposer.model.parameters())
-    objective = goal_objective(torch.zeros(3, 2), torch.tensor([7, 7, 7]), 2, (0, 1))
+    horizons = np.full(3, 7)
     for scale in (0.0, 0.1):
-        plan = proposer.guided(HISTORY, objective, scale, np.arange(3), np.full(3, 7), noise)
+        objective = towards(np.zeros((3, 2)), horizons, 2)
+        plan = proposer.guided(HISTORY, objective, scale, np.arange(3), horizons, noise)
         assert np.isfinite(plan.observations).all()
     assert all(p.grad is None for p in proposer.model.parameters())
 
 
 def test_guided_plans_do_not_see_each_other(proposer):
-    horizons = np.array([2, 7, 4])
+    """Of different lengths, the last two of one; each knows its goal, its history and its noise."""
+    rows, horizons = np.array([2, 0, 1, 0]), np.array([2, 7, 4, 3])
+    goals = GOAL[rows]
 
-    def guide(rows):
-        objective = goal_objective(torch.zeros(len(rows), 2), torch.as_tensor(horizons[rows]), 2, (0, 1))
-        return proposer.guided(HISTORY, objective, 0.1, rows, horizons[rows], noise)
+    def guide(plans):
+        def own(_, tokens):
+            return noise(np.arange(4), tokens)[plans]
 
-    together = guide(np.arange(3))
-    for row in range(3):
-        alone = guide(np.array([row]))
-        length = together.lengths[row]
-        np.testing.assert_allclose(
-            alone.observations[0, :length], together.observations[row, :length], rtol=1e-4, atol=1e-4
-        )
+        objective = towards(goals[plans], horizons[plans], 2)
+        return proposer.guided(HISTORY, objective, 0.1, rows[plans], horizons[plans], own)
+
+    together = guide(np.arange(4))
+    assert together.lengths.tolist() == [5, 15, 9, 7]
+    assert together.observations.shape == (4, 15, 2)
+    np.testing.assert_allclose(together.observations[:, 0], HISTORY[rows, -1], atol=1e-5)
+    for k in range(4):
+        alone = guide(np.array([k]))
+        assert alone.lengths[0] == together.lengths[k]
+        np.testing.assert_allclose(alone.observations[0], together.observations[k], rtol=1e-4, atol=1e-4)
+
+
+def test_a_guided_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch):
+    """And its objective is made for the plans that run with it."""
+    shapes, picks = [], []
+    denoise = type(proposer.model).denoise
+
+    def spy(self, x, level, cond=None):
+        shapes.append(tuple(x.shape[:2]))
+        return denoise(self, x, level, cond)
+
+    def objective(plans):
+        picks.append(plans.tolist())
+        return lambda tokens: tokens.sum((1, 2))
+
+    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    proposer.guided(HISTORY, objective, 0.1, np.zeros(6, np.int64), np.array([1, 5, 3, 4, 7, 2]), noise)
+    assert shapes == [(2, 3)] * 4 + [(2, 5)] * 4 + [(2, 8)] * 4
+    assert picks == [[0, 5], [2, 3], [1, 4]]
 
 
 # --- with a network that has learnt to go straight ---

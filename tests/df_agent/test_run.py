@@ -15,6 +15,7 @@ from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
@@ -39,7 +40,7 @@ def config(tmp_path):
         "windows": {"max_tokens": 6},
         "network": {"name": "transformer", "width": 16, "depth": 1, "heads": 2},
         "diffusion": {"schedule": "cosine", "objective": "v"},
-        "time_to_goal": {"steps": 5, "width": 8, "depth": 1},
+        "time_to_goal": {"steps": 5, "pairs": 64, "width": 8, "depth": 1, "symmetric": True},
         "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "precision": "fp32", "log_every": 1},
     }
 
@@ -100,9 +101,9 @@ def test_the_run_ends_in_a_checkpoint_that_acts_and_knows_the_time_to_goal(confi
     policy = DiffusionForcingPolicy.from_pretrained(
         Path(config["run_dir"], "final"), device="cpu", precision="fp32", search={"stretch": (1.0,), "samples": 1}
     )
-    assert policy.model.time_to_goal.config.frame_skip == 4
-    assert policy.model.time_to_goal.config.frame_stack == 2
-    assert policy.model.time_to_goal.config.width == 8
+    estimator = policy.model.time_to_goal.config
+    assert (estimator.channels, estimator.resolution, estimator.unit) == (2, 2, 8)  # half a frame, a token
+    assert (estimator.width, estimator.depth, estimator.symmetric) == (8, 1, True)
     own, theirs = average.state_dict(), policy.model.state_dict()
     assert own.keys() == theirs.keys()
     assert all(torch.equal(own[key], theirs[key]) for key in own)
@@ -110,6 +111,46 @@ def test_the_run_ends_in_a_checkpoint_that_acts_and_knows_the_time_to_goal(confi
     action, _ = policy.predict({"observation": np.zeros(4), "desired_goal": np.ones(2)}, deterministic=True)
     assert action.shape == (2,)
     assert np.isfinite(action).all()
+
+
+@pytest.mark.parametrize(("given", "pairs"), [({"pairs": 30}, 30), ({}, 2048)])
+def test_the_time_to_goal_is_learnt_from_pairs_well_beyond_a_window(config, monkeypatch, given, pairs):
+    """From half a frame to four windows of 6 tokens of 8 steps, where an episode is that long."""
+    seen, loss = [], TimeToGoal.loss
+
+    def spy(self, batch, generator):
+        seen.append(batch.steps)
+        return loss(self, batch, generator)
+
+    monkeypatch.setattr(TimeToGoal, "loss", spy)
+    train({**config, "time_to_goal": {"steps": 7, "width": 8, "depth": 1, **given}})
+    assert [len(steps) for steps in seen] == [pairs] * 7
+    steps = torch.cat(seen)
+    assert steps.min() == 2
+    assert 120 < steps.max() <= 4 * 48
+
+
+def test_the_time_to_goal_does_not_depend_on_short_windows(config, tmp_path):
+    train(config)
+    short = {**config, "run_dir": str(tmp_path / "short"), "windows": {"max_tokens": 6, "short_tokens": [2, 3]}}
+    train(short)
+    one, two = (load_checkpoint(Path(c["run_dir"], "final")).weights for c in (config, short))
+    own = [key for key in one if key.startswith("time_to_goal")]
+    assert own
+    assert all(torch.equal(one[key], two[key]) for key in own)
+    assert not all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_share_of_short_windows_is_an_option(config, monkeypatch):
+    seen, loss = [], DiffusionForcing.loss
+
+    def spy(self, batch, generator):
+        seen.append(batch.tokens.shape[1])
+        return loss(self, batch, generator)
+
+    monkeypatch.setattr(DiffusionForcing, "loss", spy)
+    train({**config, "windows": {"max_tokens": 6, "short_tokens": [3], "short_share": 1.0}})
+    assert seen == [3] * 4
 
 
 def test_repeating_the_command_keeps_the_time_to_goal(config, monkeypatch):
@@ -165,6 +206,8 @@ def test_the_validation_sees_what_a_policy_needs(config):
     [
         ({"datset": "x"}, "unknown key 'datset'.*did you mean 'dataset'"),
         ({"windows": {"max_token": 6}}, "max_token"),
+        ({"windows": {"max_tokens": 6, "short_tokens": [3], "short_share": 2}}, "short_share must lie in .*, got 2"),
+        ({"diffusion": {"terminal_tail": -1}}, "terminal_tail is a number of tokens, got -1"),
         ({"train": {"step": 4}}, "unknown training option 'step'.*did you mean 'steps'"),
         ({"network": {"widht": 16}}, "unknown options .*widht"),
         ({"time_to_goal": {"steps": 5, "quantil": 0.1}}, "unknown options .*quantil.* for TimeToGoalConfig"),
@@ -216,3 +259,8 @@ def test_training_needs_only_what_it_says(config, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "tensorboard is not installed" in result.stderr
     assert newest(config).name == "step_000000004"
+
+
+def test_what_follows_from_the_tokenizer_is_not_given_to_the_estimator(config):
+    with pytest.raises(ValueError, match=r"time_to_goal's options \['unit'\] follow from the tokenizer"):
+        train({**config, "time_to_goal": {"steps": 5, "unit": 3}})

@@ -21,10 +21,10 @@ def counting(lengths):
     return Episodes(rows[:, :2], rows[:, 2:4], rows[:, 4], None, None, starts)
 
 
-def make(lengths=(40, 9, 25), max_tokens=5, short_tokens=(), **options):
+def make(lengths=(40, 9, 25), max_tokens=5, short_tokens=(), short_share=0.5, **options):
     config = TokenizerConfig(**{"frame_skip": 3, "frame_stack": 2, **options})
     tokenizer = Tokenizer(config, torch.zeros(config.frame_dim), torch.ones(config.frame_dim))
-    return WindowSampler(counting(lengths), tokenizer, max_tokens, short_tokens)
+    return WindowSampler(counting(lengths), tokenizer, max_tokens, short_tokens, short_share)
 
 
 def seeded(seed=0):
@@ -109,6 +109,28 @@ def test_half_of_the_batches_are_short():
     assert set(lengths) == {2, 3, 5}
     assert abs(lengths.count(5) - 200) < 4 * 10
     assert abs(lengths.count(2) - 100) < 4 * 9
+
+
+@pytest.mark.parametrize("share", [0.0, 0.75, 1.0])
+def test_the_share_of_short_batches_can_be_chosen(share):
+    sampler = make(max_tokens=5, short_tokens=[2, 3], short_share=share)
+    generator = seeded()
+    lengths = [sampler(1, generator).tokens.shape[1] for _ in range(400)]
+    short = lengths.count(2) + lengths.count(3)
+    assert lengths.count(5) == 400 - short
+    assert abs(short - 400 * share) <= 4 * (400 * share * (1 - share)) ** 0.5
+    assert share == 0 or abs(lengths.count(2) - lengths.count(3)) < 4 * 20
+
+
+def test_without_short_lengths_no_batch_is_short():
+    sampler, generator = make(max_tokens=5, short_share=1.0), seeded()
+    assert {sampler(1, generator).tokens.shape[1] for _ in range(20)} == {5}
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_share_of_short_batches_lies_between_0_and_1(share):
+    with pytest.raises(ValueError, match=rf"short_share must lie in \[0, 1\], got {share}"):
+        make(short_tokens=(2,), short_share=share)
 
 
 def test_data_and_lengths_must_fit():
