@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 COLUMNS = (
-    "env", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
+    "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
 )  # fmt: skip
 
@@ -43,10 +43,11 @@ def table() -> str:
         time, plan = s["time_to_goal"], s["plan_ms_single"]
         low, high = time["ci95"]
         speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
+        planner = s["provenance"]["config"]["policy"].get("options", {}).get("planner", "shortest_feasible")
         lines.append(
-            f"| {s['env']} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} | {s['at_goal_at_end']:.3f} "
-            f"| {time['mean']:.1f} [{low:.1f}, {high:.1f}] | {s['oracle_time_to_goal_mean']:.1f} "
-            f"| {s['time_ratio_to_oracle']:.3f} | {speed} |"
+            f"| {s['env']} | {planner} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} "
+            f"| {s['at_goal_at_end']:.3f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] "
+            f"| {s['oracle_time_to_goal_mean']:.1f} | {s['time_ratio_to_oracle']:.3f} | {speed} |"
         )
     return "\n".join(lines)
 

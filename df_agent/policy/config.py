@@ -44,7 +44,7 @@ class PolicyConfig:
     keep_share: float = 1.0
     patience: int = 20
     doubt: float = 1.25
-    guidance_scale: float = 0.02
+    guidance_scale: float = 1.0
     goal_conditioned: bool = True
     control_period: float = 0.01
     velocity_indices: tuple[int, ...] = ()
