@@ -14,6 +14,8 @@ GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its r
 def choose_device(name: str = "auto") -> torch.device:
     """Return the named device; "auto" is CUDA if there is one, then Apple's MPS, then the CPU."""
     if name != "auto":
+        if name.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device {name!r}: this PyTorch sees no CUDA device; use 'auto' or 'cpu'")
         return torch.device(name)
     if torch.cuda.is_available():
         return torch.device("cuda")

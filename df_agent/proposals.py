@@ -18,8 +18,8 @@ from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from planners.plan import Plan
 
 Array = NDArray[np.float64]
-Noise = Callable[[NDArray[np.int64], int], Tensor]
-"""(row of each candidate, tokens) -> standard normal noise (N, tokens, D)."""
+Noise = Callable[[NDArray[np.int64], int, int], Tensor]
+"""(row of each candidate, tokens, k) -> standard normal noise (N, tokens, D): to begin with, k = 0; of pass k."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,18 @@ class SamplingConfig:
     eta: float = 0.0
     stabilization_level: int = 0
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.stabilization_level < 0:
+            raise ValueError(
+                f"need sampling steps of at least 1 and a stabilization_level of at least 0, got {self.steps} and "
+                f"{self.stabilization_level}"
+            )
+        if self.eta < 0 or self.temperature < 0 or self.uncertainty < 0:
+            raise ValueError(
+                f"eta, temperature and uncertainty must not be negative, got {self.eta}, {self.temperature} and "
+                f"{self.uncertainty}"
+            )
 
 
 class Proposer:
@@ -79,7 +91,7 @@ class Proposer:
         frames = longest * c.frame_stack
         out = np.zeros((len(rows), frames, c.frame_dim))
         bucket = np.searchsorted(self.lengths, horizons + 1)
-        drawn = noise(rows, longest)
+        drawn = noise(rows, longest, 0)
         for k in np.unique(bucket):
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
@@ -90,7 +102,7 @@ class Proposer:
             x = torch.where((index == end)[..., None], token, x)
             levels = torch.where(index == end, 0, levels)
             levels = torch.where(index > end, self.model.config.levels, levels)
-            x = self._sample(x, levels)
+            x = self._sample(x, levels, rows[pick], noise)
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         lengths = (horizons + 1) * c.frame_stack
         return self._plan(out, lengths, ends_at_goal=True)
@@ -119,7 +131,7 @@ class Proposer:
         c = self.tokenizer.config
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
         bucket = np.searchsorted(self.lengths, horizons + 1)
-        drawn = noise(rows, longest)
+        drawn = noise(rows, longest, 0)
         for k in np.unique(bucket):
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
@@ -127,7 +139,7 @@ class Proposer:
             index = torch.arange(length, device=self.device)[None]
             pad = index > torch.as_tensor(horizons[pick], device=self.device)[:, None]
             levels = torch.where(pad, self.model.config.levels, levels)
-            x = self._sample(x, levels, objective(pick), scale)
+            x = self._sample(x, levels, rows[pick], noise, objective(pick), scale)
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=False)
 
@@ -151,8 +163,16 @@ class Proposer:
         levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
         return x, repeat(levels, "m t -> m n t", n=n)
 
-    def _sample(self, x: Tensor, levels: Tensor, objective: Objective | None = None, scale: float = 0.0) -> Tensor:
-        s = self.config
+    def _sample(
+        self,
+        x: Tensor,
+        levels: Tensor,
+        rows: NDArray[np.int64],
+        noise: Noise,
+        objective: Objective | None = None,
+        scale: float = 0.0,
+    ) -> Tensor:
+        s, length = self.config, x.shape[1]
         return sample(
             self.model,
             x,
@@ -161,6 +181,7 @@ class Proposer:
             objective=objective,
             guidance_scale=scale,
             stabilization_level=s.stabilization_level,
+            noise=lambda step: noise(rows, length, step + 1),
         )
 
     def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:

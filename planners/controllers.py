@@ -29,6 +29,12 @@ class PathTrackerConfig:
     lookahead: float = 0.6
     action_limit: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.lookahead <= 0 or self.action_limit <= 0:
+            raise ValueError(
+                f"lookahead and action_limit must be positive, got {self.lookahead} and {self.action_limit}"
+            )
+
 
 def pd_action(position: Array, velocity: Array, target: Array, target_velocity: Array, c: PathTrackerConfig) -> Array:
     """Proportional-derivative control, (B, D), with velocities in units per second; clipped.

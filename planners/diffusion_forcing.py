@@ -60,7 +60,7 @@ class ShortestFeasibleConfig:
         roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
         shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
         gaps: stretches looked at for shortcuts, in frames.
-        hopeless: a candidate that exceeds a limit this many times is no plan at all.
+        hopeless: a candidate that exceeds a limit this many times, times the doubt, is no plan at all.
     """
 
     stretch: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)

@@ -44,7 +44,11 @@ def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
     try:
         spec_of(env_id)
-    except (gym.error.Error, ModuleNotFoundError):
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{env_id!r} names a module that cannot be imported ({error}); install it or put it on PYTHONPATH"
+        ) from None
+    except gym.error.Error:
         close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"there is no environment {env_id!r}; ours are {', '.join(MAZE_IDS)}.{hint}") from None
@@ -153,7 +157,12 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     goals = np.array([record.goal for record in records])
     rate = data_wandering(config, goals, episode_limit(config.env, config.max_steps))
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate}
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    learned = config.policy.name == "diffusion_forcing"
+    origin = provenance(resolved, load_checkpoint(checkpoint_name(config)).folder if learned else None)
+    result = {
+        "env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate, "provenance": origin,
+    }  # fmt: skip
     (folder / "sanity.json").write_text(json.dumps(result, indent=2) + "\n")
     title = f"{config.policy.name} in {config.env}, {config.episodes} episodes, seed {config.seed}"
     console.print(sanity_table(title, rows, rate))
@@ -177,7 +186,8 @@ def data_wandering(config: DictConfig, goals: np.ndarray[Any, Any], window: int)
 @hydra.main(version_base=None, config_path="../configs/evaluate", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
-    name = f"{config.env}-{config.policy.name}-seed{config.seed}".replace("/", "_").replace(":", "_")
+    planner = (config.policy.get("options") or {}).get("planner")
+    name = f"{config.env}-{planner or config.policy.name}-seed{config.seed}".replace("/", "_").replace(":", "_")
     folder = Path(config.output_dir or Path("outputs", "sanity" if config.sanity else "evaluate", name))
     try:
         check_env(config.env)

@@ -64,7 +64,7 @@ class Validation:
     ) -> Mapping[str, float | NDArray[np.uint8]]:
         """Return the success rate, the mean time to goal [control steps], and a picture of the paths."""
         policy = DiffusionForcingPolicy.from_model(model, dict(checkpoint), max_steps=self.limit)  # type: ignore[arg-type]
-        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed)
+        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed, policy_name="diffusion_forcing")
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = plot_plans(records, self.folder / f"step_{step:09d}.png", self.yardsticks)
         return {

@@ -11,9 +11,10 @@ from df_agent.types import Pairs
 
 
 class PairSampler:
-    """Draws two moments of an episode; the steps between them are log-uniform, so near and far ones come alike.
+    """Draws two moments of an episode, near and far ones alike.
 
-    Were they uniform, most pairs would be far apart, and few would show a direct way between near places.
+    The steps between them are log-uniform, up to what is left of the episode. Were they uniform, most pairs would
+    be far apart, and few would show a direct way between near places.
 
     Args:
         windows: the sampler of the same data's windows.
@@ -21,7 +22,7 @@ class PairSampler:
         longest: most steps between the two, the rest of the episode permitting [control steps].
 
     Raises:
-        ValueError: no episode is longer than `shortest`, or `shortest` not below `longest`.
+        ValueError: every episode is shorter than `shortest`, or `shortest` not below `longest`.
     """
 
     def __init__(self, windows: WindowSampler, shortest: int, longest: int) -> None:
@@ -36,7 +37,7 @@ class PairSampler:
         step = torch.arange(len(self.last), device=device)
         self.anchors = step[step + shortest <= self.last]
         if not len(self.anchors):
-            raise ValueError(f"no episode is longer than {shortest} steps")
+            raise ValueError(f"every episode is shorter than {shortest} steps")
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> Pairs:
         """Draw `batch_size` pairs with a CPU generator; the same generator gives the same pairs."""

@@ -79,6 +79,7 @@ def sample(
     stabilization_level: int = 0,
     clip_x0: float | None = None,
     generator: torch.Generator | None = None,
+    noise: Callable[[int], Tensor] | None = None,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Denoise x (B, T, D) along `levels`, (M, T) or (M, B, T) integers from noise to clean.
@@ -98,6 +99,7 @@ def sample(
             which keeps long roll-outs stable; the tokens themselves stay as they are.
         clip_x0: clamp x0 estimates to this absolute value.
         generator: source of the noise for eta > 0.
+        noise: gives that noise, (B, T, D), for each pass, in place of the generator.
         callback: called with (row, x, x0 estimate) after every pass.
     """
     if levels.ndim == 2:
@@ -115,8 +117,11 @@ def sample(
             x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale)
         if clip_x0 is not None:
             x0 = x0.clamp(-clip_x0, clip_x0)
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device) if eta > 0 else None
-        x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, noise)
+        fresh = None
+        if eta > 0:
+            drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(row)
+            fresh = drawn.to(x.device)
+        x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, fresh)
         if callback is not None:
             callback(row, x, x0)
     return x

@@ -56,9 +56,13 @@ def commit() -> str | None:
 
 
 def content_hash(path: str | Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's files with their names, in order."""
+    """Return the SHA-256 of a file, or of a folder's files with their names, in order; Markdown is left out.
+
+    A model card that is written after the evaluation does not make it another checkpoint.
+    """
     path = Path(path)
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    inside = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix != ".md")
+    files = [path] if path.is_file() else inside
     if not files:
         raise FileNotFoundError(f"no checkpoint at {path}")
     digest = hashlib.sha256()

@@ -27,7 +27,7 @@ class TimeToGoalConfig:
     Attributes:
         channels: G, the number of goal channels.
         symmetric: whether the way back takes as long, as for a robot that can turn round anywhere.
-        quantile: which quantile of the steps is learned.
+        quantile: which quantile of the steps is learned, of pairs as `PairSampler` draws them.
         resolution: below about so many steps, differences count for little [control steps].
         unit: steps to a distance of one between embeddings [control steps].
         bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.

@@ -76,6 +76,11 @@ class DiffusionForcingPolicy:
         self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
+        if len(config.velocity_indices) not in (0, len(c.goal_channels)):
+            raise ValueError(
+                f"velocity_indices must name one channel per goal channel {c.goal_channels}, or none, "
+                f"got {config.velocity_indices}"
+            )
         self.frames_back = np.arange(-(c.frame_stack - 1), 1) * c.frame_skip - 1  # into history, present last
         self.base_seed = 0
         self._entropy = np.random.default_rng()
@@ -93,7 +98,7 @@ class DiffusionForcingPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id.
 
         Args:
-            name: e.g. "maze2d-large", "runs/maze2d-large/checkpoints/step_000009000", "user/model".
+            name: e.g. "maze2d-large", "runs/maze2d-large/final", "user/model".
             max_steps: length of an episode [control steps].
             device: "auto" takes CUDA, then Apple's MPS, then the CPU.
             precision: "fp32", "bf16", or "auto": bf16 where a short timing shows that it pays.
@@ -139,7 +144,7 @@ class DiffusionForcingPolicy:
         save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card)
 
     def reset_seed(self, seed: int) -> None:
-        """Seed the noise of all episodes to come; with `deterministic=True` it alone decides the noise."""
+        """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
         self.base_seed = seed
 
     def randomize_weights(self, seed: int = 0) -> None:
@@ -206,9 +211,10 @@ class DiffusionForcingPolicy:
         if single:
             values, goal = values[None], goal[None]
         width = len(self.tokenizer.config.goal_channels)
-        if values.ndim != 2 or values.shape[1] <= max(self.observed) or goal.shape != (len(values), width):
+        highest = max(*self.observed, *self.config.velocity_indices, 0)
+        if values.ndim != 2 or values.shape[1] <= highest or goal.shape != (len(values), width):
             raise ValueError(
-                f"expected 'observation' (B, at least {max(self.observed) + 1}) and 'desired_goal' (B, {width}), "
+                f"expected 'observation' (B, at least {highest + 1}) and 'desired_goal' (B, {width}), "
                 f"got {values.shape} and {goal.shape}"
             )
         for name, array in (("observation", values), ("desired_goal", goal)):
@@ -219,7 +225,7 @@ class DiffusionForcingPolicy:
 
     def _blank(self, values: Array, goal: Array) -> PolicyState:
         b, g = goal.shape
-        back = int(-self.frames_back[0])
+        back = max(2, int(-self.frames_back[0]))  # two at least, for velocities that are not observed
         points = self.longest * self.tokenizer.config.frame_stack + 1
 
         def zeros() -> NDArray[np.int64]:
@@ -276,8 +282,7 @@ class DiffusionForcingPolicy:
         position = state.history[:, -1, channels]
         if self.config.velocity_indices:
             return position, values[:, list(self.config.velocity_indices)]
-        before = state.history[:, -2, channels] if state.history.shape[1] > 1 else position
-        return position, (position - before) / self.config.control_period
+        return position, (position - state.history[:, -2, channels]) / self.config.control_period
 
     def _replan(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array) -> None:
         """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
@@ -324,11 +329,12 @@ class DiffusionForcingPolicy:
         c = self.config
         history, goal = state.history[rows][:, self.frames_back], state.goal[rows]
 
-        def noise(candidates: NDArray[np.int64], tokens: int) -> torch.Tensor:
+        def noise(candidates: NDArray[np.int64], tokens: int, k: int, /) -> torch.Tensor:
             out = np.empty((len(candidates), tokens, self.tokenizer.config.token_dim), np.float32)
             for r in np.unique(candidates):
                 row = rows[r]
-                rng = np.random.default_rng([self.base_seed, int(state.seed[row]), int(state.plans[row])])
+                seeds = [self.base_seed, int(state.seed[row]), int(state.plans[row])]
+                rng = np.random.default_rng([*seeds, k] if k else seeds)
                 own = candidates == r
                 out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
             return torch.from_numpy(out)
@@ -346,7 +352,7 @@ class DiffusionForcingPolicy:
         plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search, doubt)
         lost = np.flatnonzero(over > c.search.hopeless * doubt)
         if len(lost):  # no way to the goal is in sight: wander as the data does, and look again from there
-            wander = self._guided(state, rows[lost], lambda k, tokens: noise(lost[k], tokens), scale=0.0)
+            wander = self._guided(state, rows[lost], lambda j, tokens, k: noise(lost[j], tokens, k), scale=0.0)
             plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
             over[lost] = np.inf
         return plan, over
@@ -376,7 +382,7 @@ class DiffusionForcingPolicy:
         return np.asarray(steps.cpu().double().numpy())
 
     def _guided(self, state: PolicyState, rows: NDArray[np.int64], noise: Noise, scale: float | None = None) -> Plan:
-        """Plan for what is left of the episode under goal guidance; without any, at scale 0."""
+        """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
         c, tokens = self.config, self.tokenizer.config
         if scale is None:
             scale = c.guidance_scale if c.goal_conditioned else 0.0

@@ -19,8 +19,8 @@ class PolicyConfig:
 
     Attributes:
         planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan)
-            or "goal_guidance" (the original's: the horizon is what is left of the episode, guided towards
-            the goal at every time).
+            or "goal_guidance" (the original's: the horizon is what is left of the episode, a window at most,
+            guided towards the goal at every time).
         open_loop_horizon: control steps between replans [steps].
         deviation: distance to the path beyond which the agent replans at once [position units].
         hold_distance: what is left of a path when replanning stops and the agent settles [position units].
@@ -59,6 +59,8 @@ class PolicyConfig:
             raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
         if self.patience < 1 or self.doubt < 1:
             raise ValueError(f"patience and doubt must be at least 1, got {self.patience} and {self.doubt}")
+        if not self.control_period > 0:
+            raise ValueError(f"control_period is in seconds and must be positive, got {self.control_period}")
         object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))
 
     @classmethod

@@ -25,7 +25,7 @@ class PolicyState:
         progress: (B,) arc length of the path that is done.
         progress_at_plan: (B,) the same at the last replan.
         off_path: (B,) distance to the path.
-        doubt: (B,) by how much plans have proved too bold in this episode; 1 at first.
+        doubt: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
         settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
     """
 

@@ -75,7 +75,10 @@ class TrainConfig:
         for key, names in (("precision", PRECISIONS), ("decay", DECAYS), ("best_mode", MODES)):
             self._require(key, getattr(self, key) in names, f"one of {', '.join(names)}")
         if self.warmup_steps > self.steps:
-            raise ValueError(f"warmup_steps must be at most steps, got {self.warmup_steps=}, {self.steps=}")
+            raise ValueError(
+                f"warmup_steps must be at most steps, got warmup_steps={self.warmup_steps}, steps={self.steps}; a "
+                f"shorter run needs a shorter warm-up, e.g. train.warmup_steps={self.steps // 10}"
+            )
 
     def _require(self, key: str, holds: bool, what: str) -> None:
         if not holds:

@@ -76,26 +76,23 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         start = load_checkpoint(config["load"])
         own = {key: value for key, value in start.weights.items() if not key.startswith("time_to_goal.")}
         replace(start, weights=own).load_into(model)
-    estimator, estimator_config = train_time_to_goal(config, sampler, options)
     tracker = None
     if make_accelerator().is_main_process:
-        record(run_dir, config)
         tracker = make_tracker(config.get("tracker", "tensorboard"), run_dir, config)
+    estimator, estimator_config = train_time_to_goal(config, sampler, options)
+    model.time_to_goal = estimator.requires_grad_(False)
+    checkpoint_config["time_to_goal"] = estimator_config
+    if make_accelerator().is_main_process:
+        record(run_dir, config)
 
     def validate_with_config(average: nn.Module, step: int) -> Mapping[str, float | NDArray[np.uint8]]:
         assert validate is not None
-        average.time_to_goal = estimator
-        try:
-            return validate(average, step, checkpoint_config)
-        finally:
-            average.time_to_goal = None  # type: ignore[assignment]
+        return validate(average, step, checkpoint_config)
 
     callback = validate_with_config if validate is not None else None
     average = Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()
-    average.time_to_goal = estimator
     if make_accelerator().is_main_process:
-        final = {**checkpoint_config, "time_to_goal": estimator_config}
-        save_checkpoint(run_dir / "final", average.state_dict(), final)
+        save_checkpoint(run_dir / "final", average.state_dict(), checkpoint_config)
     return average
 
 
@@ -120,7 +117,7 @@ def train_time_to_goal(
         warmup_steps=min(100, steps),
         seed=train_options.seed,
         precision="fp32",
-        checkpoint_every=steps,
+        checkpoint_every=min(1000, steps),
     )
     folder = Path(config["run_dir"], "time_to_goal")
     trainer = Trainer(TimeToGoal(options), sample_pairs, schedule, folder, {"time_to_goal": options.to_dict()})

@@ -119,7 +119,7 @@ def test_short_episodes_give_no_pairs_and_none_at_all_is_an_error():
     start = make(shortest=40, longest=50)(500, seeded()).start
     assert sorted(start[:, 1].unique().tolist()) == [0, 200]
     assert make(lengths=(30, 20), shortest=29, longest=50)(10, seeded()).steps.tolist() == [29] * 10
-    with pytest.raises(ValueError, match="no episode is longer than 30 steps"):
+    with pytest.raises(ValueError, match="every episode is shorter than 30 steps"):
         make(lengths=(30, 20), shortest=30, longest=50)
 
 

@@ -1,5 +1,7 @@
 """The agent's contract, on a tiny untrained model and a toy environment: no behaviour here depends on training."""
 
+import copy
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -246,7 +248,7 @@ def test_bad_observations_are_named():
     policy, good = make_policy(), observations(2)
     with pytest.raises(ValueError, match=r"lacks \['desired_goal'\]"):
         policy.predict({"observation": good["observation"]})
-    with pytest.raises(ValueError, match=r"expected 'observation' \(B, at least 2\)"):
+    with pytest.raises(ValueError, match=r"expected 'observation' \(B, at least 4\)"):
         policy.predict({**good, "observation": good["observation"][:, :1]})
     with pytest.raises(ValueError, match=r"'desired_goal' is not finite in rows \[1\]"):
         policy.predict({**good, "desired_goal": np.array([[0, 0], [np.nan, 0]])})
@@ -266,6 +268,15 @@ def test_bad_options_are_named():
         make_policy(doubt=0.5)
     with pytest.raises(ValueError, match="at least one stretch"):
         make_policy(search={"stretch": ()})
+    for options, message in (
+        ({"velocity_indices": [2]}, "one channel per goal channel"),
+        ({"control_period": 0}, "control_period is in seconds and must be positive"),
+        ({"tracker": {"lookahead": -1}}, "lookahead and action_limit must be positive"),
+        ({"sampling": {"steps": 0}}, "sampling steps of at least 1"),
+        ({"sampling": {"temperature": -1}}, "must not be negative"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_policy(**options)
     with pytest.raises(ValueError, match="give max_steps"):
         make_policy(planner="goal_guidance")
 
@@ -490,3 +501,30 @@ def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
     assert np.array_equal(policy.predict(seen, deterministic=True)[0], loaded.predict(seen, deterministic=True)[0])
     loaded.randomize_weights(seed=1)
     assert not torch.equal(loaded.model.time_to_goal.mlp[0].weight, own["mlp.0.weight"])
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_deterministic_plans_repeat_with_noise_in_every_pass(eta):
+    """DDPM's noise comes from the episode's seed too, and differs from pass to pass."""
+    seen, plans = observations(3), []
+    for _ in range(2):
+        policy = make_policy(sampling={"steps": 3, "eta": eta})
+        policy.on_plan = lambda event: plans.append(event.plan.observations)
+        policy.predict(seen, deterministic=True)
+    assert np.array_equal(*plans)
+
+
+def test_velocities_that_are_not_observed_follow_from_two_positions():
+    """One frame a token, so that planning needs the present alone."""
+    checkpoint = copy.deepcopy(CHECKPOINT)
+    checkpoint["policy"] = {}
+    checkpoint["tokenizer"]["config"]["frame_stack"] = 1
+    checkpoint["network"]["token_dim"] = 2
+    checkpoint["diffusion"] = {**checkpoint["diffusion"], "frame_stack": 1}
+    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint).eval(), checkpoint, control_period=0.1)
+    first = observations(2)
+    later = {**first, "observation": first["observation"] + 0.05}
+    _, state = policy.predict(first, deterministic=True)
+    np.testing.assert_array_equal(policy._motion(state, first["observation"])[1], 0)
+    _, state = policy.predict(later, state, deterministic=True)
+    np.testing.assert_allclose(policy._motion(state, later["observation"])[1], 0.5)

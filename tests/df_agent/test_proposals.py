@@ -13,17 +13,17 @@ from df_agent.types import Batch
 LENGTHS = [3, 5, 8]
 
 
-def drawn(rows, tokens, dim=1, seed=0):
+def drawn(rows, tokens, k, dim=1, seed=0):
     """Noise of each candidate, which knows only its place among the candidates of its row."""
     out = torch.empty(len(rows), tokens, dim)
     for row in np.unique(rows):
-        generator = torch.Generator().manual_seed(1000 * seed + int(row))
+        generator = torch.Generator().manual_seed(1_000_000 * k + 1000 * seed + int(row))
         own = np.flatnonzero(rows == row)
         out[own] = torch.randn(len(own), 64, dim, generator=generator)[:, :tokens]
     return out
 
 
-def basis(rows, tokens):
+def basis(rows, tokens, k):
     """No noise for the first candidate, then one unit of it at each token."""
     return torch.cat([torch.zeros(1, tokens), torch.eye(tokens)])[: len(rows), :, None]
 
@@ -166,8 +166,8 @@ def proposer(model):
     return Proposer(model, tokenizer, LENGTHS, SamplingConfig(steps=4))
 
 
-def noise(rows, tokens):
-    return drawn(rows, tokens, dim=4)
+def noise(rows, tokens, k):
+    return drawn(rows, tokens, k, dim=4)
 
 
 HISTORY = np.array([[[0.0, 1], [0.2, 1.5]], [[3, 3], [3, 3]], [[-1, 0], [-2, 0]]])
@@ -196,8 +196,8 @@ def test_candidates_do_not_see_each_other(proposer):
     place = [0, 0, 1, 0, 2]  # among the candidates of the same row
     for k, (row, horizon) in enumerate(zip(rows, horizons, strict=True)):
 
-        def own(rows, tokens, row=row, k=k):
-            return noise(np.full(place[k] + 1, row), tokens)[-1:]
+        def own(rows, tokens, _, row=row, k=k):
+            return noise(np.full(place[k] + 1, row), tokens, 0)[-1:]
 
         alone = proposer.to_goal(HISTORY, GOAL, np.array([row]), np.array([horizon]), own)
         np.testing.assert_allclose(alone.observations[0], together.observations[k], rtol=1e-4, atol=1e-4)
@@ -241,8 +241,8 @@ def test_guided_plans_do_not_see_each_other(proposer):
     goals = GOAL[rows]
 
     def guide(plans):
-        def own(_, tokens):
-            return noise(np.arange(4), tokens)[plans]
+        def own(_, tokens, k):
+            return noise(np.arange(4), tokens, k)[plans]
 
         objective = towards(goals[plans], horizons[plans], 2)
         return proposer.guided(HISTORY, objective, 0.1, rows[plans], horizons[plans], own)
@@ -315,9 +315,9 @@ def test_a_learnt_plan_reaches_its_goal_evenly(straight):
 
 
 def test_the_noise_of_pads_hardly_matters(straight):
-    def other_pads(rows, tokens):
-        out = drawn(rows, tokens)
-        out[:, 6:] = drawn(rows, tokens, seed=1)[:, 6:]
+    def other_pads(rows, tokens, k):
+        out = drawn(rows, tokens, k)
+        out[:, 6:] = drawn(rows, tokens, k, seed=1)[:, 6:]
         return out
 
     rows, horizons = np.arange(20), np.full(20, 5)
