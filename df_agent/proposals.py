@@ -84,28 +84,9 @@ class Proposer:
             goal: (B, G) goals.
             rows: (N,) which environment each candidate is for.
             horizons: (N,) tokens until the goal, at least 1.
-            noise: source of the initial noise.
+            noise: source of the noise, the initial and, with eta > 0, that of each pass.
         """
-        longest = self._longest(horizons)
-        c = self.tokenizer.config
-        frames = longest * c.frame_stack
-        out = np.zeros((len(rows), frames, c.frame_dim))
-        bucket = np.searchsorted(self.lengths, horizons + 1)
-        drawn = noise(rows, longest, 0)
-        for k in np.unique(bucket):
-            pick = np.flatnonzero(bucket == k)
-            length = self.lengths[k]
-            x, levels = self._start(history[rows[pick]], drawn[pick, :length])
-            end = torch.as_tensor(horizons[pick], device=self.device)[:, None]
-            index = torch.arange(length, device=self.device)[None]
-            token = self.tokenizer.goal_token(self._tensor(goal[rows[pick]]))[:, None]
-            x = torch.where((index == end)[..., None], token, x)
-            levels = torch.where(index == end, 0, levels)
-            levels = torch.where(index > end, self.model.config.levels, levels)
-            x = self._sample(x, levels, rows[pick], noise)
-            out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
-        lengths = (horizons + 1) * c.frame_stack
-        return self._plan(out, lengths, ends_at_goal=True)
+        return self._propose(history, rows, horizons, noise, goal=goal)
 
     @torch.no_grad()
     def guided(
@@ -125,9 +106,24 @@ class Proposer:
             scale: strength of the guidance.
             rows: (N,) which environment each plan is for.
             horizons: (N,) tokens, at least 1.
-            noise: source of the initial noise.
+            noise: source of the noise, the initial and, with eta > 0, that of each pass.
         """
-        longest = self._longest(horizons)
+        return self._propose(history, rows, horizons, noise, objective=objective, scale=scale)
+
+    def _propose(
+        self,
+        history: Array,
+        rows: NDArray[np.int64],
+        horizons: NDArray[np.int64],
+        noise: Noise,
+        goal: Array | None = None,
+        objective: Callable[[NDArray[np.int64]], Objective] | None = None,
+        scale: float = 0.0,
+    ) -> Plan:
+        """Sample each plan at the shortest length that holds it; a goal is a clean token, pads are behind the end."""
+        longest = self.lengths[-1]
+        if horizons.max() >= longest:
+            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
         c = self.tokenizer.config
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
         bucket = np.searchsorted(self.lengths, horizons + 1)
@@ -136,18 +132,17 @@ class Proposer:
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
             x, levels = self._start(history[rows[pick]], drawn[pick, :length])
+            end = torch.as_tensor(horizons[pick], device=self.device)[:, None]
             index = torch.arange(length, device=self.device)[None]
-            pad = index > torch.as_tensor(horizons[pick], device=self.device)[:, None]
-            levels = torch.where(pad, self.model.config.levels, levels)
-            x = self._sample(x, levels, rows[pick], noise, objective(pick), scale)
+            if goal is not None:
+                token = self.tokenizer.goal_token(self._tensor(goal[rows[pick]]))[:, None]
+                x = torch.where((index == end)[..., None], token, x)
+                levels = torch.where(index == end, 0, levels)
+            levels = torch.where(index > end, self.model.config.levels, levels)
+            climb = None if objective is None else objective(pick)
+            x = self._sample(x, levels, rows[pick], noise, climb, scale)
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
-        return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=False)
-
-    def _longest(self, horizons: NDArray[np.int64]) -> int:
-        longest = self.lengths[-1]
-        if horizons.max() >= longest:
-            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
-        return longest
+        return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=goal is not None)
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
@@ -169,8 +164,8 @@ class Proposer:
         levels: Tensor,
         rows: NDArray[np.int64],
         noise: Noise,
-        objective: Objective | None = None,
-        scale: float = 0.0,
+        objective: Objective | None,
+        scale: float,
     ) -> Tensor:
         s, length = self.config, x.shape[1]
         return sample(

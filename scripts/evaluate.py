@@ -99,12 +99,17 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
     )
 
 
+def origin_of(config: DictConfig) -> dict[str, Any]:
+    """Return where the results of this run come from."""
+    resolved: Any = OmegaConf.to_container(config, resolve=True)
+    learned = config.policy.name == "diffusion_forcing"
+    return provenance(resolved, load_checkpoint(checkpoint_name(config)).folder if learned else None)
+
+
 def run_evaluation(config: DictConfig, folder: Path) -> None:
     """Evaluate, print the table, write the report."""
-    learned = config.policy.name == "diffusion_forcing"
     policy = make_policy(config)
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    origin = provenance(resolved, load_checkpoint(checkpoint_name(config)).folder if learned else None)
+    origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.network.parameters()).dtype)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
@@ -157,12 +162,8 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     goals = np.array([record.goal for record in records])
     rate = data_wandering(config, goals, episode_limit(config.env, config.max_steps))
     folder.mkdir(parents=True, exist_ok=True)
-    resolved: Any = OmegaConf.to_container(config, resolve=True)
-    learned = config.policy.name == "diffusion_forcing"
-    origin = provenance(resolved, load_checkpoint(checkpoint_name(config)).folder if learned else None)
-    result = {
-        "env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate, "provenance": origin,
-    }  # fmt: skip
+    result = {"env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate}
+    result["provenance"] = origin_of(config)
     (folder / "sanity.json").write_text(json.dumps(result, indent=2) + "\n")
     title = f"{config.policy.name} in {config.env}, {config.episodes} episodes, seed {config.seed}"
     console.print(sanity_table(title, rows, rate))

@@ -1,17 +1,17 @@
-"""Collect evaluations into results/ and put their table into the README: `python scripts/results.py`.
+"""Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
 Takes every folder of outputs/evaluate whose seed is 0 or 1, keeps its summary and its episodes (without the paths,
-which are large), and writes the README's table from what results/ holds then.
+which are large), the sanity check of maze2d-large, and writes the README's tables from what results/ holds then.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
+SANITY = RESULTS / "sanity" / "maze2d-large-seed0.json"
 COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
@@ -34,6 +34,23 @@ def collect() -> None:
             rows.append(json.dumps(row))
         (target / "episodes.jsonl").write_text("\n".join(rows) + "\n")
 
+    sanity = ROOT / "outputs" / "sanity" / "maze2d-large-diffusion_forcing-seed0" / "sanity.json"
+    if sanity.exists():
+        SANITY.parent.mkdir(parents=True, exist_ok=True)
+        SANITY.write_bytes(sanity.read_bytes())
+
+
+def sanity_table() -> str:
+    """Return the Markdown table of what is left without goals or training."""
+    result = json.loads(SANITY.read_text())
+    lines = ["| shown to the agent | success [95 %] | mean steps, timeouts as 800 |", "|---|---|---|"]
+    for row in result["rows"]:
+        low, high = row["success_rate_ci95"]
+        success = f"{row['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
+        lines.append(f"| {row['policy']} | {success} | {row['time_to_goal_mean']:.0f} |")
+    lines.append(f"| walks in the data touch the goal by themselves | {result['wandering_rate']:.2f} | |")
+    return "\n".join(lines)
+
 
 def table() -> str:
     """Return the Markdown table of all summaries in results/."""
@@ -53,14 +70,17 @@ def table() -> str:
 
 
 def main() -> None:
-    """Collect, then write the table between the README's markers."""
+    """Collect, then write the tables between the README's markers."""
     collect()
     text = README.read_text()
-    block = f"<!-- table:start -->\n{table()}\n<!-- table:end -->"
-    if "<!-- table:start -->" not in text:
-        raise SystemExit("the README has no <!-- table:start --> ... <!-- table:end --> to write to")
-    README.write_text(re.sub(r"<!-- table:start -->.*?<!-- table:end -->", lambda _: block, text, flags=re.DOTALL))
-    print(table())
+    for name, lines in (("table", table()), ("sanity", sanity_table())):
+        begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+        if begin not in text or end not in text:
+            raise SystemExit(f"the README has no {begin} ... {end} to write to")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{lines}\n{end}{after}"
+        print(lines, end="\n\n")
+    README.write_text(text)
 
 
 if __name__ == "__main__":

@@ -56,8 +56,8 @@ Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float |
 def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
-    First the estimator of the time to the goal, a minute or two, in `run_dir`/time_to_goal; then the diffusion
-    model. What belongs together is written to `run_dir`/final, from which the agent loads.
+    First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal; then the diffusion
+    model, whose checkpoints hold the estimator too. `run_dir`/final is the last of them without the training state.
 
     Args:
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "tokenizer",

@@ -505,7 +505,7 @@ def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_deterministic_plans_repeat_with_noise_in_every_pass(eta):
-    """DDPM's noise comes from the episode's seed too, and differs from pass to pass."""
+    """DDPM's noise comes from the episode's seed too."""
     seen, plans = observations(3), []
     for _ in range(2):
         policy = make_policy(sampling={"steps": 3, "eta": eta})

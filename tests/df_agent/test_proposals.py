@@ -325,3 +325,16 @@ def test_the_noise_of_pads_hardly_matters(straight):
     one, two = (straight.to_goal(history, goal, rows, horizons, n).observations for n in (drawn, other_pads))
     assert 0 < np.abs(one - two).max() < 0.05
     assert np.abs(one - two).mean() < 0.005
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_every_pass_of_ddpm_asks_for_noise_of_its_own(exact, eta):
+    _, proposer = exact(steps=5, eta=eta)
+    asked = []
+
+    def recording(rows, tokens, k):
+        asked.append(k)
+        return drawn(rows, tokens, k)
+
+    to_goal(proposer, -1.5, 3.0, 5, 3, recording)
+    assert asked == ([0] if eta == 0 else [0, 1, 2, 3, 4, 5])
