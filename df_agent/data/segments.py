@@ -1,0 +1,51 @@
+"""Segments of consecutive transitions, one per control step, as Diffuser is trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from df_agent.types import Batch
+
+if TYPE_CHECKING:
+    from df_agent.data.episodes import Episodes
+
+
+class SegmentSampler:
+    """Draws segments of observations and the actions taken there.
+
+    A segment stays within its trajectory. Diffuser cuts its data where the walk leaves the evaluation's goal;
+    a walk from goal to goal is one trajectory here, whatever is evaluated later.
+
+    Args:
+        episodes: the data.
+        horizon: transitions in a segment, at least 2.
+    """
+
+    def __init__(self, episodes: Episodes, horizon: int) -> None:
+        if horizon < 2:
+            raise ValueError(f"a segment has a start and an end: horizon >= 2, got {horizon}")
+        observations, actions = torch.as_tensor(episodes.observations), torch.as_tensor(episodes.actions)
+        self.transitions = torch.cat([observations, actions], 1).float()  # (N, Do + Da)
+        self.horizon = horizon
+        starts = torch.as_tensor(episodes.starts)
+        step = torch.arange(len(self.transitions))
+        # The last row of a trajectory is where it ended: no action was taken there.
+        end = torch.repeat_interleave(starts[1:] - 1, starts.diff())
+        self.taken = step < end
+        self.first = step[step + horizon <= end]
+        if len(self.first) == 0:
+            longest = int(starts.diff().max()) - 1
+            raise ValueError(f"no trajectory has {horizon} steps, the longest has {longest}; choose a shorter horizon")
+
+    def limits(self) -> tuple[list[float], list[float]]:
+        """Return the smallest and largest value of every channel over all steps, (Do + Da,) each."""
+        taken = self.transitions[self.taken]
+        return taken.amin(0).tolist(), taken.amax(0).tolist()
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw `batch_size` segments (B, H, Do + Da), not normalised; the same generator gives the same ones."""
+        first = self.first[torch.randint(len(self.first), (batch_size,), generator=generator)]
+        tokens = self.transitions[first[:, None] + torch.arange(self.horizon)]
+        return Batch(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))

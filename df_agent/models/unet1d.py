@@ -1,0 +1,129 @@
+"""Diffuser's network: a U-Net whose convolutions run along time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from df_agent.models.transformer import sinusoidal
+
+
+@dataclass(frozen=True)
+class TemporalUnetConfig:
+    """Sizes of the network.
+
+    Attributes:
+        token_dim: D, the size of a transition.
+        width: channels of the first resolution, and size of the level's embedding.
+        multipliers: channels of each resolution over `width`; time is halved between two of them.
+        kernel: size of the convolutions, odd.
+    """
+
+    token_dim: int
+    width: int = 32
+    multipliers: tuple[int, ...] = (1, 4, 8)
+    kernel: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "multipliers", tuple(self.multipliers))
+        if self.width % 8 or self.kernel % 2 == 0 or len(self.multipliers) < 2:
+            raise ValueError(
+                f"need a width that is a multiple of 8, an odd kernel and two multipliers or more, got "
+                f"width={self.width}, kernel={self.kernel}, multipliers={self.multipliers}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """What a horizon must be a multiple of."""
+        return int(2 ** (len(self.multipliers) - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+class Mish(nn.Module):
+    """x tanh(softplus(x)) (Misra 2019) with a single exponential, which a compiler fuses; PyTorch's takes three."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply elementwise, in float32 inside."""
+        e = x.float().clamp(max=20).exp()  # beyond 20 the factor is 1 to the last bit
+        n = e * (e + 2)
+        return (x * (n / (n + 2))).to(x.dtype)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2), nn.GroupNorm(8, outputs), Mish())
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, the level's embedding added between them."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.first, self.second = _convolution(inputs, outputs, kernel), _convolution(outputs, outputs, kernel)
+        self.level = nn.Sequential(Mish(), nn.Linear(width, outputs))
+        self.skip = nn.Conv1d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, level: Tensor) -> Tensor:
+        """Map x (B, C, T) under the level's embedding (B, W)."""
+        out: Tensor = self.second(self.first(x) + self.level(level)[..., None]) + self.skip(x)
+        return out
+
+
+class TemporalUnet(nn.Module):
+    """The U-Net of Diffuser's maze2d branch (Janner et al. 2022), one level per sequence.
+
+    As there, the first resolution's features are not handed across to the decoder.
+    """
+
+    def __init__(self, config: TemporalUnetConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, kernel = config.width, config.kernel
+        channels = [config.token_dim, *(width * m for m in config.multipliers)]
+        self.level = nn.Sequential(nn.Linear(width, 4 * width), Mish(), nn.Linear(4 * width, width))
+
+        def block(inputs: int, outputs: int) -> ResidualBlock:
+            return ResidualBlock(inputs, outputs, width, kernel)
+
+        pairs = list(pairwise(channels))
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        for i, (inputs, outputs) in enumerate(pairs):
+            halve = nn.Conv1d(outputs, outputs, 3, 2, 1) if i < len(pairs) - 1 else nn.Identity()
+            self.down.append(nn.ModuleList([block(inputs, outputs), block(outputs, outputs), halve]))
+        self.middle = nn.ModuleList([block(channels[-1], channels[-1]), block(channels[-1], channels[-1])])
+        for inputs, outputs in reversed(pairs[1:]):
+            double = nn.ConvTranspose1d(inputs, inputs, 4, 2, 1)
+            self.up.append(nn.ModuleList([block(2 * outputs, inputs), block(inputs, inputs), double]))
+        self.out = nn.Sequential(_convolution(width, width, kernel), nn.Conv1d(width, config.token_dim, 1))
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Map noisy transitions (B, T, D) with levels (B,) to the objective's prediction, (B, T, D).
+
+        Raises:
+            ValueError: T is no multiple of `config.stride`, or there is a condition.
+        """
+        if x.shape[1] % self.config.stride or cond is not None:
+            raise ValueError(
+                f"horizons must be multiples of {self.config.stride} and conditions are not supported, got "
+                f"{x.shape[1]} transitions, cond={'none' if cond is None else 'one'}"
+            )
+        dtype = self.level[0].weight.dtype
+        e = self.level(sinusoidal(level, self.config.width).to(dtype))  # (B, W)
+        h = rearrange(x.to(dtype), "b t d -> b d t")
+        skips = []
+        for first, second, halve in self.down:  # type: ignore[misc]
+            h = second(first(h, e), e)
+            skips.append(h)
+            h = halve(h)
+        for block in self.middle:
+            h = block(h, e)
+        for first, second, double in self.up:  # type: ignore[misc]
+            h = double(second(first(torch.cat([h, skips.pop()], 1), e), e))
+        return rearrange(self.out(h), "b d t -> b t d")
