@@ -110,3 +110,31 @@ def track_path(
     progress, distance = project(path, arc, position, progress, reach=2 * c.lookahead)
     target = point_at(path, arc, progress + c.lookahead)
     return pd_action(position, velocity, target, np.zeros_like(target), c), progress, distance
+
+
+def follow_waypoints(
+    path: Array, position: Array, velocity: Array, age: NDArray[np.int64], frame_skip: int, c: PathTrackerConfig
+) -> Array:
+    """Steer to where the plan is one control step ahead, at the plan's own pace (Diffusion Forcing v1.5).
+
+    As in the original, the velocity aimed at is the displacement per control step, beside velocities per second,
+    so the ball lags behind the plan.
+
+    Args:
+        path: (B, H, D) planned positions; rows that are shorter repeat their last point.
+        position: (B, D) where the agent is.
+        velocity: (B, D) in units per second.
+        age: (B,) control steps since the plan was made.
+        frame_skip: control steps between two points of the path.
+        c: gains; the lookahead plays no part.
+    """
+    row = np.arange(len(path))
+
+    def planned(step: NDArray[np.int64]) -> Array:
+        whole = np.minimum(step // frame_skip, path.shape[1] - 1)
+        share = (step % frame_skip / frame_skip)[:, None]
+        after = np.minimum(whole + 1, path.shape[1] - 1)
+        return np.asarray((1 - share) * path[row, whole] + share * path[row, after])
+
+    target = planned(age + 1)
+    return pd_action(position, velocity, target, target - planned(age), c)

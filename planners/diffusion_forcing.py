@@ -56,6 +56,7 @@ class ShortestFeasibleConfig:
     Attributes:
         stretch: horizons as multiples of the estimated time to the goal.
         horizons: horizons in tokens where there is no estimate; empty leaves the choice to the policy.
+        whole_windows: round horizons up to whole windows, for a model that has not learned what padding is.
         samples: candidates per horizon.
         roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
         shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
@@ -65,6 +66,7 @@ class ShortestFeasibleConfig:
 
     stretch: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)
     horizons: tuple[int, ...] = ()
+    whole_windows: bool = False
     samples: int = 4
     roughness_limit: float = 0.4
     shortcut_limit: float = 1.5

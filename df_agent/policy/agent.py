@@ -29,7 +29,8 @@ from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.state import Array, PolicyState
 from df_agent.proposals import Noise, Proposer
 from df_agent.types import Observation
-from planners.controllers import arc_lengths, track_path
+from planners.best_of_n import best_of_n
+from planners.controllers import arc_lengths, follow_waypoints, track_path
 from planners.diffusion_forcing import (
     MotionLimits,
     shortest_feasible,
@@ -194,6 +195,9 @@ class DiffusionForcingPolicy:
         position, velocity = self._motion(state, values)
         actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
         state.progress, state.off_path = progress, off_path
+        if self.config.controller == "waypoints":
+            skip = self.tokenizer.config.frame_skip
+            actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
         return (actions[0] if single else actions), state
 
     def _read(self, observation: Observation) -> tuple[Array, Array, bool]:
@@ -339,7 +343,11 @@ class DiffusionForcingPolicy:
                 out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
             return torch.from_numpy(out)
 
-        if c.planner == "goal_guidance" or not c.goal_conditioned:
+        if c.planner == "best_of_n" and c.goal_conditioned:
+            plans = self._guided(state, rows, noise, scale=0.0, candidates=c.candidates)
+            channels = self.tokenizer.config.goal_channels
+            return best_of_n(plans, goal, channels, c.candidates), np.zeros(len(rows))
+        if c.planner != "shortest_feasible" or not c.goal_conditioned:
             return self._guided(state, rows, noise), np.full(len(rows), 0.0 if c.goal_conditioned else np.inf)
 
         def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
@@ -366,6 +374,9 @@ class DiffusionForcingPolicy:
             steps = doubt * self._reach(position, goal)
             tokens = steps[:, None] * np.array(c.stretch) / self.tokenizer.config.span
             grid = np.clip(np.ceil(tokens), 2, self.longest)
+        if c.whole_windows:
+            whole = np.array(self.proposer.lengths) - 1
+            grid = whole[np.searchsorted(whole, grid)]
         return np.repeat(grid.astype(np.int64), c.samples, axis=1)
 
     def _reach(self, start: Array, goal: Array, /) -> Array:
@@ -381,7 +392,14 @@ class DiffusionForcingPolicy:
             steps = self.model.time_to_goal(tensor(start), tensor(goal))
         return np.asarray(steps.cpu().double().numpy())
 
-    def _guided(self, state: PolicyState, rows: NDArray[np.int64], noise: Noise, scale: float | None = None) -> Plan:
+    def _guided(
+        self,
+        state: PolicyState,
+        rows: NDArray[np.int64],
+        noise: Noise,
+        scale: float | None = None,
+        candidates: int = 1,
+    ) -> Plan:
         """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
         c, tokens = self.config, self.tokenizer.config
         if scale is None:
@@ -389,14 +407,15 @@ class DiffusionForcingPolicy:
         left = np.full(len(rows), self.longest * tokens.span)
         if self.max_steps is not None:
             left = self.max_steps - state.step[rows]
-        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)
+        owner = np.repeat(np.arange(len(rows)), candidates)
+        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)[owner]
         device = self.proposer.device
         goal = self.tokenizer.goal_token(torch.as_tensor(state.goal[rows], dtype=torch.float32, device=device))
         channels = tokens.goal_channels
 
         def objective(plans: NDArray[np.int64], /) -> Objective:
             planned = torch.as_tensor(horizons[plans], device=device)
-            return goal_objective(goal[plans][:, list(channels)], planned, tokens.frame_stack, channels)
+            return goal_objective(goal[owner[plans]][:, list(channels)], planned, tokens.frame_stack, channels)
 
         history = state.history[rows][:, self.frames_back]
-        return self.proposer.guided(history, objective, scale, np.arange(len(rows)), horizons, noise)
+        return self.proposer.guided(history, objective, scale, owner, horizons, noise)

@@ -10,7 +10,8 @@ from df_agent.proposals import SamplingConfig
 from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
 
-PLANNERS = ("shortest_feasible", "goal_guidance")
+PLANNERS = ("shortest_feasible", "goal_guidance", "best_of_n")
+CONTROLLERS = ("path", "waypoints")
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,12 @@ class PolicyConfig:
     """How the agent plans and acts.
 
     Attributes:
-        planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan)
-            or "goal_guidance" (the original's: the horizon is what is left of the episode, a window at most,
-            guided towards the goal at every time).
+        planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan),
+            "goal_guidance" (the original's: the horizon is what is left of the episode, a window at most,
+            guided towards the goal at every time) or "best_of_n" (plans that know no goal; the one that is
+            nearest to it over time).
+        controller: "path" follows a plan as fast as the actuators can, "waypoints" at its own pace, as the
+            original does.
         open_loop_horizon: control steps between replans [steps].
         deviation: distance to the path beyond which the agent replans at once [position units].
         hold_distance: what is left of a path when replanning stops and the agent settles [position units].
@@ -29,6 +33,7 @@ class PolicyConfig:
         patience: steps after which a plan that does not get on is given up [steps].
         doubt: factor on the agent's doubt each time that happens: longer horizons, fewer shortcuts believed.
         guidance_scale: strength of "goal_guidance".
+        candidates: N of "best_of_n".
         goal_conditioned: False plans without a goal, to show what the goal is worth.
         control_period: seconds per control step, for velocities where they are not observed.
         velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
@@ -38,6 +43,7 @@ class PolicyConfig:
     """
 
     planner: str = "shortest_feasible"
+    controller: str = "path"
     open_loop_horizon: int = 50
     deviation: float = 0.6
     hold_distance: float = 0.5
@@ -45,6 +51,7 @@ class PolicyConfig:
     patience: int = 20
     doubt: float = 1.25
     guidance_scale: float = 1.0
+    candidates: int = 64
     goal_conditioned: bool = True
     control_period: float = 0.01
     velocity_indices: tuple[int, ...] = ()
@@ -53,8 +60,11 @@ class PolicyConfig:
     tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
 
     def __post_init__(self) -> None:
-        if self.planner not in PLANNERS:
-            raise ValueError(f"unknown planner {self.planner!r}, available: {list(PLANNERS)}")
+        for name, known in (("planner", PLANNERS), ("controller", CONTROLLERS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}, available: {list(known)}")
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {self.candidates}")
         if self.open_loop_horizon < 1:
             raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
         if self.patience < 1 or self.doubt < 1:

@@ -528,3 +528,42 @@ def test_velocities_that_are_not_observed_follow_from_two_positions():
     np.testing.assert_array_equal(policy._motion(state, first["observation"])[1], 0)
     _, state = policy.predict(later, state, deterministic=True)
     np.testing.assert_allclose(policy._motion(state, later["observation"])[1], 0.5)
+
+
+def test_best_of_n_plans_without_the_goal_and_follows_the_candidate_that_comes_nearest():
+    policy = make_policy(planner="best_of_n", candidates=8, max_steps=40)
+    plans = []
+    policy.on_plan = plans.append
+    for goal in ([1.0, 1.0], [-1.0, 1.0]):
+        observation = {"observation": np.zeros((1, 4)), "desired_goal": np.array([goal])}
+        policy.predict(observation, None, np.array([True]), deterministic=True)
+    few = make_policy(planner="best_of_n", candidates=1, max_steps=40)
+    few.on_plan = plans.append
+    few.predict(observation, None, np.array([True]), deterministic=True)
+
+    def nearest(event):
+        return np.linalg.norm(event.plan.observations[0] - goal, axis=-1).min()
+
+    assert not np.array_equal(plans[0].plan.observations, plans[1].plan.observations)
+    assert nearest(plans[1]) <= nearest(plans[2])
+    end = np.linalg.norm(plans[1].plan.observations[0, -1] - goal)
+    assert end == nearest(plans[1]), "the plan goes on behind the place nearest to the goal"
+
+
+def test_whole_windows_round_horizons_up_to_the_lengths_of_training():
+    policy = make_policy(search={"whole_windows": True, "samples": 1, **ANY_PLAN})
+    horizons = policy._horizons(np.zeros((1, 2)), np.ones((1, 2)), np.ones(1))
+    assert set(horizons.ravel()) == {3, 7}, "windows have 4 and 8 tokens, the first of which is the present"
+
+
+def test_waypoints_are_followed_at_the_plan_s_pace():
+    policy = make_policy(controller="waypoints", search=ANY_PLAN)
+    plans = []
+    policy.on_plan = plans.append
+    observation = {"observation": np.zeros((1, 4)), "desired_goal": np.array([[1.0, 1.0]])}
+    action, state = policy.predict(observation, None, np.array([True]), deterministic=True)
+    ahead = plans[0].plan.observations[0, 1] / 4  # four control steps per frame, the first frame is at the origin
+    c = policy.config.tracker
+    np.testing.assert_allclose(action[0], np.clip(c.position_gain * ahead + c.velocity_gain * ahead, -1, 1), atol=1e-6)
+    with pytest.raises(ValueError, match="unknown controller 'pid'"):
+        make_policy(controller="pid")

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from planners.controllers import PathTrackerConfig, arc_lengths, pd_action, point_at, project, track_path
+from planners.controllers import (
+    PathTrackerConfig,
+    arc_lengths,
+    follow_waypoints,
+    pd_action,
+    point_at,
+    project,
+    track_path,
+)
 
 CONFIG = PathTrackerConfig()
 PERIOD = 0.01  # [s]
@@ -175,3 +183,16 @@ def test_rows_are_independent():
         alone = track_path(path[one], position[one], velocity[one], progress[one], CONFIG)
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_array_equal(a[one], b)
+
+
+def test_waypoints_are_followed_at_the_plan_s_own_pace_with_displacements_as_velocities():
+    path = np.array([[[0.0, 0.0], [0.4, 0.0], [0.4, 0.8]]])  # four control steps from point to point
+    c = PathTrackerConfig(position_gain=12.5, velocity_gain=1.2)
+    position, velocity = np.array([[0.25, 0.01]]), np.array([[0.02, 0.0]])
+    action = follow_waypoints(path, position, velocity, np.array([2]), 4, c)
+    # one step ahead, at step 3, the plan is at 0.3, and moves by 0.1 per step
+    np.testing.assert_allclose(action, [[12.5 * 0.05 + 1.2 * (0.1 - 0.02), 12.5 * -0.01]])
+    action = follow_waypoints(path, position, velocity, np.array([50]), 4, c)  # long past the end: hold it
+    np.testing.assert_allclose(action, [[1.0, 1.0]])
+    action = follow_waypoints(path, path[:, -1], 0 * velocity, np.array([50]), 4, c)
+    np.testing.assert_allclose(action, 0.0)
