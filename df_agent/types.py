@@ -31,6 +31,14 @@ class Policy(Protocol):
         ...
 
 
+class TrainingBatch(Protocol):
+    """What a trained module's loss takes; the trainer only moves it."""
+
+    def to(self, device: torch.device | str) -> TrainingBatch:
+        """Return the batch on another device."""
+        ...
+
+
 @dataclass
 class Batch:
     """Training windows.

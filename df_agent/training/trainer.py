@@ -24,11 +24,11 @@ from df_agent.training.progress import Progress
 from df_agent.training.run_folder import RunFolder
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
 from df_agent.training.trackers import Tracker, Trackers
-from df_agent.types import Batch, Pairs
+from df_agent.types import TrainingBatch
 
 __all__ = ["TrainConfig", "Trainer", "TrainingError"]
 
-SampleBatch = Callable[[int, torch.Generator], Batch | Pairs]
+SampleBatch = Callable[[int, torch.Generator], TrainingBatch]
 Validate = Callable[[nn.Module, int], Mapping[str, "float | NDArray[np.uint8]"]]
 
 
@@ -44,7 +44,7 @@ class Trainer:
 
     Args:
         model: the module; a submodule `network`, where there is one, is what `compile` compiles.
-        sample_batch: (batch_size, CPU generator) -> Batch or Pairs, whichever the model's loss takes.
+        sample_batch: (batch_size, CPU generator) -> what the model's loss takes.
         config: how to train.
         run_dir: folder of the run; a run that is there is continued.
         checkpoint_config: goes into each checkpoint's `config.json`; a run cannot be continued under another,
@@ -246,7 +246,7 @@ class _Loss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Batch | Pairs, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+    def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         result: tuple[Tensor, dict[str, Any]] = self.model.loss(batch, generator)  # type: ignore[operator]
         return result
 

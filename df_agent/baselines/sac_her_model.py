@@ -1,0 +1,195 @@
+"""What `sac_her` is made of: Stable-Baselines3's SAC or TD3, its environments, and hindsight goals that end episodes.
+
+A step costs 1 and the episode ends on arrival, so a value is a discounted time to the goal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import SAC, TD3
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.her import HerReplayBuffer
+from torch import Tensor
+
+from df_agent.baselines.sac_her import Actor, ActorConfig
+
+ALGORITHMS = {"sac": SAC, "td3": TD3}
+
+
+@dataclass(frozen=True)
+class SACHERConfig:
+    """How to train.
+
+    Attributes:
+        algorithm: "sac" or "td3".
+        envs: environments stepped side by side.
+        gradient_steps: updates after each step of them all.
+        batch_size: transitions per update.
+        learning_rate: Adam's, constant.
+        discount: per control step.
+        polyak: share of the critics that their targets take over per update.
+        width: of the hidden layers of actor and critics.
+        depth: number of hidden layers.
+        buffer_size: transitions kept.
+        learning_starts: steps with random actions before the first update.
+        hindsight_goals: transitions with hindsight goals per transition with its own.
+        action_noise: standard deviation of TD3's exploration.
+        max_episode_steps: episode limit in training [control steps]; None takes the environment's own.
+        seed: of weights, environments and exploration.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    algorithm: str = "sac"
+    envs: int = 8
+    gradient_steps: int = 2
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    discount: float = 0.99
+    polyak: float = 0.005
+    width: int = 256
+    depth: int = 2
+    buffer_size: int = 1_000_000
+    learning_starts: int = 10_000
+    hindsight_goals: int = 4
+    action_noise: float = 0.3
+    max_episode_steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            raise ValueError(f"unknown algorithm {self.algorithm!r}, available: {', '.join(ALGORITHMS)}")
+        for key in ("envs", "gradient_steps", "batch_size", "width", "depth", "buffer_size", "hindsight_goals"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+
+
+class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
+    """A cost of 1 per step until the goal is reached, where the episode ends; observations as float32.
+
+    Args:
+        env: a goal environment whose `compute_reward` is 1 at the goal and 0 elsewhere.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        spaces: Any = env.observation_space
+        self.observation_space = gym.spaces.Dict(
+            {key: gym.spaces.Box(-np.inf, np.inf, space.shape, np.float32) for key, space in spaces.items()}
+        )
+        self._reward_of = env.get_wrapper_attr("compute_reward")
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(**options)
+        return self._cast(observation), info
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step; terminated at the goal."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        arrived = float(reward) >= 1.0
+        return self._cast(observation), float(reward) - 1.0, terminated or arrived, truncated, info
+
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> NDArray[np.float64]:
+        """Rewards, (...), of achieved for desired goals (..., G): 0 at the goal, else -1."""
+        return np.asarray(self._reward_of(achieved_goal, desired_goal, info)) - 1.0
+
+    @staticmethod
+    def _cast(observation: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: np.asarray(value, dtype=np.float32) for key, value in observation.items()}
+
+
+class ArrivalReplayBuffer(HerReplayBuffer):  # type: ignore[misc]
+    """Hindsight goals whose arrival is the end, as it is for the goals that were pursued.
+
+    Stable-Baselines3's buffer gives a transition with a hindsight goal a new reward, but leaves its `done` as it was.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.infos = np.empty(0, dtype=object)  # a dict per transition, never read without copy_info_dict
+
+    def _get_virtual_samples(self, *args: Any) -> Any:
+        samples = super()._get_virtual_samples(*args)
+        return samples._replace(dones=(samples.rewards >= 0).float())
+
+
+class GoalFeatures(BaseFeaturesExtractor):  # type: ignore[misc]
+    """The observation and the goal, side by side; where the goal is measured is a part of the observation."""
+
+    def __init__(self, observation_space: gym.spaces.Dict) -> None:
+        super().__init__(observation_space, _size(observation_space, "observation", "desired_goal"))
+
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        """Concatenate to (B, Do + G)."""
+        return torch.cat([observations["observation"], observations["desired_goal"]], -1)
+
+
+def _size(space: gym.spaces.Dict, *keys: str) -> int:
+    return sum(gym.spaces.flatdim(space[key]) for key in keys)
+
+
+def make_env(env_id: str, max_episode_steps: int | None = None) -> gym.Env[Any, Any]:
+    """Return the environment as it is trained in."""
+    env = gym.make(env_id, max_episode_steps=max_episode_steps, disable_env_checker=True)
+    space = env.action_space
+    if not isinstance(space, gym.spaces.Box) or (space.low != -1).any() or (space.high != 1).any():
+        raise ValueError(f"{env_id!r}: the actor's actions lie in [-1, 1], the environment's in {space}")
+    return Monitor(ArrivalReward(env))  # type: ignore[no-any-return]
+
+
+def make_model(env_id: str, config: SACHERConfig) -> Any:
+    """Return the untrained SAC or TD3 with its environments."""
+    env = DummyVecEnv([partial(make_env, env_id, config.max_episode_steps)] * config.envs)
+    shape = env.action_space.shape
+    exploration = {}
+    if config.algorithm == "td3":
+        exploration = {"action_noise": NormalActionNoise(np.zeros(shape), np.full(shape, config.action_noise))}
+    return ALGORITHMS[config.algorithm](
+        "MultiInputPolicy",
+        env,
+        learning_rate=config.learning_rate,
+        buffer_size=config.buffer_size,
+        learning_starts=config.learning_starts,
+        batch_size=config.batch_size,
+        tau=config.polyak,
+        gamma=config.discount,
+        train_freq=1,
+        gradient_steps=config.gradient_steps,
+        replay_buffer_class=ArrivalReplayBuffer,
+        replay_buffer_kwargs={"n_sampled_goal": config.hindsight_goals, "goal_selection_strategy": "future"},
+        policy_kwargs={"net_arch": [config.width] * config.depth, "features_extractor_class": GoalFeatures},
+        seed=config.seed,
+        device=config.device,
+        **exploration,
+    )
+
+
+def actor_of(model: Any) -> Actor:
+    """Copy the deterministic part of a model's actor."""
+    space, action_space, theirs = model.observation_space, model.action_space, model.actor
+    parts = [theirs.latent_pi, theirs.mu] if hasattr(theirs, "latent_pi") else [theirs.mu]
+    linear = [layer for part in parts for layer in part.modules() if isinstance(layer, torch.nn.Linear)]
+    sizes = ActorConfig(
+        observation_dim=_size(space, "observation"),
+        goal_dim=_size(space, "desired_goal"),
+        action_dim=int(action_space.shape[0]),
+        width=linear[0].out_features,
+        depth=len(linear) - 1,
+    )
+    actor = Actor(sizes)
+    own = [layer for layer in actor.layers if isinstance(layer, torch.nn.Linear)]
+    for to, source in zip(own, linear, strict=True):
+        to.load_state_dict(source.state_dict())
+    return actor.requires_grad_(False).eval()

@@ -1,0 +1,97 @@
+"""Train the online baseline: `python scripts/train_sac_her.py env=maze2d-umaze`, or with `algorithm=td3`.
+
+Started again, it goes on where it was last saved. The learning curve is in the run's curve.jsonl and curve.png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+import matplotlib.pyplot as plt
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+
+import envs  # noqa: F401 - registers the mazes with gymnasium
+from df_agent.baselines.sac_her import SACHERPolicy
+from df_agent.baselines.sac_her_model import SACHERConfig
+from df_agent.baselines.sac_her_training import read_curve, train_sac_her
+from df_agent.build import make
+from df_agent.checkpoint import CheckpointError
+from df_agent.evaluation.metrics import time_to_goal
+from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.training.run_folder import RunError
+
+LOWEST_VALIDATION_SEED = 1000
+
+
+def multi2d(env_id: str) -> str:
+    """Return the environment of the same maze whose goals are drawn anew; other environments are their own."""
+    return env_id.replace("maze2d-", "multi2d-")
+
+
+class Validation:
+    """Runs the policy on the same episodes each time.
+
+    Args:
+        env_id: gymnasium id.
+        options: "episodes" and "seed".
+    """
+
+    def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
+        if options["seed"] < LOWEST_VALIDATION_SEED:
+            raise ValueError(f"validation.seed must be at least {LOWEST_VALIDATION_SEED}, got {options['seed']}")
+        self.env_id, self.options = env_id, options
+
+    def __call__(self, policy: SACHERPolicy, steps: int) -> dict[str, float]:
+        """Return the success rate and the mean time to goal [control steps], timeouts as the limit."""
+        records = rollout(policy, self.env_id, **self.options, keep_paths=False)
+        return {
+            "success_rate": float(np.mean([record.success for record in records])),
+            "time_to_goal": float(time_to_goal(records)["mean"]),
+            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
+        }
+
+
+def plot_curve(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
+    """Draw success and time to goal against environment steps."""
+    steps = [row["steps"] for row in rows]
+    figure, (above, below) = plt.subplots(2, sharex=True, figsize=(6, 5), layout="constrained")
+    above.plot(steps, [row["success_rate"] for row in rows])
+    above.set(ylabel="success", ylim=(-0.02, 1.02), title=title)
+    below.plot(steps, [row["time_to_goal"] for row in rows])
+    below.set(ylabel="mean steps to goal", xlabel="environment steps", ylim=(0, None))
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+@hydra.main(version_base=None, config_path="../configs", config_name="train_sac_her")
+def main(config: DictConfig) -> None:
+    """Train as the config says."""
+    run_dir = Path(config.run_dir)
+
+    def show(row: Mapping[str, float]) -> None:
+        plot_curve(read_curve(run_dir), run_dir / "curve.png", f"{config.algorithm} with hindsight goals, {config.env}")
+        print("  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
+
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        train_sac_her(
+            plain["train_env"],
+            run_dir,
+            make(SACHERConfig, plain["training"]),
+            steps=plain["steps"],
+            save_every=plain["save_every"],
+            validate=Validation(plain["env"], plain["validation"]),
+            on_row=show,
+        )
+    except (CheckpointError, RunError, PolicyError, ValueError, FileNotFoundError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+OmegaConf.register_new_resolver("multi2d", multi2d, replace=True)
+
+if __name__ == "__main__":
+    main()
