@@ -1,0 +1,96 @@
+"""Try a policy's settings on validation starts: `python scripts/tune.py policy=cem 'grid={planner.horizon: [20, 40]}'`.
+
+Every setting is a row of results/tuning.jsonl, whoever it belongs to, so that the comparison can say how hard each
+policy was tuned. A setting that is there already is not run again.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from policies import make_policy, use_checkpoint
+from rich.console import Console
+from yardsticks import check_env, maze_yardsticks
+
+from df_agent.checkpoint import CheckpointError
+from df_agent.evaluation.metrics import yardstick_steps
+from df_agent.evaluation.rollout import PolicyError, rollout
+
+LOWEST_VALIDATION_SEED = 1000
+console = Console()
+
+
+def settings(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of the grid's values; dots in a name lead into nested options."""
+    for name, values in grid.items():
+        if not isinstance(values, list):
+            raise ValueError(f"grid.{name} must be a list of values, got {values!r}")
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a row was made with these settings on these starts."""
+    return all(row.get(name) == value for name, value in key.items())
+
+
+def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
+    """Run one setting; return how it went."""
+    chosen = copy.deepcopy(config)
+    if config.checkpoint:
+        use_checkpoint(chosen.policy, config.checkpoint)
+    for name, value in setting.items():
+        OmegaConf.update(chosen, f"policy.make.{name}", value, force_add=True)
+    began = time.perf_counter()
+    records = rollout(make_policy(chosen), config.env, episodes=config.episodes, seed=config.seed, keep_paths=False)
+    steps = np.array([record.time_to_goal for record in records])
+    oracle = yardstick_steps(records, maze_yardsticks(config.env).oracle_steps)
+    return {
+        "success_rate": float(np.mean([record.success for record in records])),
+        "time_to_goal": float(steps.mean()),
+        "ratio_to_oracle": None if oracle is None else float(steps.mean() / oracle.mean()),
+        "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
+        "seconds": round(time.perf_counter() - began, 1),
+    }
+
+
+@hydra.main(version_base=None, config_path="../configs", config_name="tune")
+def main(config: DictConfig) -> None:
+    """Try every setting of the grid."""
+    path = Path(config.output)
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    try:
+        if config.seed < LOWEST_VALIDATION_SEED:
+            raise ValueError(f"seed must be at least {LOWEST_VALIDATION_SEED} to tune on, got {config.seed}")
+        check_env(config.env)
+        grid: Any = OmegaConf.to_container(config.grid, resolve=True) if config.grid else {}
+        for setting in settings(grid):
+            key = {
+                "policy": config.policy.name,
+                "env": config.env,
+                "setting": setting,
+                "episodes": config.episodes,
+                "seed": config.seed,
+                "checkpoint": config.checkpoint,
+            }
+            done = next((row for row in rows if same(row, key)), None)
+            row = done or {**key, **trial(config, setting)}
+            if done is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+            shown = "  ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
+            console.print(f"{setting}  {shown}{'  (from the file)' if done else ''}", markup=False, highlight=False)
+    except (ValueError, OSError, CheckpointError, PolicyError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
