@@ -55,6 +55,21 @@ class SamplingConfig:
             )
 
 
+@dataclass(frozen=True)
+class Denoising:
+    """Candidates on their way from noise to plans, as told to `Proposer.on_denoise`.
+
+    Attributes:
+        rows: (N,) which environment each candidate is for.
+        frames: (M + 1, N, H, Do) frames in environment units, from the present on: noise, then after each of M passes.
+        lengths: (N,) valid frames of each candidate.
+    """
+
+    rows: NDArray[np.int64]
+    frames: Array
+    lengths: NDArray[np.int64]
+
+
 class Proposer:
     """Samples plans with the goal as a clean token at a chosen horizon, or guided towards it.
 
@@ -64,6 +79,9 @@ class Proposer:
         lengths: sequence lengths the model has been trained on, ascending; a plan runs at the shortest one
             that holds it, and what is left behind the goal is padding.
         config: how to sample.
+
+    Attributes:
+        on_denoise: if set, told how the candidates of each call came about; plans are the same with or without.
     """
 
     def __init__(
@@ -72,6 +90,7 @@ class Proposer:
         self.model, self.tokenizer, self.config = model, tokenizer, config
         self.lengths = sorted(lengths)
         self.device = model.alpha_bar.device
+        self.on_denoise: Callable[[Denoising], None] | None = None
 
     @torch.no_grad()
     def to_goal(
@@ -128,6 +147,7 @@ class Proposer:
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
         bucket = np.searchsorted(self.lengths, horizons + 1)
         drawn = noise(rows, longest, 0)
+        traces: list[tuple[NDArray[np.int64], list[Tensor]]] = []
         for k in np.unique(bucket):
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
@@ -140,8 +160,12 @@ class Proposer:
                 levels = torch.where(index == end, 0, levels)
             levels = torch.where(index > end, self.model.config.levels, levels)
             climb = None if objective is None else objective(pick)
-            x = self._sample(x, levels, rows[pick], noise, climb, scale)
+            trace = [x]
+            x = self._sample(x, levels, rows[pick], noise, climb, scale, trace)
+            traces.append((pick, trace))
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
+        if self.on_denoise is not None:
+            self.on_denoise(self._denoising(rows, horizons, traces))
         return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=goal is not None)
 
     def _tensor(self, array: Array) -> Tensor:
@@ -166,8 +190,10 @@ class Proposer:
         noise: Noise,
         objective: Objective | None,
         scale: float,
+        trace: list[Tensor],
     ) -> Tensor:
         s, length = self.config, x.shape[1]
+        keep = None if self.on_denoise is None else lambda step, tokens, clean: trace.append(tokens)
         return sample(
             self.model,
             x,
@@ -177,7 +203,24 @@ class Proposer:
             guidance_scale=scale,
             stabilization_level=s.stabilization_level,
             noise=lambda step: noise(rows, length, step + 1),
+            callback=keep,
         )
+
+    def _denoising(
+        self,
+        rows: NDArray[np.int64],
+        horizons: NDArray[np.int64],
+        traces: Sequence[tuple[NDArray[np.int64], Sequence[Tensor]]],
+    ) -> Denoising:
+        """Put the passes of all lengths together; where one needs fewer passes, its plans wait."""
+        c = self.tokenizer.config
+        passes, back = max(len(trace) for _, trace in traces), c.frame_stack - 1
+        frames = np.zeros((passes, len(rows), self.lengths[-1] * c.frame_stack, c.observation_dim))
+        for pick, trace in traces:
+            for m in range(passes):
+                x = self.tokenizer.unpack(trace[min(m, len(trace) - 1)]).cpu().double().numpy()
+                frames[m, pick, : x.shape[1]] = x[..., : c.observation_dim]
+        return Denoising(rows, frames[:, :, back:], (horizons + 1) * c.frame_stack - back)
 
     def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:
         """Cut the plan out of the frames (N, T * fs, C): from the present on, the last valid frame repeated."""

@@ -1,17 +1,25 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
 Takes every folder of outputs/evaluate whose seed is 0 or 1, keeps its summary and its episodes (without the paths,
-which are large), the sanity check of maze2d-large, and writes the README's tables from what results/ holds then.
+which are large), the sanity check of maze2d-large and the report of the comparison named main with its rows as CSV, and
+writes the README's tables from what results/ holds then.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+
+from yardsticks import maze_yardsticks
+
+from df_agent.evaluation.comparison import readme_table
+from df_agent.evaluation.raw_rows import read_raw_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 SANITY = RESULTS / "sanity" / "maze2d-large-seed0.json"
+COMPARISON, COMPARED = RESULTS / "comparison", ROOT / "outputs" / "compare" / "main"
 COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
@@ -39,6 +47,10 @@ def collect() -> None:
         SANITY.parent.mkdir(parents=True, exist_ok=True)
         SANITY.write_bytes(sanity.read_bytes())
 
+    if (COMPARED / "report.md").exists():
+        shutil.rmtree(COMPARISON, ignore_errors=True)
+        shutil.copytree(COMPARED, COMPARISON, ignore=shutil.ignore_patterns("rows", ".*"))
+
 
 def sanity_table() -> str:
     """Return the Markdown table of what is left without goals or training."""
@@ -60,7 +72,8 @@ def table() -> str:
         time, plan = s["time_to_goal"], s["plan_ms_single"]
         low, high = time["ci95"]
         speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
-        planner = s["provenance"]["config"]["policy"].get("options", {}).get("planner", "shortest_feasible")
+        policy = s["provenance"]["config"]["policy"]
+        planner = (policy.get("make") or policy.get("options") or {}).get("planner", "shortest_feasible")
         lines.append(
             f"| {s['env']} | {planner} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} "
             f"| {s['at_goal_at_end']:.3f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] "
@@ -73,7 +86,10 @@ def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
     text = README.read_text()
-    for name, lines in (("table", table()), ("sanity", sanity_table())):
+    tables = {"table": table(), "sanity": sanity_table()}
+    if COMPARISON.exists():
+        tables["comparison"] = readme_table(read_raw_rows(COMPARISON, maze_yardsticks))
+    for name, lines in tables.items():
         begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
         if begin not in text or end not in text:
             raise SystemExit(f"the README has no {begin} ... {end} to write to")

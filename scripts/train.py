@@ -18,28 +18,18 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
+from yardsticks import maze_yardsticks
 
-import envs  # noqa: F401 - registers the mazes with gymnasium
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
-from df_agent.evaluation.metrics import Yardsticks, time_to_goal
+from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
-from envs.maps import wall_boxes
-from envs.oracle import SUCCESS_RADIUS
 
 LOWEST_VALIDATION_SEED = 1000
-
-
-def maze_yardsticks(env_id: str) -> Yardsticks:
-    """Return walls and goal radius for the pictures; nothing for environments other than our mazes."""
-    try:
-        return Yardsticks(walls=wall_boxes(env_id), goal_radius=SUCCESS_RADIUS)
-    except ValueError:
-        return Yardsticks()
 
 
 class Validation:

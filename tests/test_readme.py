@@ -4,7 +4,9 @@ import ast
 import importlib.util
 import re
 import shlex
+import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,12 +45,26 @@ TINY = {
 }
 
 
+@cache
+def register_resolvers(script: str) -> None:
+    """Import a script, which registers what its configuration is resolved with."""
+    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    finally:
+        sys.path.pop(0)
+    # The reader's own environment is not here to be asked for its limit.
+    OmegaConf.register_new_resolver("limit", lambda env_id, max_steps: max_steps or 1, replace=True)
+
+
 def composed(script: str, overrides: list[str]) -> DictConfig:
     """The configuration that a script would see."""
     source = (ROOT / script).read_text()
     folder, name = re.search(r'hydra\.main\(.*config_path="(.+?)", config_name="(.+?)"', source).groups()
     with initialize_config_dir(version_base=None, config_dir=str((ROOT / script).parent / folder)):
         config = compose(name, overrides)
+    register_resolvers(script)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     return config
 
@@ -107,7 +123,7 @@ def test_inline_command(text):
 
 @pytest.mark.parametrize("text", [text for text in INLINE if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)])
 def test_inline_option(text):
-    scripts = ("scripts/collect.py", "scripts/train.py", "scripts/evaluate.py")
+    scripts = ("scripts/collect.py", "scripts/train.py", "scripts/evaluate.py", "scripts/compare.py")
     assert any(takes(script, text) for script in scripts), f"no script takes {text}"
 
 

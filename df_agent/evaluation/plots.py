@@ -89,7 +89,7 @@ def plot_plans(
     scale = Normalize(0, max(last, 1))
     for i, record in enumerate(shown):
         axes = figure.add_subplot(grid[i // columns, i % columns])
-        _draw_map(axes, bounds, yardsticks.walls)
+        draw_map(axes, bounds, yardsticks.walls)
         _draw_episode(axes, record, yardsticks.goal_radius, scale)
         _caption(axes, record, None if oracle is None else float(oracle[records.index(record)]))
     _header(figure, shown, size[1])
@@ -153,7 +153,8 @@ def plot_time_to_goal(
     return Path(path)
 
 
-def _draw_map(axes: Axes, bounds: Bounds, walls: Array | None) -> None:
+def draw_map(axes: Axes, bounds: Bounds, walls: Array | None) -> None:
+    """Prepare axes for a drawing: the walls on the floor, no ticks, equal scales."""
     axes.set_xlim(bounds[0], bounds[2])
     axes.set_ylim(bounds[1], bounds[3])
     axes.set_aspect("equal")

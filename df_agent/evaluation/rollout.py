@@ -13,6 +13,8 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from df_agent.evaluation.asking import Asker
+from df_agent.evaluation.asking import PolicyError as PolicyError
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 from df_agent.types import Policy
 from planners.plan import PlanEvent
@@ -21,10 +23,6 @@ Array = NDArray[Any]
 # Positions in the records are for pictures and for tests against walls; a tenth of a millimetre is enough.
 PATH_DECIMALS = 4
 MAX_PARALLEL = 128
-
-
-class PolicyError(RuntimeError):
-    """A policy that raised, or returned something that is not an action."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,14 @@ def rollout(
     env_id: str,
     *,
     episodes: int,
+    first_episode: int = 0,
     seed: int = 0,
     num_envs: int | None = None,
     max_steps: int | None = None,
     policy_name: str | None = None,
     keep_paths: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
+    on_record: Callable[[EpisodeRecord], None] | None = None,
 ) -> list[EpisodeRecord]:
     """Run `episodes` episodes of a goal-conditioned gymnasium environment.
 
@@ -66,12 +66,14 @@ def rollout(
         env_id: gymnasium id of an environment with dict observations and `info["success"]` or
             `info["is_success"]`.
         episodes: number of episodes.
+        first_episode: number of the first, to go on where an earlier rollout ended.
         seed: seed of the rollout; episode i is reset with `episode_seed(seed, i)`.
         num_envs: environments side by side; up to 128 by default. The episodes are shared out evenly.
         max_steps: episode limit L [control steps]; the environment's own by default.
         policy_name: for the records; the class name by default.
         keep_paths: store executed and planned positions.
         on_progress: called after every step of the batch.
+        on_record: called with every record as soon as its episode has ended.
 
     Returns:
         The records in the order of their episodes.
@@ -88,19 +90,23 @@ def rollout(
     env = gym.make_vec(env_id, num_envs=size, **overrides)
     plans_seen = getattr(policy, "on_plan", None)
     records: list[EpisodeRecord] = []
-    calls = 0
+    calls = first_episode * limit  # more than were made before; those of an earlier rollout stay apart
     try:
         check_goal_env(env_id, env)
         if hasattr(policy, "reset_seed"):
             policy.reset_seed(seed)
-        for first in range(0, episodes, size):
-            seeds = [episode_seed(seed, i) for i in range(first, min(first + size, episodes))]
-            wave = _Wave(env, policy, policy_name or type(policy).__name__, limit, seeds, calls, keep_paths)
+        for first in range(first_episode, first_episode + episodes, size):
+            numbers = range(first, min(first + size, first_episode + episodes))
+            wave = _Wave(
+                env, policy, policy_name or type(policy).__name__, env_id, limit, seed, numbers, calls, keep_paths
+            )
             while wave.running:
-                wave.step()
+                for record in wave.step():
+                    if on_record is not None:
+                        on_record(record)
                 if on_progress is not None:
                     on_progress(wave.progress(records, episodes))
-            records += wave.records(env_id, first)
+            records += wave.records
             calls = wave.calls
     finally:
         if hasattr(policy, "on_plan"):
@@ -145,18 +151,23 @@ class _Wave:
         env: gym.vector.VectorEnv[Any, Any, Any],
         policy: Policy,
         name: str,
+        env_id: str,
         limit: int,
-        seeds: list[int],
+        seed: int,
+        episodes: range,
         calls: int,
         keep_paths: bool,
     ) -> None:
-        n = len(seeds)
-        self.env, self.policy, self.name, self.limit, self.seeds = env, policy, name, limit, seeds
+        n = len(episodes)
+        self.env, self.name, self.env_id, self.limit, self.episodes = env, name, env_id, limit, episodes
         self.calls, self.keep_paths = calls, keep_paths
-        self.began = time.perf_counter()
-        self.policy_seconds = self.env_seconds = 0.0
+        self.asker = Asker(policy, name, env.single_action_space, n)
+        self.ended: dict[int, EpisodeRecord] = {}
+        self.policy_seconds, self.env_seconds, self.wall_seconds = np.zeros((3, n))
+        self.clock = time.perf_counter()
+        self.seeds = [episode_seed(seed, episode) for episode in episodes]
         # gymnasium types this as one int; its vector environments take one per row, as documented.
-        filled: Any = seeds + seeds[:1] * (env.num_envs - n)
+        filled: Any = self.seeds + self.seeds[:1] * (env.num_envs - n)
         # Rows behind the n-th only fill the vector environment up: reset with any seed, never looked at.
         observation, info = env.reset(seed=filled)
         self.observation = {key: np.array(value[:n]) for key, value in observation.items()}
@@ -171,7 +182,6 @@ class _Wave:
         self.reward, self.reward_if_stay = np.zeros(n), np.zeros(n)
         self.plans: list[list[PlanRecord]] = [[] for _ in range(n)]
         self.path = [self.observation["achieved_goal"]]
-        self.state: Any = None
         self.now = 0
         if hasattr(policy, "on_plan"):
             policy.on_plan = self.record_plans
@@ -186,17 +196,23 @@ class _Wave:
         arrived = sum(record.success for record in ended) + int((self.reached | self.inside_at_start).sum())
         return Progress(steps, episodes * self.limit, arrived, len(ended) + len(self.alive), episodes)
 
-    def step(self) -> None:
-        """Let the policy act once in all environments."""
+    @property
+    def records(self) -> list[EpisodeRecord]:
+        """One per episode, in order; those that have ended."""
+        return [self.ended[row] for row in sorted(self.ended)]
+
+    def step(self) -> list[EpisodeRecord]:
+        """Let the policy act once in all environments; return the records of episodes that ended with it."""
         n = len(self.alive)
         before = time.perf_counter()
-        actions = self.act()
+        actions = self.asker.act(self.observation, self.now)
         between = time.perf_counter()
         filler = np.broadcast_to(np.zeros_like(actions[:1]), (self.env.num_envs - n, *actions.shape[1:]))
         observation, reward, terminated, truncated, info = self.env.step(np.concatenate([actions, filler]))
         after = time.perf_counter()
-        self.policy_seconds += between - before
-        self.env_seconds += after - between
+        share = self.alive / self.alive.sum()
+        self.policy_seconds += share * (between - before)
+        self.env_seconds += share * (after - between)
 
         success = _success(info, n)
         reward = np.where(self.alive, reward[:n], 0.0)
@@ -215,27 +231,23 @@ class _Wave:
             alive = self.alive.reshape(-1, *[1] * (fresh.ndim - 1))
             self.observation[key] = np.where(alive, fresh, value)
         self.path.append(self.observation["achieved_goal"])
-        self.alive &= ~(terminated[:n] | truncated[:n]) & (self.now < self.limit)
-
-    def act(self) -> Array:
-        """Return the policy's actions, (n, Da), checked."""
-        n, where = len(self.alive), f"policy {self.name!r}, step {self.now}"
-        starts = np.full(n, self.now == 0)
-        try:
-            answer = self.policy.predict(self.observation, self.state, starts, deterministic=True)
-        except Exception as error:
-            raise PolicyError(f"{where}: predict raised {type(error).__name__}: {error}") from error
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise PolicyError(f"{where}: predict must return (actions, state), got {type(answer)}")
-        actions, self.state = answer
-        return check_actions(actions, self.env.single_action_space, n, where)
+        running = self.alive & ~(terminated[:n] | truncated[:n]) & (self.now < self.limit)
+        ended = np.flatnonzero(self.alive & ~running)
+        now = time.perf_counter()
+        self.wall_seconds += share * (now - self.clock)
+        self.clock = now
+        self.alive = running
+        self.asker.keep(running)
+        for row in ended:
+            self.ended[int(row)] = self.record(int(row))
+        return [self.ended[int(row)] for row in ended]
 
     def record_plans(self, event: PlanEvent) -> None:
         """Store what the policy says about a planning call."""
         dims, plan = self.goal.shape[-1], event.plan
         # A policy may look at a new plan and keep to the old one; if it does not say so, it follows them all.
         executed = getattr(event, "executed", None)
-        for i, row in enumerate(event.rows):
+        for i, row in enumerate(self.asker.rows[event.rows]):
             if self.alive[row]:
                 # In goal-conditioned environments the leading numbers of an observation are the position.
                 path = _rounded(plan.observations[i, : plan.lengths[i], :dims]) if self.keep_paths else []
@@ -245,61 +257,31 @@ class _Wave:
                 )
         self.calls += 1
 
-    def records(self, env_id: str, first_episode: int) -> list[EpisodeRecord]:
-        """Return one record per episode."""
-        n = len(self.alive)
-        wall = time.perf_counter() - self.began
-        paths = np.stack(self.path, axis=1)  # (n, steps + 1, Dg)
-        return [
-            EpisodeRecord(
-                env=env_id,
-                policy=self.name,
-                episode=first_episode + i,
-                seed=self.seeds[i],
-                max_episode_steps=self.limit,
-                length=int(self.length[i]),
-                start=self.start[i].tolist(),
-                goal=self.goal[i].tolist(),
-                success=bool(self.reached[i] or self.inside_at_start[i]),
-                time_to_goal=int(self.time_to_goal[i]),
-                at_goal_at_end=bool(self.inside_now[i]),
-                episode_reward=float(self.reward[i]),
-                first_reach=int(self.first_reach[i]),
-                episode_reward_if_stay=float(self.reward_if_stay[i] + self.limit - self.first_reach[i]),
-                plans=self.plans[i],
-                path=_rounded(paths[i, : self.length[i] + 1]) if self.keep_paths else [],
-                num_envs=n,
-                policy_seconds=self.policy_seconds / n,
-                env_seconds=self.env_seconds / n,
-                wall_seconds=wall / n,
-            )
-            for i in range(n)
-        ]
-
-
-def check_actions(actions: Any, space: gym.Space[Any], n: int, where: str) -> Array:
-    """Return actions as an (n, ...) array; raises PolicyError, beginning with `where`, if any is invalid."""
-    array: Array = np.asarray(actions)
-    expected = (n, *(space.shape or ()))
-    if array.shape != expected:
-        raise PolicyError(f"{where}: actions must have shape {expected}, got {array.shape}")
-    if not np.issubdtype(array.dtype, np.number):
-        raise PolicyError(f"{where}: actions must be numbers, got {array.dtype}")
-    bad = ~np.isfinite(array)
-    if bad.any():
-        raise PolicyError(f"{where}: actions must be finite, {_example(array, bad)}")
-    if isinstance(space, gym.spaces.Box):
-        # The bounds are float32, actions may be float64 clipped to the same decimal number.
-        bad = (array < space.low - 1e-6) | (array > space.high + 1e-6)
-        if bad.any():
-            bounds = f"[{space.low}, {space.high}]"
-            raise PolicyError(f"{where}: actions must lie in {bounds}, {_example(array, bad)}")
-    return array
-
-
-def _example(actions: Array, bad: Array) -> str:
-    rows = np.flatnonzero(bad.reshape(len(bad), -1).any(axis=1))
-    return f"{len(rows)} of {len(bad)} do not, first row {rows[0]}: {actions[rows[0]]}"
+    def record(self, i: int) -> EpisodeRecord:
+        """Return the record of an episode that has ended."""
+        path = np.stack([places[i] for places in self.path[: self.length[i] + 1]]) if self.keep_paths else None
+        return EpisodeRecord(
+            env=self.env_id,
+            policy=self.name,
+            episode=self.episodes[i],
+            seed=self.seeds[i],
+            max_episode_steps=self.limit,
+            length=int(self.length[i]),
+            start=self.start[i].tolist(),
+            goal=self.goal[i].tolist(),
+            success=bool(self.reached[i] or self.inside_at_start[i]),
+            time_to_goal=int(self.time_to_goal[i]),
+            at_goal_at_end=bool(self.inside_now[i]),
+            episode_reward=float(self.reward[i]),
+            first_reach=int(self.first_reach[i]),
+            episode_reward_if_stay=float(self.reward_if_stay[i] + self.limit - self.first_reach[i]),
+            plans=self.plans[i],
+            path=[] if path is None else _rounded(path),
+            num_envs=len(self.alive),
+            policy_seconds=float(self.policy_seconds[i]),
+            env_seconds=float(self.env_seconds[i]),
+            wall_seconds=float(self.wall_seconds[i]),
+        )
 
 
 def _success(info: dict[str, Any], n: int, default: bool | None = None) -> Array:

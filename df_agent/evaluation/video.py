@@ -68,7 +68,7 @@ def write_video(
         period = yardsticks.control_period or 1.0 / fps
         frame_skip = max(1, round(1.0 / (fps * period)))
     frames = video_frames(shown, yardsticks, frame_skip, panel_width)
-    return _encode(frames, Path(path), fps)
+    return encode(frames, Path(path), fps)
 
 
 def video_frames(
@@ -81,13 +81,13 @@ def video_frames(
     ratio = float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
     panel_height = round(panel_width * ratio)
     size = (
-        _even(columns * (panel_width + GAP) + GAP),
-        _even(rows * (panel_height + CAPTION) + GAP),
+        even(columns * (panel_width + GAP) + GAP),
+        even(rows * (panel_height + CAPTION) + GAP),
     )
     ended = max(record.time_to_goal if record.success else record.length for record in records)
     last = min(ended + LINGER, max(record.length for record in records))
-    view = _View(bounds, panel_width * SUPERSAMPLING, panel_height * SUPERSAMPLING)
-    panels = [_Panel(record, view, yardsticks, max(ended, 1)) for record in records]
+    view = View(bounds, panel_width * SUPERSAMPLING, panel_height * SUPERSAMPLING)
+    panels = [Panel(record, view, yardsticks, max(ended, 1)) for record in records]
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
     for step in [*range(0, last, frame_skip), last]:
         frame = Image.new("RGB", size, "white")
@@ -102,7 +102,7 @@ def video_frames(
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """Maps positions to the pixels of one panel of the given width and height."""
 
     bounds: Box
@@ -111,6 +111,7 @@ class _View:
 
     @property
     def scale(self) -> float:
+        """Pixels per unit of length."""
         across, up = self.bounds[2] - self.bounds[0], self.bounds[3] - self.bounds[1]
         return min(self.width / across, self.height / up)
 
@@ -122,13 +123,15 @@ class _View:
         return result
 
 
-class _Panel:
+class Panel:
     """One episode. The trail is drawn once into a layer that is kept; ball and plan on a copy of it."""
 
-    def __init__(self, record: EpisodeRecord, view: _View, yardsticks: Yardsticks, last: int) -> None:
+    def __init__(self, record: EpisodeRecord, view: View, yardsticks: Yardsticks, last: int) -> None:
         self.record = record
         self.points = view.pixels(positions(record.path))
-        self.plans = [(plan.step, view.pixels(positions(plan.path))) for plan in record.plans if plan.path]
+        self.plans = [
+            (plan.step, view.pixels(positions(plan.path))) for plan in record.plans if plan.path and plan.executed
+        ]
         self.colours = (255 * colormaps[TIME_MAP](np.linspace(0, 1, last + 1))[:, :3]).astype(int)
         self.unit = SUPERSAMPLING
         self.layer = Image.new("RGB", (view.width, view.height), FLOOR)
@@ -139,11 +142,16 @@ class _Panel:
             draw.rectangle((round(x0), round(y0), round(x1), round(y1)), fill=WALL)
         goal = view.pixels(positions([record.goal]))[0]
         if yardsticks.goal_radius is not None:
-            _disc(draw, goal, yardsticks.goal_radius * view.scale, fill="#cfe6d8")
+            draw_disc(draw, goal, yardsticks.goal_radius * view.scale, fill="#cfe6d8")
         self.goal = (float(goal[0]), float(goal[1]))
 
-    def draw(self, step: int) -> Image.Image:
-        """Return the panel as it stands at a control step, at the drawing size."""
+    def draw(self, step: int, plans_before: int | None = None) -> Image.Image:
+        """Return the panel as it stands at a control step, at the drawing size.
+
+        Args:
+            step: control step.
+            plans_before: show only a plan made before this step; by default the newest one there is.
+        """
         now = min(step, self.record.length)
         end = min(now, self.record.time_to_goal)  # the hovering after the arrival leaves no trail
         trail = ImageDraw.Draw(self.layer)
@@ -153,12 +161,12 @@ class _Panel:
         self.drawn = max(self.drawn, end)
         image = self.layer.copy()
         draw = ImageDraw.Draw(image)
-        current = [path for made, path in self.plans if made <= now]
+        current = [path for made, path in self.plans if made <= now and (plans_before is None or made < plans_before)]
         if current and len(current[-1]) > 1:
             draw.line([tuple(point) for point in current[-1]], fill=PLAN, width=round(1.5 * self.unit))
-        _disc(draw, self.points[0], 4 * self.unit, fill="white", outline=INK, width=2 * self.unit)
-        _star(draw, self.goal, 8 * self.unit)
-        _disc(draw, self.points[now], 5.5 * self.unit, fill="white", outline="#1f6fe5", width=3 * self.unit)
+        draw_disc(draw, self.points[0], 4 * self.unit, fill="white", outline=INK, width=2 * self.unit)
+        draw_star(draw, self.goal, 8 * self.unit)
+        draw_disc(draw, self.points[now], 5.5 * self.unit, fill="white", outline="#1f6fe5", width=3 * self.unit)
         return image
 
     def caption(self, step: int) -> tuple[str, str]:
@@ -170,12 +178,14 @@ class _Panel:
         return f"step {step}", MUTED
 
 
-def _disc(draw: ImageDraw.ImageDraw, centre: Array, radius: float, **style: Any) -> None:
+def draw_disc(draw: ImageDraw.ImageDraw, centre: Array, radius: float, **style: Any) -> None:
+    """Draw a disc around a pixel."""
     x, y = centre
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), **style)
 
 
-def _star(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
+def draw_star(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float) -> None:
+    """Draw the star that marks a goal around a pixel."""
     angle = -np.pi / 2 + np.arange(10) * np.pi / 5
     for grow, colour in ((1.25, "white"), (1.0, GOAL)):
         r = radius * grow * np.where(np.arange(10) % 2 == 0, 1.0, 0.42)
@@ -183,11 +193,13 @@ def _star(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float)
         draw.polygon([tuple(point) for point in points], fill=colour)
 
 
-def _even(pixels: int) -> int:
+def even(pixels: int) -> int:
+    """Return the next even number, as MP4 needs its sides."""
     return pixels + pixels % 2
 
 
-def _encode(frames: Iterator[NDArray[np.uint8]], path: Path, fps: int) -> Path:
+def encode(frames: Iterator[NDArray[np.uint8]], path: Path, fps: int, quality: int = 8) -> Path:
+    """Write frames to an MP4, or to a GIF of the same name if no encoder for it is available; return the file."""
     imageio: Any = importlib.import_module("imageio.v2")
     try:
         importlib.import_module("imageio_ffmpeg").get_ffmpeg_exe()
@@ -196,7 +208,7 @@ def _encode(frames: Iterator[NDArray[np.uint8]], path: Path, fps: int) -> Path:
         # GIF counts in milliseconds and repeats for ever with loop=0.
         options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
     else:
-        options = {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 2}
+        options = {"fps": fps, "codec": "libx264", "quality": quality, "macro_block_size": 2}
     with imageio.get_writer(path, **options) as writer:
         for frame in frames:
             writer.append_data(frame)

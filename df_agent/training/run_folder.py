@@ -34,16 +34,10 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder's lock. The system releases it when the process ends, however it ends."""
-        if not self._main or os.name != "posix":
+        if not self._main:
             yield
             return
-        import fcntl
-
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise RunError(f"another process is training in {self.path}; choose another run_dir") from error
+        with lock_folder(self.path, f"another process is training in {self.path}; choose another run_dir"):
             yield
 
     def check(self, train: TrainConfig, checkpoint_config: Mapping[str, Any], processes: int) -> None:
@@ -59,12 +53,11 @@ class RunFolder:
                 raise RunError(f"{self.path} holds checkpoints but no {RUN_FILE}; choose another run_dir")
             replace_file(path, json_bytes(new))
             return
-        before, after = (_flatten(value) for value in (json.loads(path.read_text()), new))
-        keys = sorted(k for k in before.keys() | after.keys() if not _same(before.get(k), after.get(k)))
-        if keys:
-            changes = "; ".join(f"{key}: {_show(before, key)} there, {_show(after, key)} now" for key in keys[:8])
+        changes = differences(json.loads(path.read_text()), new)
+        if changes:
             raise RunError(
-                f"{self.path} holds a run with another configuration, which cannot be continued ({changes}). "
+                f"{self.path} holds a run with another configuration, which cannot be continued "
+                f"({'; '.join(changes[:8])}). "
                 f"Choose another run_dir, or start from its weights with load="
             )
 
@@ -77,6 +70,29 @@ class RunFolder:
         """Keep the decision, so that a resumed run repeats it, and the timing behind it."""
         content = {"precision": precision, "seconds_per_pass": dict(seconds)}
         replace_file(self.path / PRECISION_FILE, json_bytes(content))
+
+
+@contextmanager
+def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
+    """Hold a folder's lock, or raise RunError(refusal). The system releases it when the process ends, however."""
+    if os.name != "posix":
+        yield
+        return
+    import fcntl
+
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(refusal) from error
+        yield
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two JSON values, as "key: old there, new now"; floats may differ by rounding."""
+    old, new = _flatten(before), _flatten(after)
+    keys = sorted(k for k in old.keys() | new.keys() if not _same(old.get(k), new.get(k)))
+    return [f"{key}: {_show(old, key)} there, {_show(new, key)} now" for key in keys]
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -238,3 +238,36 @@ def test_random_policy_is_uniform_bounded_and_serves_single_observations():
     assert single.shape == (2,)
     with pytest.raises(ValueError, match="bounded Box"):
         RandomPolicy(gym.spaces.Discrete(3))
+
+
+def test_a_random_episode_repeats_whatever_runs_beside_it():
+    space = gym.spaces.Box(-1.0, 1.0, (2,))
+    places = np.random.default_rng(0).uniform(-1, 1, (4, 2))
+
+    def actions(rows, seed=0, steps=3):
+        policy, state, found = RandomPolicy(space), None, []
+        policy.reset_seed(seed)
+        for step in range(steps):
+            observation = {"observation": places[rows] + step, "desired_goal": places[rows]}
+            action, state = policy.predict(observation, state, deterministic=True)
+            found.append(action)
+        return np.array(found)
+
+    together = actions([0, 1, 2, 3])
+    assert np.array_equal(together[:, [2, 0]], actions([2, 0]))
+    assert len(np.unique(together)) == together.size
+    assert not np.isin(actions([0], seed=1), together).any()
+
+
+def test_a_rollout_goes_on_where_another_ended(straight):
+    whole = rollout(straight, "toy-point", episodes=6, seed=5, num_envs=3)
+    seen = []
+    parts = [
+        rollout(straight, "toy-point", episodes=3, first_episode=first, seed=5, on_record=seen.append)
+        for first in (0, 3)
+    ]
+    rows = [record for part in parts for record in part]
+    assert [without_timings(record) for record in rows] == [without_timings(record) for record in whole]
+    assert seen == rows
+    calls = [{plan.call for record in part for plan in record.plans} for part in parts]
+    assert not calls[0] & calls[1]

@@ -1,0 +1,148 @@
+"""The report of a comparison: Markdown, CSV, pictures and two pages that need nothing else. Reads records only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from df_agent.evaluation.comparison_blocks import DASH, curve_blocks, env_blocks, file_name, short, tuning_blocks
+from df_agent.evaluation.comparison_style import looks
+from df_agent.evaluation.comparison_tables import EnvTables, PolicySummary, make_tables
+from df_agent.evaluation.comparison_types import EnvComparison
+from df_agent.evaluation.document import Block, Heading, Link, Paragraph, Table, as_html, as_markdown, write_text
+from df_agent.evaluation.failure_page import failure_blocks
+from df_agent.evaluation.survival import Estimate
+from df_agent.evaluation.training_runs import policy_of
+
+REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
+
+HOW_TO_READ = (
+    "Time to goal counts control steps until the goal is first reached. An episode that times out is censored: nobody "
+    "knows when it would have arrived. The restricted mean counts it as the limit; the median is left open (“>”) where "
+    "fewer than half arrive. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts for the rest, "
+    "with the same resamples for all policies. Ratios are of means, from the same starts; below 1 is faster. "
+    "Policies are ordered by success, then by restricted mean; one that ran fewer starts says so, and can be compared "
+    "only on these (see the paired differences). † saw the map or the simulator."
+)
+LATCHED_NOTE = (
+    "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
+    "step from the first arrival on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
+    "after it has arrived, so one that passes through the goal and leaves looks good only in the second."
+)
+
+
+def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -> Path:
+    """Write the report of a comparison over one or more environments.
+
+    The folder gets report.md, report.html and failures.html (self-contained), summary-ENV.csv, paired-ENV.csv and
+    distance-ENV.csv, and the pictures.
+
+    Args:
+        folder: made if needed; files of the same names are replaced.
+        comparisons: one per environment.
+
+    Returns:
+        The page, report.html.
+
+    Raises:
+        ValueError: see `make_tables`.
+    """
+    folder = Path(folder)
+    tables = [make_tables(comparison) for comparison in comparisons]
+    if not tables:
+        raise ValueError("nothing to compare: no environments")
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = looks(_names(comparisons))
+    for table in tables:
+        _write_csv(folder, table)
+    blocks: list[Block] = [Heading("Comparison of policies", 1), Paragraph(HOW_TO_READ), Paragraph(LATCHED_NOTE)]
+    for table in tables:
+        blocks += env_blocks(folder, table, seen)
+    blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons)
+    blocks += [Heading("Failures"), Link("Every policy's failed episodes, with the reasons", FAILURES)]
+    write_text(folder / FAILURES, as_html(failure_blocks(folder, tables)))
+    write_text(folder / REPORT, as_markdown(blocks))
+    return write_text(folder / PAGE, as_html(blocks))
+
+
+def readme_table(comparisons: Sequence[EnvComparison]) -> str:
+    """Return one Markdown table over all environments: success and restricted mean of every policy."""
+    tables = [make_tables(comparison) for comparison in comparisons]
+    lines = {(table.comparison.env, line.policy): line for table in tables for line in table.policies}
+    marked = {episodes.name: episodes.marked for table in tables for episodes in table.episodes}
+
+    def rank(name: str) -> tuple[float, float]:
+        own = [line for (_, policy), line in lines.items() if policy == name]
+        success = float(np.mean([line.success.value for line in own]))
+        return -success, float(np.mean([line.restricted_mean.value / line.limit for line in own]))
+
+    def cell(line: PolicySummary | None) -> str:
+        if line is None:
+            return DASH
+        fewer = f" ({line.starts})" if line.starts < line.of_starts else ""
+        return f"{line.success.value:.2f} · {line.restricted_mean.text(0)}{fewer}"
+
+    def plan(name: str) -> str:
+        timed = [line.plan_ms_p50 for (_, policy), line in lines.items() if policy == name and line.plan_ms_p50]
+        return _range_text(timed)
+
+    columns = ["policy", "sees", *(table.comparison.env for table in tables), "plan, ms"]
+    rows = []
+    for name in sorted(marked, key=rank):
+        sees = next(line.sees for (_, policy), line in lines.items() if policy == name)
+        cells = [cell(lines.get((table.comparison.env, name))) for table in tables]
+        rows.append([marked[name], sees, *cells, plan(name)])
+    return as_markdown([Table(columns, rows, wordy=(1,))]).rstrip("\n")
+
+
+def _names(comparisons: Sequence[EnvComparison]) -> list[str]:
+    """Return the names of all policies, in the order in which they were first asked for."""
+    names = [rows.policy for comparison in comparisons for rows in comparison.policies]
+    names += [name for comparison in comparisons for name in comparison.curves]
+    bare = [policy_of(name) for name in names]
+    return list(dict.fromkeys([*bare, *names]))
+
+
+def _write_csv(folder: Path, tables: EnvTables) -> None:
+    name = file_name(tables.comparison.env)
+    for kind, rows in (("summary", tables.policies), ("paired", tables.pairs), ("distance", tables.distances)):
+        path = folder / f"{kind}-{name}.csv"
+        if rows:
+            write_text(path, csv_text(rows))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def csv_text(rows: Sequence[Any]) -> str:
+    """Return dataclasses as CSV; an estimate `x` becomes the columns x, x_low and x_high, what is unknown is empty."""
+    lines = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(key for line in lines for key in line))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
+
+
+def _flat(row: Any) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Estimate):
+            flat |= {field.name: value.value, f"{field.name}_low": value.low, f"{field.name}_high": value.high}
+        else:
+            flat[field.name] = value
+    return flat
+
+
+def _range_text(values: Sequence[float]) -> str:
+    if not values:
+        return DASH
+    low, high = short(min(values)), short(max(values))
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,83 @@
+"""One look per policy, the same in every picture: relatives share a colour and differ by dashes and markers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from df_agent.evaluation.plots import INK, MUTED
+
+# Distinguishable with red-green blindness and dark enough on white (after Okabe and Ito 2008, and Paul Tol).
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#44AA99",
+)  # fmt: skip
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+# The ends of the scale are no rivals: they stay grey.
+YARDSTICKS = {"oracle": (INK, DASHES[1]), "time_optimal": (INK, DASHES[2]), "random": (MUTED, DASHES[2])}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a policy is drawn."""
+
+    colour: str
+    dashes: Any
+    marker: str
+    width: float = 1.6
+
+
+def looks(names: Sequence[str]) -> dict[str, Look]:
+    """Give every policy a look; the first one, the reference, gets the broadest line.
+
+    "diffuser_ddim" is a relative of "diffuser" if that is among the names too: it gets the same colour.
+    """
+    rivals = [name for name in dict.fromkeys(names) if name not in YARDSTICKS]
+    families = {name: _family(name, rivals) for name in rivals}
+    heads = list(dict.fromkeys(families.values()))
+    found: dict[str, Look] = {}
+    for name in dict.fromkeys(names):
+        if name in YARDSTICKS:
+            found[name] = Look(*YARDSTICKS[name], marker="|", width=1.4)
+            continue
+        head = families[name]
+        place = heads.index(head)
+        rank = [other for other in rivals if families[other] == head].index(name) + place // len(COLOURS)
+        marker = MARKERS[(place + 3 * rank) % len(MARKERS)]
+        width = 2.8 if name == names[0] else 1.6
+        found[name] = Look(COLOURS[place % len(COLOURS)], DASHES[rank % len(DASHES)], marker, width)
+    return found
+
+
+def _family(name: str, names: Sequence[str]) -> str:
+    heads = [other for other in names if name == other or name.startswith(other + "_")]
+    return min(heads, key=len)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure of a size in inches, for files only."""
+    figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain(axes: Axes, grid: str = "both") -> None:
+    """Leave nothing of the axes but a pale grid and the numbers."""
+    axes.tick_params(which="both", labelsize=8.5, colors=INK, length=0)
+    axes.grid(axis=grid, color="#e3e5e8", lw=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def header(figure: Figure, title: str, subtitle: str) -> None:
+    """Write title and subtitle into the upper left corner, 0.24 and 0.46 inches below the edge."""
+    height = figure.get_figheight()
+    left = 0.15 / figure.get_figwidth()
+    figure.text(left, 1 - 0.24 / height, title, fontsize=12, color=INK, weight="bold", va="center")
+    figure.text(left, 1 - 0.48 / height, subtitle, fontsize=9, color=MUTED, va="center")

@@ -1,0 +1,128 @@
+"""Paths in the maze: every policy's way for one start and goal, and the episodes that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
+
+from df_agent.evaluation.comparison_style import Look, header, new_figure
+from df_agent.evaluation.comparison_tables import EnvTables
+from df_agent.evaluation.failures import Failure
+from df_agent.evaluation.metrics import Yardsticks
+from df_agent.evaluation.pairing import Episodes
+from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
+from df_agent.evaluation.records import EpisodeRecord
+
+PANEL = 2.25  # width of a panel [inches]
+
+
+def far_start(tables: EnvTables) -> int | None:
+    """Return the seed of the start that is farthest from its goal by the oracle's steps, of those most policies drew.
+
+    Without an oracle it is the farthest as the crow flies; None if no policy's paths were recorded.
+    """
+    drawable = [e for e in tables.episodes if any(record.path for record in e.rows.records)]
+    distance: dict[int, float] = {}
+    drawn: dict[int, int] = {}
+    for episodes in drawable:
+        records = {record.seed: record for record in episodes.rows.records if record.path}
+        for i, start in enumerate(episodes.ids.tolist()):
+            if start not in records:
+                continue
+            drawn[start] = drawn.get(start, 0) + 1
+            ends = positions([records[start].path[0], records[start].goal])
+            away = float(np.linalg.norm(ends[1] - ends[0]))
+            distance[start] = away if episodes.oracle is None else float(episodes.oracle[i])
+    return max(drawn, key=lambda start: (drawn[start], distance[start], -start), default=None)
+
+
+def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tuple[Path, str] | None:
+    """Draw every policy's path from the same far start to the same goal, a panel each.
+
+    Returns:
+        The picture and which episode it shows; None if no paths were recorded.
+    """
+    start = far_start(tables)
+    if start is None:
+        return None
+    shown = [
+        (episodes, record)
+        for episodes in tables.episodes
+        for record in episodes.rows.records
+        if record.seed == start and record.path
+    ]
+    yardsticks = tables.comparison.yardsticks
+    first = shown[0][1]
+    bounds = drawing_bounds([record for _, record in shown], yardsticks.walls)
+    figure, panels = _panels(len(shown), bounds)
+    for axes, (episodes, record) in zip(panels, shown, strict=True):
+        draw_map(axes, bounds, yardsticks.walls)
+        _draw_path(axes, record, yardsticks, looks[episodes.name].colour)
+        _title(
+            axes, episodes.marked, f"{record.time_to_goal} steps" if record.success else "not reached", record.success
+        )
+    header(figure, "One start, one goal", f"{tables.comparison.env}, episode {first.episode} (reset seed {start})")
+    figure.savefig(path)
+    oracle = _oracle_of(shown[0][0], start)
+    text = f"{tables.comparison.env}, episode {first.episode} (reset seed {start})"
+    why = "the farthest start by the oracle" if oracle is not None else "the farthest start"
+    return path, f"{text}: {why}{'' if oracle is None else f', which needs {oracle:.0f} steps'}."
+
+
+def plot_failures(found: Sequence[Failure], yardsticks: Yardsticks, title: str, subtitle: str, path: Path) -> Path:
+    """Draw episodes that did not arrive, a panel each: start, goal, path and why."""
+    bounds = drawing_bounds([failure.record for failure in found], yardsticks.walls)
+    figure, panels = _panels(len(found), bounds, dpi=90)
+    for axes, failure in zip(panels, found, strict=True):
+        draw_map(axes, bounds, yardsticks.walls)
+        _draw_path(axes, failure.record, yardsticks, FAIL)
+        _title(axes, f"episode {failure.record.episode}", failure.reason, False)
+    header(figure, title, subtitle)
+    figure.savefig(path)
+    return path
+
+
+def _panels(number: int, bounds: Bounds, dpi: int = 130) -> tuple[Any, list[Axes]]:
+    columns = min(max(number, 2), 6 if number > 15 else 5 if number > 8 else 4)
+    rows = -(-number // columns)
+    tall = PANEL * float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
+    width, height = columns * (PANEL + 0.12) + 0.2, rows * (tall + 0.48) + 0.78
+    figure = new_figure(width, height)
+    figure.set_dpi(dpi)
+    axes = []
+    for i in range(number):
+        left = 0.15 + (i % columns) * (PANEL + 0.12)
+        bottom = height - 0.7 - (i // columns) * (tall + 0.48) - 0.38 - tall
+        axes.append(figure.add_axes((left / width, bottom / height, PANEL / width, tall / height)))
+    return figure, axes
+
+
+def _draw_path(axes: Axes, record: EpisodeRecord, yardsticks: Yardsticks, colour: str) -> None:
+    goal = positions([record.goal])[0]
+    if yardsticks.goal_radius is not None:
+        disc = Circle((goal[0], goal[1]), yardsticks.goal_radius, facecolor=GOAL, alpha=0.22, lw=0, zorder=2)
+        axes.add_patch(disc)
+    points = positions(record.path) if record.path else positions([record.start])
+    end = record.time_to_goal if record.success else len(points) - 1
+    axes.plot(points[end:, 0], points[end:, 1], color=MUTED, lw=0.6, zorder=3)
+    axes.plot(points[: end + 1, 0], points[: end + 1, 1], color=colour, lw=1.7, solid_capstyle="round", zorder=4)
+    axes.plot(*points[0], marker="o", ms=5, mfc="white", mec=START, mew=1.4, zorder=6)
+    axes.plot(*goal, marker="*", ms=9, mfc=GOAL, mec="white", mew=0.8, zorder=7)
+    if not record.success:
+        axes.plot(*points[-1], marker="X", ms=7, mfc=FAIL, mec="white", mew=0.8, zorder=8)
+
+
+def _title(axes: Axes, name: str, text: str, success: bool) -> None:
+    axes.text(0, 1.115, name, transform=axes.transAxes, fontsize=8.2, color=INK, weight="bold", va="center")
+    axes.text(0, 1.035, text, transform=axes.transAxes, fontsize=8, color=MUTED if success else FAIL, va="center")
+
+
+def _oracle_of(episodes: Episodes, start: int) -> float | None:
+    if episodes.oracle is None:
+        return None
+    return float(episodes.oracle[int(np.searchsorted(episodes.ids, start))])

@@ -1,0 +1,70 @@
+"""What the report of a comparison shows beside its rows: training curves, tuning effort, a film of our planner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from policies import make_policy, policy_config
+from yardsticks import maze_yardsticks
+
+from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
+from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.evaluation.store import PolicyStore, file_name
+from df_agent.policy import DiffusionForcingPolicy
+from envs.maps import maze_of
+
+
+def extras(config: DictConfig, env_id: str) -> dict[str, Any]:
+    """Return curves, tuning and videos for an environment, as far as their files are there."""
+    files = {name: path_of(text, env_id) for name, text in (config.curves or {}).items()}
+    videos = {caption: path_of(text, env_id) for caption, text in (config.videos or {}).items()}
+    tuning = path_of(config.tuning, env_id) if config.tuning else None
+    return {
+        "curves": {name: curve(file) for name, file in files.items() if file.exists()},
+        "tuning": OmegaConf.to_container(OmegaConf.load(tuning)) if tuning is not None and tuning.exists() else (),
+        "videos": {caption: file for caption, file in videos.items() if file.exists()},
+    }
+
+
+def path_of(text: str, env_id: str) -> Path:
+    """Return a path in which {env} and {maze} are filled in."""
+    try:
+        maze = maze_of(env_id).name
+    except ValueError:
+        maze = env_id
+    return Path(text.replace("{env}", file_name(env_id)).replace("{maze}", maze))
+
+
+def curve(file: Path) -> list[Mapping[str, float]]:
+    """Return the lines of a training's metrics.jsonl that tell of a validation."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [line for line in lines if "success_rate" in line]
+
+
+def film(config: DictConfig, store: PolicyStore) -> dict[str, Path]:
+    """Film how a Diffusion Forcing plan comes out of the noise, in the longest of the first episodes; once.
+
+    Returns:
+        Caption -> file; nothing for policies of another kind or without rows.
+    """
+    found = sorted(store.folder.glob("plans-*.*"))
+    if not found and not store.empty and store.seeds():
+        seed = store.seeds()[0]
+        longest = max(store.rows(seed)[:20], key=lambda record: record.time_to_goal)
+        own = policy_config(store.policy, store.env_id, config.max_steps, config.precision)
+        options = {"seed": seed, "max_steps": config.max_steps, "policy_name": store.policy}
+        try:
+            policy = make_policy(own)
+            if not isinstance(policy, DiffusionForcingPolicy):
+                return {}
+            watched = DenoisingRecorder(policy)
+            (record,) = rollout(watched, store.env_id, episodes=1, first_episode=longest.episode, **options)
+        except PolicyError:  # its rows remain
+            return {}
+        path = store.folder / f"plans-{file_name(store.env_id)}.mp4"
+        found = [write_denoising_video(record, watched.episodes[-1], path, maze_yardsticks(store.env_id))]
+    return {f"{store.env_id}: how plans of {store.policy} come out of the noise, and replans.": path for path in found}

@@ -1,0 +1,167 @@
+"""Policies by name: each is a file in configs/policy that says how it is made.
+
+`make` in it is what Hydra instantiates; its values may use `${env}`, `${maze2d:${env}}` (the maze whose data the policy
+learned from) and `${limit:${env},${max_steps}}` (length of an episode). So a policy of one's own is one file with
+`predict` and one YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import envs  # noqa: F401 - registers the mazes with gymnasium
+from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.evaluation.code_hash import code_hashes
+from df_agent.evaluation.provenance import content_hash, hardware, versions
+from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
+from df_agent.types import Policy
+
+# Versions that what a policy does may depend on.
+ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
+FOLDER = Path(__file__).parents[1] / "configs" / "policy"
+
+
+def maze2d(env_id: str) -> str:
+    """Return the environment that stands for a maze: "envs:multi2d-large" and "maze2d-large" give "maze2d-large"."""
+    return env_id.removeprefix("envs:").replace("multi2d-", "maze2d-")
+
+
+OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
+OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
+
+
+def policy_names() -> list[str]:
+    """Return the names of the policies there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, naming the policies there are and the closest one, unless `name` is one of them."""
+    names = policy_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}.{hint}")
+
+
+def policy_config(
+    name: str,
+    env_id: str,
+    max_steps: int | None = None,
+    precision: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> DictConfig:
+    """Return what `make_policy` takes: a configuration with "env", "max_steps" and "policy".
+
+    Args:
+        name: of a file in configs/policy.
+        env_id: gymnasium id.
+        max_steps: length of an episode; None takes the environment's own.
+        precision: of policies that leave the choice; None leaves it to them.
+        changes: over the values in the file.
+    """
+    check_name(name)
+    policy = OmegaConf.load(FOLDER / f"{name}.yaml")
+    if precision is not None and "precision" in policy:
+        policy.precision = precision
+    policy = OmegaConf.merge(policy, changes or {})
+    return OmegaConf.create({"env": env_id, "max_steps": max_steps, "policy": policy})
+
+
+def use_checkpoint(policy: DictConfig, checkpoint: str) -> None:
+    """Give a policy other weights; raises ValueError if it loads none."""
+    if "checkpoint" not in policy:
+        raise ValueError(f"policy {policy.name!r} loads no checkpoint, so {checkpoint!r} cannot be given to it")
+    policy.checkpoint = checkpoint
+
+
+def checkpoint_folder(policy: DictConfig) -> Path | None:
+    """Return where a policy's weights are; None if it loads none."""
+    return load_checkpoint(policy.checkpoint).folder if policy.get("checkpoint") else None
+
+
+def make_policy(config: DictConfig, **overrides: Any) -> Policy:
+    """Return the policy of a configuration with "env", "max_steps" and "policy"; overrides go over its `make`.
+
+    Raises:
+        PolicyError: it cannot be made, say for lack of a checkpoint.
+    """
+    try:
+        policy: Policy = instantiate(config.policy.make, _convert_="all", **overrides)
+    except InstantiationException as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        what = str(cause) if isinstance(cause, InstantiationException) else f"{type(cause).__name__}: {cause}"
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {what}") from cause
+    except OmegaConfBaseException as error:
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
+    return policy
+
+
+def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:
+    """Return what the rows of a policy follow from, as JSON values: two rollouts of equal identity are alike.
+
+    Args:
+        config: as for `make_policy`.
+        num_envs: episodes side by side.
+
+    Raises:
+        PolicyError: something that it names is not there.
+    """
+    shown = config.copy()
+    try:
+        if config.policy.get("checkpoint"):
+            weights = content_hash(load_checkpoint(config.policy.checkpoint).folder)
+            shown.policy.checkpoint = f"sha256:{weights}"  # wherever they lie
+        make = as_json(shown.policy.make)
+        modules = [get_object(target).__module__ for target in _targets(make)]
+        code = code_hashes([*modules, _module_of(config.env), "df_agent.evaluation.rollout"])
+    except (CheckpointError, ImportError, OSError, ValueError, OmegaConfBaseException) as error:
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {type(error).__name__}: {error}") from error
+    return {
+        "env": config.env,
+        "limit": episode_limit(config.env, config.max_steps),
+        "num_envs": num_envs,
+        "make": make,
+        "code": code,
+        "versions": {name: version for name, version in versions().items() if name in ACTS_WITH},
+        "accelerator": hardware()["accelerator"],
+    }
+
+
+def as_json(config: DictConfig) -> Any:
+    """Return a configuration, resolved, as JSON values; infinity, which JSON has not, as text."""
+    return _finite(OmegaConf.to_container(config, resolve=True))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _targets(make: Any) -> Iterator[str]:
+    """Yield all that is made: the policy and its parts."""
+    if isinstance(make, dict):
+        if "_target_" in make:
+            yield make["_target_"]
+        make = list(make.values())
+    for inner in make if isinstance(make, list) else []:
+        yield from _targets(inner)
+
+
+def _module_of(env_id: str) -> str:
+    entry: Any = spec_of(env_id).entry_point
+    return str(entry.partition(":")[0] if isinstance(entry, str) else entry.__module__)

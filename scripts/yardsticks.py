@@ -1,0 +1,66 @@
+"""What the scripts know about environments: which there are, and what their results are measured by."""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+
+import gymnasium as gym
+
+from df_agent.evaluation.metrics import StepsFunction, Yardsticks
+from df_agent.evaluation.rollout import spec_of
+from envs.geometry import crosses_wall
+from envs.maps import MAZES, wall_boxes
+from envs.oracle import SUCCESS_RADIUS, lower_bound_steps, oracle_steps
+from envs.physics import BALL_RADIUS, TIME_STEP
+from envs.time_optimal import time_optimal_steps
+
+MAZE_IDS = [f"{family}-{maze}" for family in ("maze2d", "multi2d") for maze in MAZES]
+TOUCH = 0.01  # how deep [m] the ball may be in a wall before a plan counts as running into it
+# D4RL's returns that count as 0 and 100. Its physics was another, so scores compare among our own rows only.
+SCORE_REFERENCES = {
+    "maze2d-umaze": (23.85, 161.86),
+    "maze2d-medium": (13.13, 277.39),
+    "maze2d-large": (6.7, 273.99),
+}
+
+
+def check_env(env_id: str) -> None:
+    """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
+    try:
+        spec_of(env_id)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{env_id!r} names a module that cannot be imported ({error}); install it or put it on PYTHONPATH"
+        ) from None
+    except gym.error.Error:
+        close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"there is no environment {env_id!r}; ours are {', '.join(MAZE_IDS)}.{hint}") from None
+
+
+def maze_yardsticks(env_id: str) -> Yardsticks:
+    """Return what is known about one of our mazes; nothing for other environments.
+
+    A plan runs into a wall where it brings the ball more than `TOUCH` into one. MuJoCo's contacts are soft: of
+    300 windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance
+    and still 6 to 8 % with it, so a model of the data is not to be expected at 0.
+    """
+    name = env_id.removeprefix("envs:")
+    if name not in MAZE_IDS:
+        return Yardsticks()
+    return Yardsticks(
+        oracle_steps=partial(oracle_steps, name),
+        lower_bound_steps=partial(lower_bound_steps, name),
+        crosses_wall=partial(crosses_wall, name, radius=BALL_RADIUS - TOUCH),
+        walls=wall_boxes(name),
+        goal_radius=SUCCESS_RADIUS,
+        score_references=SCORE_REFERENCES.get(name),
+        control_period=TIME_STEP,
+    )
+
+
+def fastest_steps(env_id: str) -> StepsFunction | None:
+    """Return the steps of the numerical time-optimal solution, (starts, goals) -> (N,); None where there is none."""
+    name = env_id.removeprefix("envs:")
+    return partial(time_optimal_steps, name) if name in SCORE_REFERENCES else None

@@ -1,0 +1,166 @@
+"""The report from real episodes: the oracle and random actions in the smallest maze, and variants made from them."""
+
+import csv
+import re
+from dataclasses import replace
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from PIL import Image
+
+from df_agent.baselines.random import RandomPolicy
+from df_agent.evaluation.comparison import readme_table, write_comparison
+from df_agent.evaluation.comparison_style import COLOURS, looks
+from df_agent.evaluation.comparison_tables import make_tables
+from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.metrics import Yardsticks
+from df_agent.evaluation.path_plots import far_start
+from df_agent.evaluation.records import PlanRecord
+from df_agent.evaluation.rollout import rollout
+from envs.maps import wall_boxes
+from envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps
+
+ENV = "maze2d-umaze"
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    run = partial(rollout, env_id=ENV, seed=1000)
+    oracle = run(OraclePolicy(ENV), episodes=16, policy_name="oracle")
+    random = run(RandomPolicy(gym.make(ENV).action_space), episodes=16, policy_name="random")
+    alone = run(OraclePolicy(ENV), episodes=1, num_envs=1, policy_name="oracle")
+    planned = [replace(record, plans=[PlanRecord(0, 0, 0.05, 1), PlanRecord(1, 50, 0.07, 1)]) for record in alone]
+    late = [replace(r, policy="late", time_to_goal=min(r.time_to_goal + 25, 300)) for r in oracle]
+    return EnvComparison(
+        ENV,
+        [
+            PolicyRows("ours", "data", oracle, planned),
+            PolicyRows("ours@1", "data", late),
+            PolicyRows("late", "simulator, map", late[:6], planned),
+            PolicyRows("oracle", "map", oracle, alone),
+            PolicyRows("random", "nothing", random),
+            PolicyRows("broken", "data", [], error="ValueError: <no> weights"),
+        ],
+        Yardsticks(
+            oracle_steps=partial(oracle_steps, ENV),
+            lower_bound_steps=partial(lower_bound_steps, ENV),
+            walls=wall_boxes(ENV),
+            goal_radius=0.5,
+            score_references=(23.85, 161.86),
+            control_period=0.01,
+        ),
+        curves={"ours": [{"step": 10.0, "success_rate": 0.5, "time_to_goal": 90.0}], "none": []},
+        tuning=[{"policy": "ours", "settings": 3}, {"policy": "late", "compute": "1 h"}],
+    )
+
+
+@pytest.fixture(scope="module")
+def report(comparison, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    film = folder.parent / "film.mp4"
+    film.write_bytes(b"film")
+    write_comparison(folder, [replace(comparison, videos={"How it plans": film})])
+    return folder
+
+
+def test_the_folder_is_complete(report):
+    names = {path.name for path in report.iterdir()}
+    pictures = {f"{kind}-{ENV}.png" for kind in ("arrivals", "paired", "distance", "speed", "paths")}
+    tables = {f"{kind}-{ENV}.csv" for kind in ("summary", "paired", "distance")}
+    others = {"report.md", "report.html", "failures.html", "failures", "film.mp4", "curves.png"}
+    assert names == others | pictures | tables
+    for name in pictures:
+        with Image.open(report / name) as image:
+            assert min(image.size) > 200
+            assert len(image.convert("RGB").getcolors(1_000_000)) > 20
+
+
+def test_the_pages_hold_everything_and_load_nothing(report):
+    for name in ("report.html", "failures.html"):
+        page = (report / name).read_text()
+        sources = re.findall(r'src="([^"]{0,30})', page)
+        assert sources
+        assert all(source.startswith(("data:image/png;base64,", "data:video/mp4;base64,")) for source in sources)
+        assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    page = (report / "report.html").read_text()
+    assert page.count("<img") == 6
+    assert page.count("<video") == 1
+    assert "ValueError: &lt;no&gt; weights" in page
+    assert "<no>" not in page
+
+
+def test_the_report_says_who_is_faster_and_on_how_many_starts(report, comparison):
+    text = (report / "report.md").read_text()
+    # On so few starts even six later arrivals out of six show nothing, once three policies are compared.
+    assert "| late | no difference is shown: +25.0 steps [+25.0, +25.0] on the same 6 starts" in text
+    assert "| oracle | no difference is shown: +0.0 steps [+0.0, +0.0] on the same 16 starts" in text
+    assert re.search(r"\| random \| ours is faster by \d+\.\d steps .* on the same 16 starts", text)
+    assert "late† | simulator, map | 1 / 6 of 16" in text
+    assert "ours | data | 2 / 16 |" in text
+    assert "1.00 [1.00, 1.00]" in text  # the oracle against itself
+    assert "> 300" in text  # fewer than half of the random episodes arrive
+    assert "| broken | ValueError: <no> weights |" in text
+    assert "| late | – | 1 h |" in text
+    for picture in re.findall(r"!\[[^]]*\]\(([^)]*)\)", text):
+        assert (report / picture).exists()
+
+
+def test_the_csv_holds_the_numbers(report):
+    with (report / f"summary-{ENV}.csv").open() as file:
+        rows = {row["policy"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"ours", "late", "oracle", "random"}
+    assert float(rows["oracle"]["oracle_ratio"]) == 1.0
+    assert float(rows["ours"]["plan_ms_p50"]) == pytest.approx(60)
+    assert rows["random"]["plan_ms_p50"] == ""
+    assert float(rows["random"]["restricted_mean_low"]) < float(rows["random"]["restricted_mean"])
+    assert float(rows["random"]["median"]) == np.inf
+
+
+def test_failures_are_told_with_their_reasons(report):
+    page = (report / "failures.html").read_text()
+    number = int(re.search(r"<h3 id=\"maze2d-umaze--random\">.*?<p>(\d+) of 16 episodes failed", page, re.S)[1])
+    assert 8 < number <= 16
+    assert "wandered" in page
+    assert [path.name for path in (report / "failures").iterdir()] == [f"{ENV}-random.png"]
+
+
+def test_rows_without_paths_still_make_a_report(comparison, tmp_path):
+    bare = [replace(rows, records=[replace(r, path=[]) for r in rows.records]) for rows in comparison.policies]
+    write_comparison(tmp_path, [replace(comparison, policies=bare, curves={}, tuning=())])
+    text = (tmp_path / "report.md").read_text()
+    assert "No paths were recorded." in text
+    assert "Training curves" not in text
+    assert "its path was not recorded" in (tmp_path / "failures.html").read_text()
+
+
+def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(comparison):
+    other = replace(comparison, env="elsewhere", policies=comparison.policies[:1])
+    lines = readme_table([comparison, other]).splitlines()
+    assert lines[0] == "| policy | sees | maze2d-umaze | elsewhere | plan, ms |"
+    cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines[2:]}
+    assert set(cells) == {"ours", "late†", "oracle†", "random"}
+    assert cells["ours"][2].startswith("1.00 · ")
+    assert cells["late†"][2].endswith("(6)")
+    assert cells["late†"][3] == "–"
+    assert cells["ours"][4] == "60 |"
+
+
+def test_the_start_that_is_drawn_is_the_farthest_that_most_policies_ran(comparison):
+    tables = make_tables(comparison)
+    shared = comparison.policies[2].records
+    steps = oracle_steps(ENV, [r.start for r in shared], [r.goal for r in shared])
+    assert far_start(tables) == shared[int(np.argmax(steps))].seed
+
+
+def test_looks_stay_apart_and_relatives_share_a_colour():
+    names = ["ours", "ours_v15", "diffuser", "diffuser_ddim", "gcbc", "oracle", "diffuser_replan"]
+    found = looks(names)
+    assert found["ours"].colour == found["ours_v15"].colour == COLOURS[0]
+    assert len({found[name].colour for name in ("ours", "diffuser", "gcbc", "oracle")}) == 4
+    relatives = [found[name] for name in ("diffuser", "diffuser_ddim", "diffuser_replan")]
+    assert len({str(look.dashes) for look in relatives}) == len({look.marker for look in relatives}) == 3
+    assert found["ours"].width > found["gcbc"].width
+    many = looks([f"policy{i}" for i in range(24)])
+    assert len({(look.colour, str(look.dashes)) for look in many.values()}) == 24

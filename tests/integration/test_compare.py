@@ -1,0 +1,222 @@
+"""scripts/compare.py: rows that merge, survive a kill and are never mixed, and one report about them."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from df_agent.evaluation.records import read_records
+from df_agent.evaluation.rollout import PolicyError
+from df_agent.evaluation.store import PolicyStore, StoreError
+
+ROOT = Path(__file__).parents[2]
+ENV = "maze2d-umaze"
+SMALL = ["num_envs=2", "max_steps=40", "timing_episodes=1", "reference=oracle"]
+TIMINGS = {"policy_seconds", "env_seconds", "wall_seconds"}
+
+
+@pytest.fixture(scope="module")
+def script():
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        spec = importlib.util.spec_from_file_location("compare_script", ROOT / "scripts" / "compare.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture
+def compare(script, tmp_path, monkeypatch):
+    """Call the script's comparison; returns whether it is complete and what the report was written about."""
+    reported = []
+    monkeypatch.setattr(script, "write_comparison", lambda folder, comparisons: reported.append(comparisons))
+
+    def call(*overrides, folder=tmp_path):
+        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
+            config = compose("compare", [f"env={ENV}", *SMALL, *overrides])
+        complete = script.compare(config, folder)
+        return complete, {(c.env, rows.policy): rows for c in reported[-1] for rows in c.policies}
+
+    return call
+
+
+def content(path):
+    """The rows of a file without their timings."""
+    return [{k: v for k, v in vars(record).items() if k not in TIMINGS} for record in read_records(path)]
+
+
+def test_later_calls_add_episodes_seeds_policies_and_environments(compare, tmp_path):
+    complete, rows = compare("policies=[oracle]", "episodes=3", "seeds=[1000]")
+    assert complete
+    first = rows[ENV, "oracle"].records
+    assert [record.episode for record in first] == [0, 1, 2]
+    assert [record.num_envs for record in rows[ENV, "oracle"].timing] == [1]
+    complete, rows = compare("policies=[random]", "episodes=4", "seeds=[1000,1001]", "env=[maze2d-umaze,multi2d-umaze]")
+    assert complete
+    assert {key: len(found.records) for key, found in rows.items()} == {
+        (ENV, "oracle"): 3,
+        (ENV, "random"): 8,
+        ("multi2d-umaze", "random"): 8,
+    }
+    assert next(iter(rows)) == (ENV, "oracle"), "the reference comes first"
+    _, rows = compare("policies=[oracle]", "episodes=4", "seeds=[1000]")
+    assert rows[ENV, "oracle"].records[:3] == first
+    with (tmp_path / f"rows-{ENV}.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == 4 + 8
+    assert {row["seed"] for row in table} == {"1000", "1001"}
+    starts = {name: [row["start"] for row in table if row["policy"] == name] for name in ("oracle", "random")}
+    assert starts["oracle"] == starts["random"][:4]
+    assert all(float(row["lower_bound"]) <= float(row["time_optimal"]) <= float(row["oracle"]) for row in table)
+
+
+def test_slow_policies_run_on_the_first_starts_of_the_first_seed(compare):
+    slow = ["changes={random: {slow: true}}", "slow_episodes=2", "slow_timing_episodes=0"]
+    _, rows = compare("policies=[oracle,random]", "episodes=3", "seeds=[1000,1001]", *slow)
+    fast = rows[ENV, "oracle"].records
+    assert [record.seed for record in rows[ENV, "random"].records] == [record.seed for record in fast[:2]]
+    assert len(fast) == 6
+    _, rows = compare("policies=[random]", "episodes=3", "seeds=[1000,1001]")
+    assert len(rows[ENV, "random"].records) == 6, "slow or not is not what rows are made with"
+
+
+def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script, tmp_path, monkeypatch):
+    compare("policies=[oracle,random]", "episodes=2", "seeds=[1000]")
+    with pytest.raises(StoreError, match=r"(?s)limit: 40 there, 30 now.*refresh=\[oracle,random\]") as error:
+        compare("policies=[oracle,random]", "episodes=2", "seeds=[1000]", "max_steps=30")
+    assert "oracle in maze2d-umaze" in str(error.value)
+    complete, rows = compare("policies=[random]", "refresh=[random]", "episodes=2", "seeds=[1000]", "num_envs=1")
+    assert complete
+    assert {record.num_envs for record in rows[ENV, "random"].records} == {1}
+    assert {record.num_envs for record in rows[ENV, "oracle"].records} == {2}
+
+    store = PolicyStore(tmp_path, ENV, "oracle")
+    path = store.folder / "run.json"
+    path.write_text(re.sub(r'("envs.oracle": )"\w+"', r'\1"other"', path.read_text()))
+    more = ["policies=[oracle]", "episodes=3", "seeds=[1000]"]
+    with pytest.raises(StoreError, match=r"code\.envs\.oracle: 'other' there"):
+        compare(*more)
+    _, rows = compare(*more, "report_only=true", "max_steps=30")
+    assert len(rows[ENV, "oracle"].records) == 2
+    _, rows = compare(*more, "adopt=true")
+    assert len(rows[ENV, "oracle"].records) == 3
+    assert store.run()["earlier"][0]["code"]["envs.oracle"] == "other"
+
+
+def test_a_failing_policy_does_not_sink_the_others(compare, script, monkeypatch):
+    class Crash:
+        calls = 0
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            self.calls += 1
+            if self.calls > 60:
+                raise RuntimeError("out of fuel")
+            return 0.0 * observation["desired_goal"], None
+
+    real = script.make_policy
+    monkeypatch.setattr(
+        script, "make_policy", lambda config: Crash() if config.policy.name == "random" else real(config)
+    )
+    changes = "changes={diffusion_forcing: {checkpoint: not-there}, best_of_n: {only: 'antmaze-*'}}"
+    names = "policies=[diffusion_forcing,random,best_of_n,oracle]"
+    complete, rows = compare(names, changes, "episodes=4", "seeds=[1000]")
+    assert not complete
+    assert "no checkpoint 'not-there'" in rows[ENV, "diffusion_forcing"].error
+    assert "predict raised RuntimeError: out of fuel" in rows[ENV, "random"].error
+    assert len(rows[ENV, "random"].records) == 2, "the first wave was whole"
+    assert rows[ENV, "best_of_n"].error == "left out: it is made for antmaze-*"
+    assert rows[ENV, "oracle"].error is None
+    assert len(rows[ENV, "oracle"].records) == 4
+    complete, _ = compare("policies=[best_of_n,oracle]", changes, "episodes=4", "seeds=[1000]")
+    assert complete, "to be left out is no failure"
+
+
+def test_what_is_not_there_is_named(compare, script):
+    with pytest.raises(ValueError, match=r"there is no policy 'oracl'.*Did you mean 'oracle'"):
+        compare("policies=[oracl]")
+    with pytest.raises(ValueError, match="Did you mean 'maze2d-umaze'"):
+        compare("policies=[oracle]", "env=maze2d-umaz")
+    with pytest.raises(ValueError, match="no timing decides"):
+        compare("policies=[oracle]", "precision=auto")
+    with pytest.raises(ValueError, match="'oracle' loads no checkpoint"):
+        compare("policies=[oracle]", "runs={oracle: [somewhere]}")
+    with pytest.raises(PolicyError, match="cannot be made"):
+        script.make_policy(script.policy_config("diffusion_forcing", ENV, changes={"checkpoint": "not-there"}))
+
+
+def test_every_policy_says_what_it_is(script):
+    for name in script.policy_names():
+        policy = script.policy_config(name, "maze2d-large").policy
+        assert policy.name == name
+        assert policy.sees
+        assert isinstance(policy.slow, bool)
+        assert "_target_" in policy.make
+
+
+def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
+    options = [f"env={ENV}", "policies=[oracle,random]", "episodes=24", "seeds=[1000]", *SMALL, "max_steps=300"]
+    command = [sys.executable, str(ROOT / "scripts" / "compare.py"), *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run(name):
+        done = subprocess.run(
+            [*command, f"output_dir={tmp_path / name}"], env=environment, capture_output=True, text=True, timeout=900
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    def rows(name, policy):
+        return tmp_path / name / "rows" / ENV / policy / "seed1000.jsonl"
+
+    run("whole")
+    with subprocess.Popen(
+        [*command, f"output_dir={tmp_path / 'killed'}"], env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        path = rows("killed", "random")
+        deadline = time.monotonic() + 600
+        while not (path.exists() and path.read_bytes().count(b"\n") >= 4):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert 4 <= path.read_bytes().count(b"\n") < 24
+    assert not (tmp_path / "killed" / "report.md").exists()
+    text = run("killed")
+    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", text)
+    for policy in ("oracle", "random"):
+        assert content(rows("killed", policy)) == content(rows("whole", policy))
+    assert "as stored" in run("killed").partition("random")[2]
+
+    # The CSV is enough for the numbers: without rows or MuJoCo the same tables come out.
+    again = tmp_path / "again"
+    done = subprocess.run(
+        [*command, f"output_dir={again}", f"report_from={tmp_path / 'killed'}"],
+        env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = (
+        list(csv.DictReader((tmp_path / name / f"summary-{ENV}.csv").open())) for name in ("killed", "again")
+    )
+    assert [row["policy"] for row in before] == ["oracle", "random"]
+    for old, new in zip(before, after, strict=True):
+        for key, value in old.items():
+            if re.fullmatch(r"-?[\d.]+", value):  # rows in the CSV are rounded, seconds to a tenth of a millisecond
+                assert float(new[key]) == pytest.approx(
+                    float(value), rel=0.05 if "ms" in key or "real" in key else 1e-5
+                )
+            else:
+                assert new[key] == value
+    about = json.loads((tmp_path / "killed" / f"policies-{ENV}.json").read_text())
+    assert [entry["policy"] for entry in about["policies"]] == ["oracle", "random"]
