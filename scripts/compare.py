@@ -19,14 +19,14 @@ from policies import check_name, checkpoint_folder, identity, make_policy, polic
 from rich.console import Console
 from yardsticks import check_env, fastest_steps, maze_yardsticks
 
-from df_agent.evaluation.comparison import write_comparison
-from df_agent.evaluation.comparison_progress import ComparisonProgress, Work, comparison_progress
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
+from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
+from df_agent.evaluation.comparison.report import write_comparison
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, stored
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.provenance import provenance
-from df_agent.evaluation.raw_rows import read_raw_rows, write_raw_rows
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit
-from df_agent.evaluation.store import PolicyStore, StoreError, file_name, locked, stored
 from df_agent.training.run_folder import RunError
 
 console = Console()

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from policies import make_policy, policy_config
 from yardsticks import maze_yardsticks
 
+from df_agent.evaluation.comparison.store import PolicyStore, file_name
 from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
 from df_agent.evaluation.rollout import PolicyError, rollout
-from df_agent.evaluation.store import PolicyStore, file_name
 from df_agent.policy import DiffusionForcingPolicy
 from envs.maps import maze_of
 
@@ -25,9 +25,23 @@ def extras(config: DictConfig, env_id: str) -> dict[str, Any]:
     tuning = path_of(config.tuning, env_id) if config.tuning else None
     return {
         "curves": {name: curve(file) for name, file in files.items() if file.exists()},
-        "tuning": OmegaConf.to_container(OmegaConf.load(tuning)) if tuning is not None and tuning.exists() else (),
+        "tuning": effort(tuning) if tuning is not None and tuning.exists() else (),
         "videos": {caption: file for caption, file in videos.items() if file.exists()},
     }
+
+
+def effort(file: Path) -> list[dict[str, Any]]:
+    """Return a row per policy, maze and kind of starts about the settings that scripts/tune.py tried."""
+    rows: dict[tuple[str, str, int, int], dict[str, Any]] = {}
+    for trial in map(json.loads, file.read_text().splitlines()):
+        key = (trial["policy"], trial["env"], trial["seed"], trial["episodes"])
+        row = rows.setdefault(key, {"settings tried": 0, "minutes": 0.0})
+        row["settings tried"] += 1
+        row["minutes"] += trial["seconds"] / 60
+    names = ("policy", "env", "validation seed", "episodes each")
+    return [
+        {**dict(zip(names, key, strict=True)), **row, "minutes": round(row["minutes"], 1)} for key, row in rows.items()
+    ]
 
 
 def path_of(text: str, env_id: str) -> Path:
@@ -40,9 +54,8 @@ def path_of(text: str, env_id: str) -> Path:
 
 
 def curve(file: Path) -> list[Mapping[str, float]]:
-    """Return the lines of a training's metrics.jsonl that tell of a validation."""
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    return [line for line in lines if "success_rate" in line]
+    """Return what a training's validations said, as `scripts/results.py` keeps it."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
 
 
 def film(config: DictConfig, store: PolicyStore) -> dict[str, Path]:

@@ -1,8 +1,8 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
 Takes every folder of outputs/evaluate whose seed is 0 or 1, keeps its summary and its episodes (without the paths,
-which are large), the sanity check of maze2d-large and the report of the comparison named main with its rows as CSV, and
-writes the README's tables from what results/ holds then.
+which are large), the sanity check of maze2d-large, the validations of the baselines' trainings in runs/ and the report
+of the comparison named main with its rows as CSV, and writes the README's tables from what results/ holds then.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from pathlib import Path
 
 from yardsticks import maze_yardsticks
 
-from df_agent.evaluation.comparison import readme_table
-from df_agent.evaluation.raw_rows import read_raw_rows
+from df_agent.evaluation.comparison.raw_rows import read_raw_rows
+from df_agent.evaluation.comparison.report import readme_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
 SANITY = RESULTS / "sanity" / "maze2d-large-seed0.json"
 COMPARISON, COMPARED = RESULTS / "comparison", ROOT / "outputs" / "compare" / "main"
+TRAINING, CURVE = RESULTS / "training", ("step", "success_rate", "time_to_goal", "at_goal_at_end")
 COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
@@ -47,9 +48,26 @@ def collect() -> None:
         SANITY.parent.mkdir(parents=True, exist_ok=True)
         SANITY.write_bytes(sanity.read_bytes())
 
+    for run in sorted((ROOT / "runs").glob("maze2d-*-*")):
+        if lines := validations(run):
+            TRAINING.mkdir(parents=True, exist_ok=True)
+            (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
     if (COMPARED / "report.md").exists():
         shutil.rmtree(COMPARISON, ignore_errors=True)
         shutil.copytree(COMPARED, COMPARISON, ignore=shutil.ignore_patterns("rows", ".*"))
+
+
+def validations(run: Path) -> list[dict[str, float]]:
+    """Return what a training's validations said, by step."""
+    found = []
+    for name in ("metrics.jsonl", "curve.jsonl"):
+        for text in (run / name).read_text().splitlines() if (run / name).exists() else []:
+            line = {key.removeprefix("validation/"): value for key, value in json.loads(text).items()}
+            line.setdefault("step", line.get("steps"))  # SAC counts environment steps
+            if "success_rate" in line:
+                found.append({key: value for key, value in line.items() if key in CURVE})
+    return found
 
 
 def sanity_table() -> str:

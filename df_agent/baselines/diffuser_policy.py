@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from df_agent.baselines.diffuser import Diffuser
-from df_agent.baselines.training import load_learner
+from df_agent.baselines.learners import load_learner
 from df_agent.build import make
 from df_agent.inference import choose_device
 from df_agent.types import Observation

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.baselines.goal_conditioned import GoalMLP, GoalPolicy
-from df_agent.baselines.training import load_learner
+from df_agent.baselines.learners import load_learner
 from df_agent.build import make
 from df_agent.data.episodes import Episodes
 from df_agent.data.hindsight import HindsightConfig, HindsightSampler, Normalizer, Transitions

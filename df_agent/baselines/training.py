@@ -3,51 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from df_agent.baselines.learners import learner_class
+from df_agent.checkpoint import save_checkpoint
 from df_agent.data.episodes import load_episodes
 from df_agent.training.processes import make_accelerator
 from df_agent.training.run import command, record
 from df_agent.training.trackers import make_tracker
 from df_agent.training.trainer import TrainConfig, Trainer
 
-# algorithm -> module, class of the learner
-LEARNERS = {
-    "diffuser": ("df_agent.baselines.diffuser", "Diffuser"),
-    "gcbc": ("df_agent.baselines.gcbc", "GCBC"),
-    "gciql": ("df_agent.baselines.gciql", "GCIQL"),
-}
 Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float | NDArray[np.uint8]"]]
-
-
-class Learner(Protocol):
-    """What a learned baseline is: a module with a loss that can be rebuilt from a JSON-ready dict."""
-
-    config: dict[str, Any]
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> nn.Module:
-        """Return the untrained module."""
-        ...
-
-
-def learner_class(algorithm: str) -> Any:
-    """Return the learner's class; raises ValueError, naming the known ones, for an unknown algorithm."""
-    if algorithm not in LEARNERS:
-        close = get_close_matches(algorithm, LEARNERS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"unknown algorithm {algorithm!r}, available: {', '.join(LEARNERS)}{hint}")
-    module, name = LEARNERS[algorithm]
-    return getattr(import_module(module), name)
 
 
 def train_baseline(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
@@ -82,14 +54,3 @@ def train_baseline(config: Mapping[str, Any], validate: Validation | None = None
     if make_accelerator().is_main_process:
         save_checkpoint(run_dir / "final", average.state_dict(), checkpoint_config)
     return average
-
-
-def load_learner(name: str | Path, algorithm: str) -> tuple[Any, Checkpoint]:
-    """Load a trained baseline; raises CheckpointError if the checkpoint holds another algorithm's."""
-    checkpoint = load_checkpoint(name)
-    found = checkpoint.config.get("algorithm", "diffusion_forcing")
-    if found != algorithm:
-        raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {algorithm}")
-    learner = learner_class(algorithm).from_config(checkpoint.config["learner"])
-    checkpoint.load_into(learner)
-    return learner.requires_grad_(False).eval(), checkpoint

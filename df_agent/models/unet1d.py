@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from einops import rearrange
@@ -114,16 +114,19 @@ class TemporalUnet(nn.Module):
                 f"horizons must be multiples of {self.config.stride} and conditions are not supported, got "
                 f"{x.shape[1]} transitions, cond={'none' if cond is None else 'one'}"
             )
-        dtype = self.level[0].weight.dtype
+        dtype = next(self.parameters()).dtype
         e = self.level(sinusoidal(level, self.config.width).to(dtype))  # (B, W)
         h = rearrange(x.to(dtype), "b t d -> b d t")
         skips = []
-        for first, second, halve in self.down:  # type: ignore[misc]
+        for stage in self.down:
+            first, second, halve = cast(nn.ModuleList, stage)
             h = second(first(h, e), e)
             skips.append(h)
             h = halve(h)
         for block in self.middle:
             h = block(h, e)
-        for first, second, double in self.up:  # type: ignore[misc]
+        for stage in self.up:
+            first, second, double = cast(nn.ModuleList, stage)
             h = double(second(first(torch.cat([h, skips.pop()], 1), e), e))
-        return rearrange(self.out(h), "b d t -> b t d")
+        output: Tensor = rearrange(self.out(h), "b d t -> b t d")
+        return output

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
-from df_agent.baselines.training import load_learner, train_baseline
+from df_agent.baselines.learners import load_learner
+from df_agent.baselines.training import train_baseline
 from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.data.episodes import from_segments
 from df_agent.types import Batch

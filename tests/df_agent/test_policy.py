@@ -561,7 +561,7 @@ def test_waypoints_are_followed_at_the_plan_s_pace():
     plans = []
     policy.on_plan = plans.append
     observation = {"observation": np.zeros((1, 4)), "desired_goal": np.array([[1.0, 1.0]])}
-    action, state = policy.predict(observation, None, np.array([True]), deterministic=True)
+    action, _ = policy.predict(observation, None, np.array([True]), deterministic=True)
     ahead = plans[0].plan.observations[0, 1] / 4  # four control steps per frame, the first frame is at the origin
     c = policy.config.tracker
     np.testing.assert_allclose(action[0], np.clip(c.position_gain * ahead + c.velocity_gain * ahead, -1, 1), atol=1e-6)

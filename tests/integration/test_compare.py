@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError
 from df_agent.evaluation.records import read_records
 from df_agent.evaluation.rollout import PolicyError
-from df_agent.evaluation.store import PolicyStore, StoreError
 
 ROOT = Path(__file__).parents[2]
 ENV = "maze2d-umaze"

@@ -3,7 +3,16 @@ import re
 
 import pytest
 
-from df_agent.evaluation.document import Heading, Link, Media, Paragraph, Table, as_html, as_markdown, write_text
+from df_agent.evaluation.comparison.document import (
+    Heading,
+    Link,
+    Media,
+    Paragraph,
+    Table,
+    as_html,
+    as_markdown,
+    write_text,
+)
 
 EVIL = "<script>alert('x')</script> & | \"quoted\""
 

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from df_agent.evaluation.comparison_progress import Work, comparison_progress
+from df_agent.evaluation.comparison.progress import Work, comparison_progress
 from df_agent.evaluation.rollout import Progress
 
 

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from df_agent.evaluation.comparison_plots import (
+from df_agent.evaluation.comparison.document import Block, Heading, Media, Paragraph, Table
+from df_agent.evaluation.comparison.path_plots import plot_paths
+from df_agent.evaluation.comparison.plots import (
     plot_arrivals,
     plot_curves,
     plot_distances,
     plot_paired,
     plot_speed,
 )
-from df_agent.evaluation.comparison_style import Look
-from df_agent.evaluation.comparison_tables import EnvTables, PolicySummary, bin_edges
-from df_agent.evaluation.comparison_types import EnvComparison
-from df_agent.evaluation.document import Block, Heading, Media, Paragraph, Table
-from df_agent.evaluation.path_plots import plot_paths
-from df_agent.evaluation.survival import Estimate
+from df_agent.evaluation.comparison.style import Look
+from df_agent.evaluation.comparison.survival import Estimate
+from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
+from df_agent.evaluation.comparison.types import EnvComparison
 
 DASH = "–"
 PAIRED_NOTE = (

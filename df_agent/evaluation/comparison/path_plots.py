@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from df_agent.evaluation.comparison_style import Look, header, new_figure
-from df_agent.evaluation.comparison_tables import EnvTables
-from df_agent.evaluation.failures import Failure
+from df_agent.evaluation.comparison.failures import Failure
+from df_agent.evaluation.comparison.pairing import Episodes
+from df_agent.evaluation.comparison.style import Look, header, new_figure
+from df_agent.evaluation.comparison.tables import EnvTables
 from df_agent.evaluation.metrics import Yardsticks
-from df_agent.evaluation.pairing import Episodes
 from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
 

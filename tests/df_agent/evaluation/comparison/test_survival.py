@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from df_agent.evaluation.survival import (
+from df_agent.evaluation.comparison.survival import (
     Estimate,
     mean_estimate,
     median_time,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from df_agent.evaluation.paired import adjusted, holm, mcnemar_test, paired_difference, sign_flip_test
+from df_agent.evaluation.comparison.paired import adjusted, holm, mcnemar_test, paired_difference, sign_flip_test
 
 N = 40
 ALL = np.ones(N, bool)

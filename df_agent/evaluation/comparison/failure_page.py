@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from df_agent.evaluation.comparison_tables import EnvTables
-from df_agent.evaluation.document import Block, Heading, Media, Paragraph, Table
-from df_agent.evaluation.failures import RULE, Failure, counted, failures
-from df_agent.evaluation.pairing import Episodes
-from df_agent.evaluation.path_plots import plot_failures
+from df_agent.evaluation.comparison.document import Block, Heading, Media, Paragraph, Table
+from df_agent.evaluation.comparison.failures import RULE, Failure, counted, failures
+from df_agent.evaluation.comparison.pairing import Episodes
+from df_agent.evaluation.comparison.path_plots import plot_failures
+from df_agent.evaluation.comparison.tables import EnvTables
 
 DRAWN = 12  # failures drawn per policy and environment, at most
 LISTED = 40

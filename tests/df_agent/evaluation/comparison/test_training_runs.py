@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from df_agent.evaluation.training_runs import mean_over_runs, policy_of, summarise_runs
+from df_agent.evaluation.comparison.training_runs import mean_over_runs, policy_of, summarise_runs
 
 
 def simulated(rng, runs, starts, spread):

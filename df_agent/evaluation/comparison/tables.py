@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.evaluation.comparison_types import EnvComparison
-from df_agent.evaluation.metrics import normalised_score, real_time_factor
-from df_agent.evaluation.paired import PairedDifference, adjusted, paired_difference
-from df_agent.evaluation.pairing import Episodes, align, check_pairing, common_starts, stacked
-from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.survival import (
+from df_agent.evaluation.comparison.paired import PairedDifference, adjusted, paired_difference
+from df_agent.evaluation.comparison.pairing import Episodes, align, check_pairing, common_starts, stacked
+from df_agent.evaluation.comparison.survival import (
     Estimate,
     median_time,
     ratio_of_means,
     restricted_mean,
     success_share,
 )
-from df_agent.evaluation.training_runs import RunsSummary, mean_over_runs, policy_of, summarise_runs
+from df_agent.evaluation.comparison.training_runs import RunsSummary, mean_over_runs, policy_of, summarise_runs
+from df_agent.evaluation.comparison.types import EnvComparison
+from df_agent.evaluation.metrics import normalised_score, real_time_factor
+from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
 DISTANCE_BINS = (64, 128, 256, 384)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from df_agent.evaluation.asking import PolicyError
-from df_agent.evaluation.store import PolicyStore, StoreError, locked, stored
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError, locked, stored
 from df_agent.training.run_folder import RunError
 
 TIMINGS = ("policy_seconds", "env_seconds", "wall_seconds")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from df_agent.evaluation.survival import RESAMPLES, Estimate, mean_estimate
+from df_agent.evaluation.comparison.survival import RESAMPLES, Estimate, mean_estimate
 
 Array = NDArray[Any]
 SIGNIFICANCE = 0.05

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from df_agent.evaluation.comparison_tables import bin_edges, make_tables, plan_latency
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.comparison.tables import bin_edges, make_tables, plan_latency
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import Yardsticks
 from df_agent.evaluation.records import PlanRecord
 

@@ -13,10 +13,10 @@ from matplotlib.ticker import FuncFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from df_agent.evaluation.comparison_style import Look, header, new_figure, plain
-from df_agent.evaluation.comparison_tables import EnvTables, PolicySummary
+from df_agent.evaluation.comparison.pairing import Episodes
+from df_agent.evaluation.comparison.style import Look, header, new_figure, plain
+from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary
 from df_agent.evaluation.metrics import arrival_curve
-from df_agent.evaluation.pairing import Episodes
 from df_agent.evaluation.plots import INK, MUTED
 
 Array = NDArray[Any]

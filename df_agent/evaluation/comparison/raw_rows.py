@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.comparison.store import file_name
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import StepsFunction, Yardsticks, yardstick_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
-from df_agent.evaluation.store import file_name
 
 Array = NDArray[Any]
 COLUMNS = (

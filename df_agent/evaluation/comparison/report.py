@@ -11,14 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from df_agent.evaluation.comparison_blocks import DASH, curve_blocks, env_blocks, file_name, short, tuning_blocks
-from df_agent.evaluation.comparison_style import looks
-from df_agent.evaluation.comparison_tables import EnvTables, PolicySummary, make_tables
-from df_agent.evaluation.comparison_types import EnvComparison
-from df_agent.evaluation.document import Block, Heading, Link, Paragraph, Table, as_html, as_markdown, write_text
-from df_agent.evaluation.failure_page import failure_blocks
-from df_agent.evaluation.survival import Estimate
-from df_agent.evaluation.training_runs import policy_of
+from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, file_name, short, tuning_blocks
+from df_agent.evaluation.comparison.document import (
+    Block,
+    Heading,
+    Link,
+    Paragraph,
+    Table,
+    as_html,
+    as_markdown,
+    write_text,
+)
+from df_agent.evaluation.comparison.failure_page import failure_blocks
+from df_agent.evaluation.comparison.style import looks
+from df_agent.evaluation.comparison.survival import Estimate
+from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, make_tables
+from df_agent.evaluation.comparison.training_runs import policy_of
+from df_agent.evaluation.comparison.types import EnvComparison
 
 REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
 

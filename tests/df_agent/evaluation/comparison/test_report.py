@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from df_agent.baselines.random import RandomPolicy
-from df_agent.evaluation.comparison import readme_table, write_comparison
-from df_agent.evaluation.comparison_style import COLOURS, looks
-from df_agent.evaluation.comparison_tables import make_tables
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.comparison.path_plots import far_start
+from df_agent.evaluation.comparison.report import readme_table, write_comparison
+from df_agent.evaluation.comparison.style import COLOURS, looks
+from df_agent.evaluation.comparison.tables import make_tables
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import Yardsticks
-from df_agent.evaluation.path_plots import far_start
 from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.rollout import rollout
 from envs.maps import wall_boxes

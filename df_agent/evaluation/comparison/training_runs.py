@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from df_agent.evaluation.survival import CONFIDENCE, Estimate
+from df_agent.evaluation.comparison.survival import CONFIDENCE, Estimate
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows, start_ids
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows, start_ids
 from df_agent.evaluation.metrics import StepsFunction
 from df_agent.evaluation.records import EpisodeRecord
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from df_agent.evaluation.failures import (
+from df_agent.evaluation.comparison.failures import (
     ON_ITS_WAY,
     STILL,
     STUCK,

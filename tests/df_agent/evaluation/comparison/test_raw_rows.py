@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from df_agent.evaluation.comparison_tables import make_tables
-from df_agent.evaluation.comparison_types import EnvComparison, PolicyRows
+from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
+from df_agent.evaluation.comparison.tables import make_tables
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import Yardsticks
-from df_agent.evaluation.raw_rows import read_raw_rows, write_raw_rows
 from df_agent.evaluation.rollout import episode_seed, rollout
 
 KNOWN = Yardsticks(score_references=(0.0, 30.0), control_period=0.01)

@@ -1,0 +1,51 @@
+"""The learned offline baselines by name, and how a trained one is loaded."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+
+# algorithm -> module, class of the learner
+LEARNERS = {
+    "diffuser": ("df_agent.baselines.diffuser", "Diffuser"),
+    "gcbc": ("df_agent.baselines.gcbc", "GCBC"),
+    "gciql": ("df_agent.baselines.gciql", "GCIQL"),
+}
+
+
+class Learner(Protocol):
+    """What a learned baseline is: a module with a loss that can be rebuilt from a JSON-ready dict."""
+
+    config: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> nn.Module:
+        """Return the untrained module."""
+        ...
+
+
+def learner_class(algorithm: str) -> Any:
+    """Return the learner's class; raises ValueError, naming the known ones, for an unknown algorithm."""
+    if algorithm not in LEARNERS:
+        close = get_close_matches(algorithm, LEARNERS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"unknown algorithm {algorithm!r}, available: {', '.join(LEARNERS)}{hint}")
+    module, name = LEARNERS[algorithm]
+    return getattr(import_module(module), name)
+
+
+def load_learner(name: str | Path, algorithm: str) -> tuple[Any, Checkpoint]:
+    """Load a trained baseline; raises CheckpointError if the checkpoint holds another algorithm's."""
+    checkpoint = load_checkpoint(name)
+    found = checkpoint.config.get("algorithm", "diffusion_forcing")
+    if found != algorithm:
+        raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {algorithm}")
+    learner = learner_class(algorithm).from_config(checkpoint.config["learner"])
+    checkpoint.load_into(learner)
+    return learner.requires_grad_(False).eval(), checkpoint
