@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from df_agent.build import build_model
-from df_agent.checkpoint import load_checkpoint, save_checkpoint
+from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.guidance import goal_objective
@@ -106,10 +106,13 @@ class DiffusionForcingPolicy:
             **overrides: options of `PolicyConfig`, nested ones as dicts, over those in the checkpoint.
 
         Raises:
-            ValueError, FileNotFoundError: see `load_checkpoint`; unknown options are named.
+            CheckpointError: see `load_checkpoint`; or the checkpoint is a baseline's.
+            ValueError: unknown options, which are named.
         """
         checkpoint = load_checkpoint(str(name))
         config = checkpoint.config
+        if other := config.get("algorithm"):
+            raise CheckpointError(f"{str(name)!r} holds a checkpoint of the baseline {other}, not of Diffusion Forcing")
         model = build_model(config)
         checkpoint.load_into(model)
         prepare_for_inference(model, choose_device(device), precision)

@@ -10,6 +10,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
 from df_agent.build import build_model
+from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
 
@@ -567,3 +568,9 @@ def test_waypoints_are_followed_at_the_plan_s_pace():
     np.testing.assert_allclose(action[0], np.clip(c.position_gain * ahead + c.velocity_gain * ahead, -1, 1), atol=1e-6)
     with pytest.raises(ValueError, match="unknown controller 'pid'"):
         make_policy(controller="pid")
+
+
+def test_a_baseline_s_checkpoint_is_refused_by_name(tmp_path):
+    save_checkpoint(tmp_path / "other", {"w": torch.zeros(1)}, {"algorithm": "gcbc"})
+    with pytest.raises(CheckpointError, match="the baseline gcbc, not of Diffusion Forcing"):
+        DiffusionForcingPolicy.from_pretrained(tmp_path / "other")
