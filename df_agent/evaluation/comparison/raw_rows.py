@@ -113,7 +113,7 @@ def _table(
 
 
 def _cells(record: EpisodeRecord, timed: bool) -> list[Any]:
-    seconds = " ".join(f"{plan.seconds:.4f}" for plan in record.plans) if timed else ""
+    seconds = " ".join(f"{plan.seconds:.5g}" for plan in record.plans) if timed else ""
     return [
         record.episode,
         record.seed,
@@ -129,7 +129,7 @@ def _cells(record: EpisodeRecord, timed: bool) -> list[Any]:
         _number(record.episode_reward_if_stay),
         len(record.plans),
         seconds,
-        f"{record.policy_seconds:.4f}",
+        f"{record.policy_seconds:.5g}",
         record.num_envs,
     ]
 
