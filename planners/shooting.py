@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -61,6 +62,46 @@ class ShootingPlanner(Protocol):
             The plan, whose observations are what the model predicts, and its actions (B, H, Da).
         """
         ...
+
+
+@dataclass(frozen=True)
+class ActionSampler:
+    """Random action sequences around a mean; the mean itself is the first of them.
+
+    Attributes:
+        samples: action sequences K per iteration.
+        horizon: control steps in a sequence, H.
+        iterations: of sampling and improving per plan.
+        sigma: standard deviation of the noise [action].
+        smoothing: correlation of the noise of consecutive steps, in [0, 1).
+        action_limit: actions are clipped to this absolute value.
+    """
+
+    samples: int = 128
+    horizon: int = 40
+    iterations: int = 1
+    sigma: float = 1.0
+    smoothing: float = 0.9
+    action_limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.samples, self.horizon, self.iterations) < 1:
+            raise ValueError(
+                f"samples, horizon and iterations must be at least 1, got {self.samples}, {self.horizon} and "
+                f"{self.iterations}"
+            )
+        if min(self.sigma, self.action_limit) <= 0 or not 0 <= self.smoothing < 1:
+            raise ValueError(
+                f"sigma and action_limit must be positive and smoothing in [0, 1), got {self.sigma}, "
+                f"{self.action_limit} and {self.smoothing}"
+            )
+
+    def around(self, mean: Array, sigma: Array | float, noise: Noise, iteration: int) -> Array:
+        """Return sequences (B, K, H, Da) around means (B, H, Da); sigma is one number or (B, H, Da)."""
+        spread = smooth(noise(iteration, (self.samples, self.horizon, mean.shape[-1])), self.smoothing)
+        spread *= np.broadcast_to(sigma, mean.shape)[:, None]
+        spread[:, 0] = 0.0
+        return np.clip(mean[:, None] + spread, -self.action_limit, self.action_limit)
 
 
 def smooth(noise: Array, share: float) -> Array:

@@ -21,48 +21,38 @@ from torch import nn
 from yardsticks import maze_yardsticks
 
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
-from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.plots import plot_plans
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
+from df_agent.evaluation.rollout import PolicyError
+from df_agent.evaluation.validation import Validation
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 
-LOWEST_VALIDATION_SEED = 1000
 
-
-class Validation:
-    """Runs the EMA model as a policy, on the same episodes each time; pictures go to the run folder too.
+class AgentValidation:
+    """Runs the EMA model as a policy; pictures of its paths go to the run folder too.
 
     Args:
         env_id: gymnasium id of a goal-conditioned environment.
         folder: where the pictures go.
-        episodes: how many.
-        seed: at least 1000, so that no reported episode is ever tuned on.
+        **options: of `Validation`.
     """
 
-    def __init__(self, env_id: str, folder: Path, episodes: int, seed: int) -> None:
-        if seed < LOWEST_VALIDATION_SEED:
-            raise ValueError(f"validation.seed must be at least {LOWEST_VALIDATION_SEED}, got {seed}")
-        self.env_id, self.folder, self.episodes, self.seed = env_id, folder, episodes, seed
-        self.limit = episode_limit(env_id, None)  # unknown ids and environments without a limit fail here
+    def __init__(self, env_id: str, folder: Path, **options: int) -> None:
+        self.validate, self.folder = Validation(env_id, **options), folder
         self.yardsticks = maze_yardsticks(env_id)
 
     def __call__(
         self, model: nn.Module, step: int, checkpoint: Mapping[str, Any]
     ) -> Mapping[str, float | NDArray[np.uint8]]:
-        """Return the success rate, the mean time to goal [control steps], and a picture of the paths."""
-        policy = DiffusionForcingPolicy.from_model(model, dict(checkpoint), max_steps=self.limit)  # type: ignore[arg-type]
-        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed, policy_name="diffusion_forcing")
+        """Return what was measured, and a picture of the paths."""
+        limit = self.validate.limit
+        policy = DiffusionForcingPolicy.from_model(model, dict(checkpoint), max_steps=limit)  # type: ignore[arg-type]
+        numbers, records = self.validate(policy, keep_paths=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = plot_plans(records, self.folder / f"step_{step:09d}.png", self.yardsticks)
-        return {
-            "success_rate": float(np.mean([record.success for record in records])),
-            "time_to_goal": float(time_to_goal(records)["mean"]),
-            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-            "paths": imageio.imread(picture)[..., :3],
-        }
+        return {**numbers, "paths": imageio.imread(picture)[..., :3]}
 
 
 def resolve(config: DictConfig) -> dict[str, Any]:
@@ -85,7 +75,7 @@ def main(config: DictConfig) -> None:
         validate = None
         if resolved["train"]["validate_every"]:
             pictures = Path(resolved["run_dir"], "validation")
-            validate = Validation(resolved["env"], pictures, **resolved["validation"])
+            validate = AgentValidation(resolved["env"], pictures, **resolved["validation"])
         train(resolved, validate)
     except MissingMandatoryValue as error:
         raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error

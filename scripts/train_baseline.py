@@ -11,19 +11,18 @@ from importlib import import_module
 from typing import Any
 
 import hydra
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 import envs
 from df_agent.baselines.training import train_baseline
 from df_agent.checkpoint import CheckpointError
-from df_agent.evaluation.metrics import time_to_goal
-from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.evaluation.rollout import PolicyError
+from df_agent.evaluation.validation import Validation
+from df_agent.training.run import Validation as TrainingValidation
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 
-LOWEST_VALIDATION_SEED = 1000
 # algorithm -> module, class of the policy
 POLICIES = {
     "diffuser": ("df_agent.baselines.diffuser_policy", "DiffuserPolicy"),
@@ -37,29 +36,16 @@ def by_maze(env_id: str, umaze: Any, medium: Any, large: Any) -> Any:
     return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
 
 
-class Validation:
-    """Runs the EMA model as a policy, on the same episodes each time.
+def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
+    """Return what runs the EMA model as the policy of its algorithm, with the options in config["policy"]."""
+    validate = Validation(config["env"], **config["validation"])
+    module, name = POLICIES[config["algorithm"]]
+    policy_class = getattr(import_module(module), name)
 
-    Args:
-        config: with "algorithm", "env", "policy" and "validation".
-    """
+    def run(model: nn.Module, step: int, checkpoint: Mapping[str, Any]) -> dict[str, float]:
+        return validate(policy_class(model, **config["policy"]))[0]
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.env_id, self.policy, self.options = config["env"], config["policy"], config["validation"]
-        if self.options["seed"] < LOWEST_VALIDATION_SEED:
-            raise ValueError(f"validation.seed must be at least {LOWEST_VALIDATION_SEED}, got {self.options['seed']}")
-        module, name = POLICIES[config["algorithm"]]
-        self.policy_class = getattr(import_module(module), name)
-
-    def __call__(self, model: nn.Module, step: int, checkpoint: Mapping[str, Any]) -> dict[str, float]:
-        """Return the success rate and the mean time to goal [control steps], timeouts as the limit."""
-        policy = self.policy_class(model, **self.policy)
-        records = rollout(policy, self.env_id, **self.options, keep_paths=False)
-        return {
-            "success_rate": float(np.mean([record.success for record in records])),
-            "time_to_goal": float(time_to_goal(records)["mean"]),
-            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        }
+    return run
 
 
 @hydra.main(version_base=None, config_path="../configs/train_baseline", config_name="train_baseline")
@@ -67,7 +53,7 @@ def main(config: DictConfig) -> None:
     """Train as the config says."""
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
-        validate: Any = Validation(plain) if plain["train"].get("validate_every") else None
+        validate = make_validation(plain) if plain["train"].get("validate_every") else None
         train_baseline(plain, validate)
     except (CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, TypeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error

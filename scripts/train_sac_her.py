@@ -11,48 +11,21 @@ from typing import Any
 
 import hydra
 import matplotlib.pyplot as plt
-import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 import envs  # noqa: F401 - registers the mazes with gymnasium
-from df_agent.baselines.sac_her import SACHERPolicy
 from df_agent.baselines.sac_her_model import SACHERConfig
 from df_agent.baselines.sac_her_training import read_curve, train_sac_her
 from df_agent.build import make
 from df_agent.checkpoint import CheckpointError
-from df_agent.evaluation.metrics import time_to_goal
-from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.evaluation.rollout import PolicyError
+from df_agent.evaluation.validation import Validation
 from df_agent.training.run_folder import RunError
-
-LOWEST_VALIDATION_SEED = 1000
 
 
 def multi2d(env_id: str) -> str:
     """Return the environment of the same maze whose goals are drawn anew; other environments are their own."""
     return env_id.replace("maze2d-", "multi2d-")
-
-
-class Validation:
-    """Runs the policy on the same episodes each time.
-
-    Args:
-        env_id: gymnasium id.
-        options: "episodes" and "seed".
-    """
-
-    def __init__(self, env_id: str, options: Mapping[str, Any]) -> None:
-        if options["seed"] < LOWEST_VALIDATION_SEED:
-            raise ValueError(f"validation.seed must be at least {LOWEST_VALIDATION_SEED}, got {options['seed']}")
-        self.env_id, self.options = env_id, options
-
-    def __call__(self, policy: SACHERPolicy, steps: int) -> dict[str, float]:
-        """Return the success rate and the mean time to goal [control steps], timeouts as the limit."""
-        records = rollout(policy, self.env_id, **self.options, keep_paths=False)
-        return {
-            "success_rate": float(np.mean([record.success for record in records])),
-            "time_to_goal": float(time_to_goal(records)["mean"]),
-            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        }
 
 
 def plot_curve(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -78,13 +51,14 @@ def main(config: DictConfig) -> None:
 
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
+        validate = Validation(plain["env"], **plain["validation"])
         train_sac_her(
             plain["train_env"],
             run_dir,
             make(SACHERConfig, plain["training"]),
             steps=plain["steps"],
             save_every=plain["save_every"],
-            validate=Validation(plain["env"], plain["validation"]),
+            validate=lambda policy, steps: validate(policy)[0],
             on_row=show,
         )
     except (CheckpointError, RunError, PolicyError, ValueError, FileNotFoundError) as error:

@@ -23,8 +23,8 @@ from yardsticks import check_env, maze_yardsticks
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.metrics import yardstick_steps
 from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.evaluation.validation import check_validation_seed
 
-LOWEST_VALIDATION_SEED = 1000
 console = Console()
 
 
@@ -67,8 +67,7 @@ def main(config: DictConfig) -> None:
     path = Path(config.output)
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     try:
-        if config.seed < LOWEST_VALIDATION_SEED:
-            raise ValueError(f"seed must be at least {LOWEST_VALIDATION_SEED} to tune on, got {config.seed}")
+        check_validation_seed(config.seed)
         check_env(config.env)
         grid: Any = OmegaConf.to_container(config.grid, resolve=True) if config.grid else {}
         for setting in settings(grid):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.baselines.diffuser import Diffuser
 from df_agent.baselines.learners import load_learner
 from df_agent.build import make
@@ -105,12 +105,12 @@ class DiffuserPolicy:
             self.model.network.to(torch.bfloat16)
         self.on_plan: Callable[[PlanEvent], None] | None = None
         self.base_seed = 0
-        self._entropy = np.random.default_rng()
+        self._seeds = EpisodeSeeds()
 
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> DiffuserPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id; options as in the constructor."""
-        return cls(load_learner(name, "diffuser")[0], **options)
+        return cls(load_learner(name, "diffuser", Diffuser), **options)
 
     def reset_seed(self, seed: int) -> None:
         """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
@@ -124,39 +124,25 @@ class DiffuserPolicy:
         deterministic: bool = False,
     ) -> tuple[Array, DiffuserState]:
         """Return actions (B, Da) or (Da,), in [-1, 1], and the next state; see `df_agent.types.Policy`."""
-        if not isinstance(observation, dict):
-            raise TypeError("Diffuser needs dict observations with 'observation' and 'desired_goal'")
-        values, goal = np.atleast_2d(observation["observation"]), np.atleast_2d(observation["desired_goal"])
-        fresh = np.ones(len(values), dtype=bool)
-        if state is None or len(state.goal) != len(values):
-            state = self._empty(values, goal)
-        elif episode_start is not None:
-            fresh = np.asarray(episode_start, dtype=bool).reshape(-1)
-        else:
-            fresh[:] = False
-        state = copy.deepcopy(state)  # the caller may keep the old one
+        values, goal, single = read_observation(observation, least_width=self.model.options.observation_dim)
+        fresh = beginning_rows(None if state is None else len(state.goal), len(values), episode_start)
+        # The caller may keep the old state.
+        state = self._empty(values, goal) if state is None else copy.deepcopy(state)
         state.age += 1
-        self._begin(state, np.flatnonzero(fresh), values, goal, deterministic)
+        state.plans[fresh] = 0
+        state.seed[fresh] = self._seeds(values[fresh], goal[fresh], deterministic)
         moved = (np.abs(state.goal - goal) > 1e-6).any(1)
         state.goal = goal.copy()
         if len(rows := np.flatnonzero(fresh | moved | self._due(state))):
             self._plan(state, rows, values, fresh | moved)
         actions = self._act(state, values)
-        return (actions if observation["observation"].ndim > 1 else actions[0]), state
+        return (actions[0] if single else actions), state
 
     def _empty(self, values: Array, goal: Array) -> DiffuserState:
         rows = len(values)
         zeros = np.zeros(rows, dtype=np.int64)
         path = np.repeat(values[:, None], self.model.options.horizon, axis=1)
         return DiffuserState(goal, zeros, zeros.copy(), zeros.copy(), path, zeros.copy(), np.zeros(rows))
-
-    def _begin(
-        self, state: DiffuserState, rows: NDArray[np.int64], values: Array, goal: Array, deterministic: bool
-    ) -> None:
-        state.plans[rows] = 0
-        for row in rows:
-            start = zlib.crc32(values[row].tobytes() + goal[row].tobytes())
-            state.seed[row] = start if deterministic else self._entropy.integers(2**32)
 
     def _due(self, state: DiffuserState) -> NDArray[np.bool_]:
         if self.config.replan_every is None:

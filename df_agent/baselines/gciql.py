@@ -8,36 +8,24 @@ the goal is reached, so that a value is a discounted time to the goal.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalMLP, GoalPolicy
-from df_agent.baselines.learners import load_learner
-from df_agent.build import make
-from df_agent.data.episodes import Episodes
-from df_agent.data.hindsight import HindsightConfig, HindsightSampler, Normalizer, Transitions
-from df_agent.inference import choose_device
+from df_agent.baselines.goal_conditioned import GoalConfig, GoalLearner, GoalMLP, LearnedGoalPolicy
+from df_agent.data.hindsight import HindsightConfig, Normalizer, Transitions
 
 ACTOR_LOSSES = ("ddpg+bc", "awr")
 LARGEST_WEIGHT = 100.0
 
 
 @dataclass(frozen=True)
-class GCIQLConfig:
-    """Sizes of the networks and what the losses are told.
+class GCIQLConfig(GoalConfig):
+    """Sizes of the networks, see `GoalConfig`, and what the losses are told.
 
     Attributes:
-        observation_dim: Do.
-        goal_dim: G.
-        action_dim: Da.
-        width: of the hidden layers.
-        depth: number of hidden layers.
         expectile: of the critic's values over the data's actions that the value follows.
         polyak: share of the critic that its target takes over per step.
         actor: "ddpg+bc" climbs the critic, held near the data's actions; "awr" repeats these actions, weighted by
@@ -45,11 +33,6 @@ class GCIQLConfig:
         alpha: weight of the imitation for "ddpg+bc", inverse temperature per control step gained for "awr".
     """
 
-    observation_dim: int
-    goal_dim: int
-    action_dim: int
-    width: int = 256
-    depth: int = 3
     expectile: float = 0.9
     polyak: float = 0.005
     actor: str = "ddpg+bc"
@@ -77,7 +60,7 @@ class Critic(nn.Module):
         return torch.stack([member(*inputs)[:, 0] for member in self.members])
 
 
-class GCIQL(nn.Module):
+class GCIQL(GoalLearner):
     """The networks and their losses.
 
     Values are the discounted sum of rewards times (1 - discount): from -1, never there, to 0, at the goal.
@@ -88,20 +71,15 @@ class GCIQL(nn.Module):
         goals: how goals are chosen and rewards given.
     """
 
-    def __init__(self, options: GCIQLConfig, normalizer: Normalizer, goals: HindsightConfig) -> None:
-        super().__init__()
-        self.options, self.normalizer, self.goals = options, normalizer, goals
-        o, chunk = options, goals.chunk * options.action_dim
-        state = o.observation_dim + o.goal_dim
-        self.actor = GoalMLP(state, chunk, o.width, o.depth)
-        self.value = GoalMLP(state, 1, o.width, o.depth)
-        self.critic = Critic(state + chunk, o.width, o.depth)
-        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+    config_class = GCIQLConfig
 
-    def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
-        """Return the next actions, (B, K, Da), for normalised observations (B, Do) and goals (B, G)."""
-        actions: Tensor = rearrange(self.actor(observation, goal), "b (k a) -> b k a", k=self.goals.chunk)
-        return actions
+    def __init__(self, options: Any, normalizer: Normalizer, goals: HindsightConfig) -> None:
+        super().__init__(options, normalizer, goals)
+        o = options
+        state = o.observation_dim + o.goal_dim
+        self.value = GoalMLP(state, 1, o.width, o.depth)
+        self.critic = Critic(state + goals.chunk * o.action_dim, o.width, o.depth)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
 
     def loss(self, batch: Transitions, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the sum of the three losses, which share no trained weights; nothing is drawn from the generator.
@@ -160,58 +138,11 @@ class GCIQL(nn.Module):
             loss = o.alpha * imitation.mean() + beyond - reached.mean() / (reached.detach().abs().mean() + 1e-6)
         return loss, {"actor_loss": loss.detach(), "imitation": imitation.detach().mean()}
 
-    @property
-    def config(self) -> dict[str, Any]:
-        """What `from_config` rebuilds the module from, JSON-ready."""
-        return {
-            "options": asdict(self.options),
-            "normalizer": self.normalizer.to_dict(),
-            "goals": asdict(self.goals),
-        }
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> GCIQL:
-        """Return the untrained module."""
-        options, goals = make(GCIQLConfig, config["options"]), make(HindsightConfig, config["goals"])
-        return cls(options, Normalizer(**config["normalizer"]), goals)
+class GCIQLPolicy(LearnedGoalPolicy):
+    """A trained GCIQL's actor as a policy."""
 
-    @classmethod
-    def from_data(
-        cls, episodes: Episodes, goals: Mapping[str, Any] | None = None, **options: Any
-    ) -> tuple[GCIQL, HindsightSampler]:
-        """Return an untrained module that fits the data, and the sampler of its batches.
-
-        Args:
-            episodes: with achieved goals.
-            goals: options of HindsightConfig.
-            **options: options of GCIQLConfig that do not follow from the data.
-        """
-        sampler = HindsightSampler(episodes, make(HindsightConfig, dict(goals or {})))
-        return cls(make(GCIQLConfig, options, **sampler.sizes), sampler.normalizer, sampler.config), sampler
-
-
-class GCIQLPolicy(GoalPolicy):
-    """A trained GCIQL's actor as a policy.
-
-    Args:
-        learner: the trained module.
-        execute: actions of a chunk that are executed before the next one is predicted.
-    """
-
-    def __init__(self, learner: GCIQL, execute: int = 1) -> None:
-        normalizer = learner.normalizer
-
-        def actor(observation: Tensor, goal: Tensor) -> Tensor:
-            actions: Tensor = learner(normalizer.observation(observation), normalizer.goal(goal))
-            return actions
-
-        super().__init__(actor, execute, next(learner.parameters()).device)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto", execute: int = 1) -> GCIQLPolicy:
-        """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id."""
-        learner, _ = load_learner(name, "gciql")
-        return cls(learner.to(choose_device(device)), execute)
+    algorithm, learner_class = "gciql", GCIQL
 
 
 def expectile_loss(error: Tensor, expectile: float) -> Tensor:

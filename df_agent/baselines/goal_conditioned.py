@@ -1,16 +1,24 @@
-"""What the goal-conditioned baselines share: their network, and the policy around an actor of action chunks."""
+"""What the goal-conditioned baselines share: their network, their learner, and the policy around an actor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
+from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from df_agent.acting import beginning_rows, read_observation
+from df_agent.baselines.learners import load_learner
+from df_agent.build import make
+from df_agent.data.episodes import Episodes
+from df_agent.data.hindsight import HindsightConfig, HindsightSampler, Normalizer
+from df_agent.inference import choose_device
 from df_agent.types import Observation
 
 Array = NDArray[Any]
@@ -40,6 +48,82 @@ class GoalMLP(nn.Sequential):
         for layer in self:
             output = layer(output)
         return output
+
+
+@dataclass(frozen=True)
+class GoalConfig:
+    """Sizes of a goal-conditioned learner.
+
+    Attributes:
+        observation_dim: Do.
+        goal_dim: G.
+        action_dim: Da.
+        width: of the hidden layers.
+        depth: number of hidden layers.
+    """
+
+    observation_dim: int
+    goal_dim: int
+    action_dim: int
+    width: int = 256
+    depth: int = 3
+
+
+class GoalLearner(nn.Module):
+    """An actor of action chunks that is trained with goals chosen in hindsight; subclasses add the loss.
+
+    Args:
+        options: sizes, and what the loss is told.
+        normalizer: of observations and goals.
+        goals: how goals are chosen; its `chunk` is the number K of actions that the actor predicts at once.
+    """
+
+    config_class: ClassVar[type[GoalConfig]] = GoalConfig
+
+    def __init__(self, options: Any, normalizer: Normalizer, goals: HindsightConfig) -> None:
+        super().__init__()
+        self.options, self.normalizer, self.goals = options, normalizer, goals
+        o = options
+        self.actor = GoalMLP(o.observation_dim + o.goal_dim, goals.chunk * o.action_dim, o.width, o.depth)
+
+    def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
+        """Return the next actions, (B, K, Da), for normalised observations (B, Do) and goals (B, G)."""
+        actions: Tensor = rearrange(self.actor(observation, goal), "b (k a) -> b k a", k=self.goals.chunk)
+        return actions
+
+    def act(self, observation: Tensor, goal: Tensor) -> Tensor:
+        """Return the next actions, (B, K, Da), for observations and goals in environment units."""
+        actions: Tensor = self(self.normalizer.observation(observation), self.normalizer.goal(goal))
+        return actions
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What `from_config` rebuilds the module from, JSON-ready."""
+        return {
+            "options": asdict(self.options),
+            "normalizer": self.normalizer.to_dict(),
+            "goals": asdict(self.goals),
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Return the untrained module."""
+        options, goals = make(cls.config_class, config["options"]), make(HindsightConfig, config["goals"])
+        return cls(options, Normalizer(**config["normalizer"]), goals)
+
+    @classmethod
+    def from_data(
+        cls, episodes: Episodes, goals: Mapping[str, Any] | None = None, **options: Any
+    ) -> tuple[Self, HindsightSampler]:
+        """Return an untrained module that fits the data, and the sampler of its batches.
+
+        Args:
+            episodes: with achieved goals.
+            goals: options of HindsightConfig.
+            **options: options of `config_class` that do not follow from the data.
+        """
+        sampler = HindsightSampler(episodes, make(HindsightConfig, dict(goals or {})))
+        return cls(make(cls.config_class, options, **sampler.sizes), sampler.normalizer, sampler.config), sampler
 
 
 @dataclass
@@ -89,33 +173,22 @@ class GoalPolicy:
             deterministic: makes no difference.
 
         Raises:
-            ValueError: an observation that is not such a dict, or a state of another number of environments.
+            ValueError: an observation that is not such a dict, has a wrong shape or is not finite; a state of another
+                number of environments.
         """
-        if not isinstance(observation, dict) or not {"observation", "desired_goal"} <= observation.keys():
-            found = sorted(observation) if isinstance(observation, dict) else type(observation).__name__
-            raise ValueError(f"the observation must be a dict with 'observation' and 'desired_goal', got {found}")
-        values, goal = np.asarray(observation["observation"]), np.asarray(observation["desired_goal"])
-        single = goal.ndim == 1
-        if single:
-            values, goal = values[None], goal[None]
+        values, goal, single = read_observation(observation)
+        starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
             state = ChunkState(self._act(values, goal), np.zeros(len(goal), dtype=np.int64), goal.copy())
-        elif len(state.step) != len(goal):
-            raise ValueError(
-                f"the state is for {len(state.step)} environments, the observation for {len(goal)}; pass state=None "
-                f"to begin anew"
-            )
         else:
-            state = self._renewed(state, values, goal, episode_start)
+            state = self._renewed(state, values, goal, starts)
         actions = state.actions[np.arange(len(goal)), state.step]
         state = ChunkState(state.actions, state.step + 1, state.goal)
         return (actions[0] if single else actions), state
 
-    def _renewed(self, state: ChunkState, values: Array, goal: Array, starts: NDArray[np.bool_] | None) -> ChunkState:
+    def _renewed(self, state: ChunkState, values: Array, goal: Array, starts: NDArray[np.bool_]) -> ChunkState:
         """Ask for new chunks where the old ones are used up or void."""
-        void = (state.step >= self.execute) | (state.goal != goal).any(axis=1)
-        if starts is not None:
-            void |= np.asarray(starts, dtype=bool).reshape(len(goal))
+        void = starts | (state.step >= self.execute) | (state.goal != goal).any(axis=1)
         rows = np.flatnonzero(void)
         if not len(rows):
             return state
@@ -132,3 +205,23 @@ class GoalPolicy:
             raise ValueError(f"execute={self.execute} is more than the {actions.shape[1]} actions of a chunk")
         chunk: Array = actions.clamp(-1, 1).cpu().numpy()
         return chunk
+
+
+class LearnedGoalPolicy(GoalPolicy):
+    """A trained learner's actor as a policy.
+
+    Args:
+        learner: the trained module.
+        execute: actions of a chunk that are executed before the next one is predicted.
+    """
+
+    algorithm: ClassVar[str]
+    learner_class: ClassVar[type[GoalLearner]]
+
+    def __init__(self, learner: GoalLearner, execute: int = 1) -> None:
+        super().__init__(learner.act, execute, next(learner.parameters()).device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, device: str = "auto", execute: int = 1) -> Self:
+        """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id."""
+        return cls(load_learner(name, cls.algorithm, cls.learner_class).to(choose_device(device)), execute)

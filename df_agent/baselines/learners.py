@@ -5,11 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from torch import nn
-
-from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from df_agent.checkpoint import CheckpointError, load_checkpoint
 
 # algorithm -> module, class of the learner
 LEARNERS = {
@@ -17,17 +15,6 @@ LEARNERS = {
     "gcbc": ("df_agent.baselines.gcbc", "GCBC"),
     "gciql": ("df_agent.baselines.gciql", "GCIQL"),
 }
-
-
-class Learner(Protocol):
-    """What a learned baseline is: a module with a loss that can be rebuilt from a JSON-ready dict."""
-
-    config: dict[str, Any]
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> nn.Module:
-        """Return the untrained module."""
-        ...
 
 
 def learner_class(algorithm: str) -> Any:
@@ -40,12 +27,16 @@ def learner_class(algorithm: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def load_learner(name: str | Path, algorithm: str) -> tuple[Any, Checkpoint]:
-    """Load a trained baseline; raises CheckpointError if the checkpoint holds another algorithm's."""
+def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
+    """Load a trained baseline's module, made by `learner.from_config`.
+
+    Raises:
+        CheckpointError: there is none of that name, or it holds another algorithm's.
+    """
     checkpoint = load_checkpoint(name)
     found = checkpoint.config.get("algorithm", "diffusion_forcing")
     if found != algorithm:
         raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {algorithm}")
-    learner = learner_class(algorithm).from_config(checkpoint.config["learner"])
-    checkpoint.load_into(learner)
-    return learner.requires_grad_(False).eval(), checkpoint
+    module = learner.from_config(checkpoint.config["learner"])
+    checkpoint.load_into(module)
+    return module.requires_grad_(False).eval()

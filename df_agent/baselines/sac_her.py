@@ -7,44 +7,25 @@ goals (Andrychowicz et al. 2017). To act, Stable-Baselines3 is not needed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalPolicy
+from df_agent.baselines.goal_conditioned import GoalConfig, GoalPolicy
+from df_agent.baselines.learners import load_learner
 from df_agent.build import make
-from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.inference import choose_device
 
 ALGORITHM = "sac_her"
 
 
-@dataclass(frozen=True)
-class ActorConfig:
-    """Sizes of the actor.
-
-    Attributes:
-        observation_dim: Do.
-        goal_dim: G.
-        action_dim: Da.
-        width: of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    observation_dim: int
-    goal_dim: int
-    action_dim: int
-    width: int = 256
-    depth: int = 2
-
-
 class Actor(nn.Module):
     """The mean action: a perceptron with ReLU over the observation and, behind it, the goal; tanh at the end."""
 
-    def __init__(self, sizes: ActorConfig) -> None:
+    def __init__(self, sizes: GoalConfig) -> None:
         super().__init__()
         self.sizes = sizes
         inputs = sizes.observation_dim + sizes.goal_dim
@@ -66,7 +47,7 @@ class Actor(nn.Module):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Actor:
         """Return the untrained actor."""
-        return cls(make(ActorConfig, dict(config)))
+        return cls(make(GoalConfig, dict(config)))
 
 
 class SACHERPolicy(GoalPolicy):
@@ -82,10 +63,4 @@ class SACHERPolicy(GoalPolicy):
         Raises:
             CheckpointError: there is none, or it holds another algorithm's.
         """
-        checkpoint = load_checkpoint(name)
-        found = checkpoint.config.get("algorithm", "diffusion_forcing")
-        if found != ALGORITHM:
-            raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {ALGORITHM}")
-        actor = Actor.from_config(checkpoint.config["learner"])
-        checkpoint.load_into(actor)
-        return cls(actor.requires_grad_(False).eval().to(choose_device(device)))
+        return cls(load_learner(name, ALGORITHM, Actor).to(choose_device(device)))

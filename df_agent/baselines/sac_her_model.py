@@ -22,7 +22,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.her import HerReplayBuffer
 from torch import Tensor
 
-from df_agent.baselines.sac_her import Actor, ActorConfig
+from df_agent.baselines.goal_conditioned import GoalConfig
+from df_agent.baselines.sac_her import Actor
 
 ALGORITHMS = {"sac": SAC, "td3": TD3}
 
@@ -181,7 +182,7 @@ def actor_of(model: Any) -> Actor:
     space, action_space, theirs = model.observation_space, model.action_space, model.actor
     parts = [theirs.latent_pi, theirs.mu] if hasattr(theirs, "latent_pi") else [theirs.mu]
     linear = [layer for part in parts for layer in part.modules() if isinstance(layer, torch.nn.Linear)]
-    sizes = ActorConfig(
+    sizes = GoalConfig(
         observation_dim=_size(space, "observation"),
         goal_dim=_size(space, "desired_goal"),
         action_dim=int(action_space.shape[0]),

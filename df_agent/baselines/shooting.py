@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.types import Observation
 from planners.plan import PlanEvent
 from planners.shooting import Array, Cost, Dynamics, ShootingPlanner, shifted
@@ -24,7 +24,6 @@ class ShootingState:
     """What the policy remembers of B environments, one row each.
 
     Attributes:
-        observation: (B, Do) the last one.
         goal: (B, G) goal the plan is for.
         seed: (B,) seed of the episode's noise.
         plans: (B,) plans made in this episode.
@@ -32,7 +31,6 @@ class ShootingState:
         actions: (B, H, Da) planned actions.
     """
 
-    observation: Array
     goal: Array
     seed: NDArray[np.int64]
     plans: NDArray[np.int64]
@@ -60,7 +58,7 @@ class ShootingPolicy:
         self.action_dim, self.replan_every = action_dim, replan_every
         self.on_plan: Callable[[PlanEvent], None] | None = None
         self.base_seed = 0
-        self._entropy = np.random.default_rng()
+        self._seeds = EpisodeSeeds()
 
     def reset_seed(self, seed: int) -> None:
         """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
@@ -74,36 +72,27 @@ class ShootingPolicy:
         deterministic: bool = False,
     ) -> tuple[Array, ShootingState]:
         """Return actions (B, Da) or (Da,) and the next state; see `df_agent.types.Policy`."""
-        if not isinstance(observation, dict):
-            raise TypeError("Shooting needs dict observations with 'observation' and 'desired_goal'")
-        values, goal = np.atleast_2d(observation["observation"]), np.atleast_2d(observation["desired_goal"])
-        if state is None or len(state.goal) != len(values):
-            state, fresh = self._empty(values, goal), np.ones(len(values), dtype=bool)
-        else:
-            state = copy.deepcopy(state)  # the caller may keep the old one
-            fresh = np.zeros(len(values), dtype=bool) if episode_start is None else np.ravel(episode_start).astype(bool)
-        # A row whose episode has ended is sent its last observation over and over. It looks like one that is pinned to
-        # a wall, so it gets a plan all the same, but only once it has used up the last one to its end.
-        still = (values == state.observation).all(1) & ~fresh
-        fresh |= (np.abs(state.goal - goal) > 1e-6).any(1)
-        state.observation, state.goal = values.copy(), goal.copy()
+        values, goal, single = read_observation(observation)
+        fresh = beginning_rows(None if state is None else len(state.goal), len(values), episode_start)
+        # The caller may keep the old state.
+        state = self._empty(goal) if state is None else copy.deepcopy(state)
+        state.seed[fresh], state.plans[fresh] = self._seeds(values[fresh], goal[fresh], deterministic), 0
         state.age += 1
-        for row in np.flatnonzero(fresh):
-            state.plans[row], state.actions[row] = 0, 0.0
-            start = zlib.crc32(values[row].tobytes() + goal[row].tobytes())
-            state.seed[row] = start if deterministic else self._entropy.integers(2**32)
-        due = fresh | (state.age >= self.replan_every) & ~still | (state.age >= self.planner.horizon)
+        moved = fresh | (np.abs(state.goal - goal) > 1e-6).any(1)
+        state.goal = goal.copy()
+        state.actions[moved] = 0.0
+        due = moved | (state.age >= self.replan_every)
         if due.any():
-            self._plan(state, np.flatnonzero(due), fresh)
+            self._plan(state, np.flatnonzero(due), values)
         actions = state.actions[np.arange(len(values)), state.age]
-        return (actions if observation["observation"].ndim > 1 else actions[0]), state
+        return (actions[0] if single else actions), state
 
-    def _empty(self, values: Array, goal: Array) -> ShootingState:
-        rows = len(values)
+    def _empty(self, goal: Array) -> ShootingState:
+        rows = len(goal)
         seed, plans, age = (np.zeros(rows, dtype=np.int64) for _ in range(3))
-        return ShootingState(values, goal, seed, plans, age, np.zeros((rows, self.planner.horizon, self.action_dim)))
+        return ShootingState(goal, seed, plans, age, np.zeros((rows, self.planner.horizon, self.action_dim)))
 
-    def _plan(self, state: ShootingState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> None:
+    def _plan(self, state: ShootingState, rows: NDArray[np.int64], values: Array) -> None:
         began = time.perf_counter()
 
         def noise(iteration: int, shape: tuple[int, ...]) -> Array:
@@ -111,7 +100,7 @@ class ShootingPolicy:
             return np.stack([np.random.default_rng(seed).standard_normal(shape) for seed in seeds])
 
         plan, state.actions[rows] = self.planner.plan(
-            state.observation[rows],
+            values[rows],
             state.goal[rows],
             shifted(state.actions[rows], state.age[rows]),
             noise,

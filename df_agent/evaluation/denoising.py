@@ -92,7 +92,7 @@ class DenoisingRecorder:
             self.episodes.append([])
             self._step = -1
         self._step += 1
-        proposer = self.policy.proposer
+        proposer = self.policy.planner.proposer
         before, proposer.on_denoise = proposer.on_denoise, self._keep
         try:
             return self.policy.predict(observation, state, episode_start, deterministic)

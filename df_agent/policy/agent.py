@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,25 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.diffusion.guidance import goal_objective
-from df_agent.diffusion.sampler import Objective
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.config import PolicyConfig, default_horizons, merge
+from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
-from df_agent.proposals import Noise, Proposer
 from df_agent.types import Observation
-from planners.best_of_n import best_of_n
 from planners.controllers import arc_lengths, follow_waypoints, track_path
-from planners.diffusion_forcing import (
-    MotionLimits,
-    shortest_feasible,
-    travel_time,
-)
-from planners.plan import Plan, PlanEvent
+from planners.diffusion_forcing import MotionLimits, travel_time
+from planners.plan import PlanEvent
 
 MOST_DOUBT = 2.0
 
@@ -66,7 +59,7 @@ class DiffusionForcingPolicy:
     ) -> None:
         if config.planner == "goal_guidance" and max_steps is None:
             raise ValueError("planner='goal_guidance' plans for the rest of the episode: give max_steps, its length")
-        self.model, self.tokenizer, self.max_steps = model, tokenizer, max_steps
+        self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
         self.on_plan: Callable[[PlanEvent], None] | None = None
         longest = max(lengths) - 1
@@ -74,7 +67,7 @@ class DiffusionForcingPolicy:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
-        self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
+        self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
         if len(config.velocity_indices) not in (0, len(c.goal_channels)):
@@ -84,7 +77,7 @@ class DiffusionForcingPolicy:
             )
         self.frames_back = np.arange(-(c.frame_stack - 1), 1) * c.frame_skip - 1  # into history, present last
         self.base_seed = 0
-        self._entropy = np.random.default_rng()
+        self._seeds = EpisodeSeeds()
 
     @classmethod
     def from_pretrained(
@@ -181,16 +174,13 @@ class DiffusionForcingPolicy:
         Raises:
             ValueError: an observation that is not such a dict, has a wrong shape, or is not finite.
         """
-        values, goal, single = self._read(observation)
-        batch = len(values)
-        if state is not None and len(state.step) != batch:
-            raise ValueError(
-                f"the state is for {len(state.step)} environments, the observation for {batch}; pass state=None "
-                f"to begin anew"
-            )
-        starts = np.zeros(batch, bool) if episode_start is None else np.array(episode_start, bool).reshape(batch)
+        width = 1 + max(*self.observed, *self.config.velocity_indices, 0)
+        values, goal, single = read_observation(
+            observation, least_width=width, goal_width=len(self.tokenizer.config.goal_channels)
+        )
+        starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
-            state, starts = self._blank(values, goal), np.ones(batch, bool)
+            state = self._blank(values, goal)
         state = self._advance(state, values, goal, starts, deterministic)
         need = self._needs_plan(state, starts, goal)
         if need.any():
@@ -202,33 +192,6 @@ class DiffusionForcingPolicy:
             skip = self.tokenizer.config.frame_skip
             actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
         return (actions[0] if single else actions), state
-
-    def _read(self, observation: Observation) -> tuple[Array, Array, bool]:
-        """Check an observation; return values (B, Do), goals (B, G) and whether it was a single one."""
-        if not isinstance(observation, dict):
-            raise ValueError(
-                f"expected a dict observation with 'observation' and 'desired_goal', got {type(observation).__name__}"
-            )
-        missing = {"observation", "desired_goal"} - set(observation)
-        if missing:
-            raise ValueError(f"the observation lacks {sorted(missing)}, it has {sorted(observation)}")
-        values = np.asarray(observation["observation"], dtype=np.float64)
-        goal = np.asarray(observation["desired_goal"], dtype=np.float64)
-        single = values.ndim == 1
-        if single:
-            values, goal = values[None], goal[None]
-        width = len(self.tokenizer.config.goal_channels)
-        highest = max(*self.observed, *self.config.velocity_indices, 0)
-        if values.ndim != 2 or values.shape[1] <= highest or goal.shape != (len(values), width):
-            raise ValueError(
-                f"expected 'observation' (B, at least {highest + 1}) and 'desired_goal' (B, {width}), "
-                f"got {values.shape} and {goal.shape}"
-            )
-        for name, array in (("observation", values), ("desired_goal", goal)):
-            bad = np.flatnonzero(~np.isfinite(array).all(1))
-            if len(bad):
-                raise ValueError(f"'{name}' is not finite in rows {bad.tolist()}: {array[bad[0]]}")
-        return values, goal, single
 
     def _blank(self, values: Array, goal: Array) -> PolicyState:
         b, g = goal.shape
@@ -265,11 +228,7 @@ class DiffusionForcingPolicy:
         state.age = state.age + 1
         state.plans = np.where(starts, 0, state.plans)
         state.seed = state.seed.copy()
-        for row in np.flatnonzero(starts):
-            if deterministic:
-                state.seed[row] = zlib.crc32(values[row].tobytes() + goal[row].tobytes())
-            else:
-                state.seed[row] = self._entropy.integers(2**32)
+        state.seed[starts] = self._seeds(values[starts], goal[starts], deterministic)
         return state
 
     def _goal_moved(self, state: PolicyState, goal: Array) -> NDArray[np.bool_]:
@@ -298,7 +257,7 @@ class DiffusionForcingPolicy:
         stuck = self._stuck(state, rows) & ~fresh[rows]
         state.doubt = np.where(fresh, 1.0, state.doubt)
         state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
-        plan, over = self._plan(state, rows)
+        plan, over = self.planner(self._situation(state, rows))
         paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
         take = fresh[rows] | ~state.settled[rows] | stuck
         needed = travel_time(paths, self.limits.speed)
@@ -331,94 +290,7 @@ class DiffusionForcingPolicy:
         ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
         return np.asarray((segment * ahead).sum(1))
 
-    def _plan(self, state: PolicyState, rows: NDArray[np.int64]) -> tuple[Plan, Array]:
-        """Return plans for `rows` and how infeasible each is; at most 1 is feasible, inf is no way to the goal."""
-        c = self.config
-        history, goal = state.history[rows][:, self.frames_back], state.goal[rows]
-
-        def noise(candidates: NDArray[np.int64], tokens: int, k: int, /) -> torch.Tensor:
-            out = np.empty((len(candidates), tokens, self.tokenizer.config.token_dim), np.float32)
-            for r in np.unique(candidates):
-                row = rows[r]
-                seeds = [self.base_seed, int(state.seed[row]), int(state.plans[row])]
-                rng = np.random.default_rng([*seeds, k] if k else seeds)
-                own = candidates == r
-                out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
-            return torch.from_numpy(out)
-
-        if c.planner == "best_of_n" and c.goal_conditioned:
-            plans = self._guided(state, rows, noise, scale=0.0, candidates=c.candidates)
-            channels = self.tokenizer.config.goal_channels
-            return best_of_n(plans, goal, channels, c.candidates), np.zeros(len(rows))
-        if c.planner != "shortest_feasible" or not c.goal_conditioned:
-            return self._guided(state, rows, noise), np.full(len(rows), 0.0 if c.goal_conditioned else np.inf)
-
-        def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
-            return self.proposer.to_goal(history, goal, candidates, horizons, noise)
-
-        channels = self.tokenizer.config.goal_channels
-        reach = None if self.model.time_to_goal is None else self._reach
-        doubt = state.doubt[rows]
-        horizons = self._horizons(history[:, -1, list(channels)], goal, doubt)
-        plan, over = shortest_feasible(propose, horizons, channels, self.limits, reach, c.search, doubt)
-        lost = np.flatnonzero(over > c.search.hopeless * doubt)
-        if len(lost):  # no way to the goal is in sight: wander as the data does, and look again from there
-            wander = self._guided(state, rows[lost], lambda j, tokens, k: noise(lost[j], tokens, k), scale=0.0)
-            plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
-            over[lost] = np.inf
-        return plan, over
-
-    def _horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
-        """Return the horizons to try, (B, K) tokens."""
-        c = self.config.search
-        if self.model.time_to_goal is None:
-            grid = np.broadcast_to(np.array(c.horizons), (len(goal), len(c.horizons)))
-        else:
-            steps = doubt * self._reach(position, goal)
-            tokens = steps[:, None] * np.array(c.stretch) / self.tokenizer.config.span
-            grid = np.clip(np.ceil(tokens), 2, self.longest)
-        if c.whole_windows:
-            whole = np.array(self.proposer.lengths) - 1
-            grid = whole[np.searchsorted(whole, grid)]
-        return np.repeat(grid.astype(np.int64), c.samples, axis=1)
-
-    def _reach(self, start: Array, goal: Array, /) -> Array:
-        """Estimate the control steps, (N,), of the data's direct ways between places (N, G)."""
-        assert self.model.time_to_goal is not None
-        channels = list(self.tokenizer.config.goal_channels)
-        mean, std = self.tokenizer.mean[channels].numpy(), self.tokenizer.std[channels].numpy()
-
-        def tensor(places: Array) -> torch.Tensor:
-            return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
-
-        with torch.no_grad():
-            steps = self.model.time_to_goal(tensor(start), tensor(goal))
-        return np.asarray(steps.cpu().double().numpy())
-
-    def _guided(
-        self,
-        state: PolicyState,
-        rows: NDArray[np.int64],
-        noise: Noise,
-        scale: float | None = None,
-        candidates: int = 1,
-    ) -> Plan:
-        """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
-        c, tokens = self.config, self.tokenizer.config
-        if scale is None:
-            scale = c.guidance_scale if c.goal_conditioned else 0.0
-        left = np.full(len(rows), self.longest * tokens.span)
-        if self.max_steps is not None:
-            left = self.max_steps - state.step[rows]
-        owner = np.repeat(np.arange(len(rows)), candidates)
-        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)[owner]
-        device = self.proposer.device
-        goal = self.tokenizer.goal_token(torch.as_tensor(state.goal[rows], dtype=torch.float32, device=device))
-        channels = tokens.goal_channels
-
-        def objective(plans: NDArray[np.int64], /) -> Objective:
-            planned = torch.as_tensor(horizons[plans], device=device)
-            return goal_objective(goal[owner[plans]][:, list(channels)], planned, tokens.frame_stack, channels)
-
+    def _situation(self, state: PolicyState, rows: NDArray[np.int64]) -> Situation:
+        seeds = [[self.base_seed, int(state.seed[row]), int(state.plans[row])] for row in rows]
         history = state.history[rows][:, self.frames_back]
-        return self.proposer.guided(history, objective, scale, owner, horizons, noise)
+        return Situation(history, state.goal[rows], state.step[rows], state.doubt[rows], seeds)

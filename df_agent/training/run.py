@@ -30,8 +30,9 @@ from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.training.processes import make_accelerator
-from df_agent.training.trackers import make_tracker
+from df_agent.training.trackers import Tracker, make_tracker
 from df_agent.training.trainer import TrainConfig, Trainer
+from df_agent.types import TrainingBatch
 
 KEYS = (
     "env",
@@ -67,7 +68,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         validate: called every train.validate_every steps; see `Validation`.
     """
     check_keys(config)
-    run_dir, options = Path(config["run_dir"]), TrainConfig.from_dict(config["train"])
+    options = TrainConfig.from_dict(config["train"])
     sampler = make_sampler(config)
     checkpoint_config = describe(config, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
@@ -76,13 +77,43 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         start = load_checkpoint(config["load"])
         own = {key: value for key, value in start.weights.items() if not key.startswith("time_to_goal.")}
         replace(start, weights=own).load_into(model)
-    tracker = None
-    if make_accelerator().is_main_process:
-        tracker = make_tracker(config.get("tracker", "tensorboard"), run_dir, config)
+    tracker = run_tracker(config)  # before the first minutes of training, or a wrong name would cost them
     estimator, estimator_config = train_time_to_goal(config, sampler, options)
     model.time_to_goal = estimator.requires_grad_(False)
     checkpoint_config["time_to_goal"] = estimator_config
-    if make_accelerator().is_main_process:
+    return train_to_the_end(model, sampler, options, config, checkpoint_config, tracker, validate)
+
+
+def run_tracker(config: Mapping[str, Any]) -> Tracker | None:
+    """Return the tracker that config["tracker"] names, on the process that writes; raises ValueError for others."""
+    if not make_accelerator().is_main_process:
+        return None
+    return make_tracker(config.get("tracker", "tensorboard"), config["run_dir"], config)
+
+
+def train_to_the_end(
+    model: nn.Module,
+    sampler: Callable[[int, torch.Generator], TrainingBatch],
+    options: TrainConfig,
+    config: Mapping[str, Any],
+    checkpoint_config: dict[str, Any],
+    tracker: Tracker | None,
+    validate: Validation | None = None,
+) -> nn.Module:
+    """Train a module with a loss in config["run_dir"], or continue; leave the EMA model in `final` and return it.
+
+    Args:
+        model: the module.
+        sampler: of its batches.
+        options: how to train.
+        config: of the run, recorded in its folder.
+        checkpoint_config: what is stored beside the weights.
+        tracker: where metrics go; see `run_tracker`.
+        validate: called every validate_every steps; see `Validation`.
+    """
+    run_dir = Path(config["run_dir"])
+    main = make_accelerator().is_main_process
+    if main:
         record(run_dir, config)
 
     def validate_with_config(average: nn.Module, step: int) -> Mapping[str, float | NDArray[np.uint8]]:
@@ -91,7 +122,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
 
     callback = validate_with_config if validate is not None else None
     average = Trainer(model, sampler, options, run_dir, checkpoint_config, tracker, callback).fit()
-    if make_accelerator().is_main_process:
+    if main:
         save_checkpoint(run_dir / "final", average.state_dict(), checkpoint_config)
     return average
 

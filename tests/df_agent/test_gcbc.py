@@ -65,8 +65,8 @@ def test_the_loss_compares_each_action_of_the_chunk_with_its_own():
     learner, sampler = GCBC.from_data(long, goals={"chunk": 3}, width=8, depth=1)
     batch = sampler(16, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        learner.network[-1].weight.zero_()
-        learner.network[-1].bias.copy_(torch.tensor([1.0, 2, 3, 4, 5, 6]))
+        learner.actor[-1].weight.zero_()
+        learner.actor[-1].bias.copy_(torch.tensor([1.0, 2, 3, 4, 5, 6]))
     expected = (batch.actions - torch.tensor([[1.0, 2], [3, 4], [5, 6]])).square().mean()
     torch.testing.assert_close(learner.loss(batch, torch.Generator())[0], expected)
 

@@ -424,13 +424,13 @@ def test_who_wanders_does_not_depend_on_what_runs_beside_it():
 
 def asked(policy):
     """Horizons the proposer is asked for, call by call."""
-    calls, propose = [], policy.proposer.to_goal
+    calls, propose = [], policy.planner.proposer.to_goal
 
     def spy(history, goal, rows, horizons, noise):
         calls.append(horizons.copy())
         return propose(history, goal, rows, horizons, noise)
 
-    policy.proposer.to_goal = spy
+    policy.planner.proposer.to_goal = spy
     return calls
 
 
@@ -553,7 +553,7 @@ def test_best_of_n_plans_without_the_goal_and_follows_the_candidate_that_comes_n
 
 def test_whole_windows_round_horizons_up_to_the_lengths_of_training():
     policy = make_policy(search={"whole_windows": True, "samples": 1, **ANY_PLAN})
-    horizons = policy._horizons(np.zeros((1, 2)), np.ones((1, 2)), np.ones(1))
+    horizons = policy.planner.horizons(np.zeros((1, 2)), np.ones((1, 2)), np.ones(1))
     assert set(horizons.ravel()) == {3, 7}, "windows have 4 and 8 tokens, the first of which is the present"
 
 

@@ -37,7 +37,7 @@ def test_watching_changes_nothing_and_shows_every_pass(policy):
     watched = DenoisingRecorder(policy)
     records = rollout(watched, "toy-point", episodes=2, num_envs=1, seed=7)
     assert [record.path for record in records] == [record.path for record in plain]
-    assert policy.proposer.on_denoise is None
+    assert policy.planner.proposer.on_denoise is None
     assert len(watched.episodes) == 2
     for record, plans in zip(records, watched.episodes, strict=True):
         assert [plan.step for plan in plans] == [plan.step for plan in record.plans]

@@ -1,0 +1,50 @@
+"""Validation in the environment while a policy is trained: the same episodes each time, never reported ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from df_agent.evaluation.metrics import time_to_goal
+from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.rollout import episode_limit, rollout
+from df_agent.types import Policy
+
+LOWEST_VALIDATION_SEED = 1000
+
+
+def check_validation_seed(seed: int, name: str = "seed") -> None:
+    """Raise ValueError for a seed below 1000: those below are for reports, so nothing is ever tuned on them."""
+    if seed < LOWEST_VALIDATION_SEED:
+        raise ValueError(f"{name} must be at least {LOWEST_VALIDATION_SEED}, got {seed}: the lower ones are reported")
+
+
+class Validation:
+    """Runs policies on the same episodes each time.
+
+    Args:
+        env_id: gymnasium id of a goal-conditioned environment.
+        episodes: how many.
+        seed: at least 1000.
+
+    Raises:
+        ValueError: a lower seed, or an environment without an episode limit.
+        gymnasium.error.Error: an unknown environment.
+    """
+
+    def __init__(self, env_id: str, episodes: int, seed: int) -> None:
+        check_validation_seed(seed, "validation.seed")
+        self.env_id, self.episodes, self.seed = env_id, episodes, seed
+        self.limit = episode_limit(env_id, None)
+
+    def __call__(self, policy: Policy, *, keep_paths: bool = False) -> tuple[dict[str, float], list[EpisodeRecord]]:
+        """Return success, mean time to goal [control steps; timeouts as the limit] and share at the goal at the end.
+
+        The records come with them, with executed and planned positions if asked for.
+        """
+        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths)
+        numbers = {
+            "success_rate": float(np.mean([record.success for record in records])),
+            "time_to_goal": float(time_to_goal(records)["mean"]),
+            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
+        }
+        return numbers, records

@@ -1,0 +1,157 @@
+"""How the agent's plans are made: which candidates the model is asked for, and which of them is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.diffusion.guidance import goal_objective
+from df_agent.diffusion.sampler import Objective
+from df_agent.policy.config import PolicyConfig
+from df_agent.policy.state import Array
+from df_agent.proposals import Noise, Proposer
+from planners.best_of_n import best_of_n
+from planners.diffusion_forcing import MotionLimits, shortest_feasible
+from planners.plan import Plan
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where n environments stand that need a plan.
+
+    Attributes:
+        history: (n, F, Do) the last observations, one per frame of a token, the present last.
+        goal: (n, G).
+        step: (n,) control steps since the episode began.
+        doubt: (n,) by how much plans have proved too bold; 1 at first.
+        seeds: n seeds of the plans' noise, a few integers each.
+    """
+
+    history: Array
+    goal: Array
+    step: NDArray[np.int64]
+    doubt: Array
+    seeds: list[list[int]]
+
+    def take(self, rows: NDArray[np.int64]) -> Situation:
+        """Return some rows of it."""
+        seeds = [self.seeds[row] for row in rows]
+        return Situation(self.history[rows], self.goal[rows], self.step[rows], self.doubt[rows], seeds)
+
+
+class ModelPlanner:
+    """Plans by a Diffusion Forcing model, as `config.planner` says.
+
+    Args:
+        model: the trained model.
+        tokenizer: its tokenizer and normaliser.
+        limits: motion statistics of the training data.
+        lengths: sequence lengths the model has been trained on.
+        config: how to plan.
+        max_steps: length of an episode [control steps], for plans that fill what is left of it.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionForcing,
+        tokenizer: Tokenizer,
+        limits: MotionLimits,
+        lengths: list[int],
+        config: PolicyConfig,
+        max_steps: int | None,
+    ) -> None:
+        self.model, self.tokenizer, self.limits, self.config = model, tokenizer, limits, config
+        self.max_steps, self.longest = max_steps, max(lengths) - 1
+        self.channels = list(tokenizer.config.goal_channels)
+        self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
+
+    def __call__(self, situation: Situation) -> tuple[Plan, Array]:
+        """Return a plan per row, and how infeasible each is, (n,): at most 1 is feasible, inf no way to the goal."""
+        c, rows = self.config, len(situation.goal)
+        if c.planner == "best_of_n" and c.goal_conditioned:
+            plans = self.guided(situation, scale=0.0, candidates=c.candidates)
+            return best_of_n(plans, situation.goal, tuple(self.channels), c.candidates), np.zeros(rows)
+        if c.planner != "shortest_feasible" or not c.goal_conditioned:
+            scale = c.guidance_scale if c.goal_conditioned else 0.0
+            return self.guided(situation, scale), np.full(rows, 0.0 if c.goal_conditioned else np.inf)
+        return self.shortest(situation)
+
+    def shortest(self, situation: Situation) -> tuple[Plan, Array]:
+        """Return the shortest feasible plans; rows without a way in sight wander as the data does."""
+        s, c = situation, self.config
+        noise = self._noise(s)
+
+        def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
+            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise)
+
+        reach = None if self.model.time_to_goal is None else self.reach
+        horizons = self.horizons(s.history[:, -1, self.channels], s.goal, s.doubt)
+        plan, over = shortest_feasible(propose, horizons, tuple(self.channels), self.limits, reach, c.search, s.doubt)
+        lost = np.flatnonzero(over > c.search.hopeless * s.doubt)
+        if len(lost):  # wander, and look again from there
+            wander = self.guided(s.take(lost), scale=0.0)
+            plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
+            over[lost] = np.inf
+        return plan, over
+
+    def horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
+        """Return the horizons to try, (n, K) tokens."""
+        c = self.config.search
+        if self.model.time_to_goal is None:
+            grid = np.broadcast_to(np.array(c.horizons), (len(goal), len(c.horizons)))
+        else:
+            steps = doubt * self.reach(position, goal)
+            tokens = steps[:, None] * np.array(c.stretch) / self.tokenizer.config.span
+            grid = np.clip(np.ceil(tokens), 2, self.longest)
+        if c.whole_windows:
+            whole = np.array(self.proposer.lengths) - 1
+            grid = whole[np.searchsorted(whole, grid)]
+        return np.repeat(grid.astype(np.int64), c.samples, axis=1)
+
+    def reach(self, start: Array, goal: Array, /) -> Array:
+        """Estimate the control steps, (n,), of the data's direct ways between places (n, G)."""
+        assert self.model.time_to_goal is not None
+        mean, std = self.tokenizer.mean[self.channels].numpy(), self.tokenizer.std[self.channels].numpy()
+
+        def tensor(places: Array) -> torch.Tensor:
+            return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
+
+        with torch.no_grad():
+            steps = self.model.time_to_goal(tensor(start), tensor(goal))
+        return np.asarray(steps.cpu().double().numpy())
+
+    def guided(self, situation: Situation, scale: float, candidates: int = 1) -> Plan:
+        """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
+        s, tokens = situation, self.tokenizer.config
+        left = np.full(len(s.goal), self.longest * tokens.span)
+        if self.max_steps is not None:
+            left = self.max_steps - s.step
+        owner = np.repeat(np.arange(len(s.goal)), candidates)
+        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)[owner]
+        device = self.proposer.device
+        goal = self.tokenizer.goal_token(torch.as_tensor(s.goal, dtype=torch.float32, device=device))
+        channels = tokens.goal_channels
+
+        def objective(plans: NDArray[np.int64], /) -> Objective:
+            planned = torch.as_tensor(horizons[plans], device=device)
+            return goal_objective(goal[owner[plans]][:, list(channels)], planned, tokens.frame_stack, channels)
+
+        return self.proposer.guided(s.history, objective, scale, owner, horizons, self._noise(s))
+
+    def _noise(self, situation: Situation) -> Noise:
+        """Return where the noise of the candidates comes from: each row's own seeds."""
+
+        def noise(candidates: NDArray[np.int64], tokens: int, k: int, /) -> torch.Tensor:
+            out = np.empty((len(candidates), tokens, self.tokenizer.config.token_dim), np.float32)
+            for row in np.unique(candidates):
+                seeds, own = situation.seeds[row], candidates == row
+                rng = np.random.default_rng([*seeds, k] if k else seeds)
+                out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
+            return torch.from_numpy(out)
+
+        return noise
