@@ -1,14 +1,16 @@
 """Pack a finished run as a checkpoint that ships: `python scripts/ship.py maze2d-large`.
 
-Takes runs/NAME/final, writes df_agent/pretrained/NAME: EMA weights in fp16, the config, and a model card with the
-data and the command. Agents of ours get the options of configs/train and, on the card, the results found in
-outputs/evaluate; baselines ship as they were trained.
+Takes runs/NAME/final (of an agent trained online, runs/NAME/best) and writes df_agent/pretrained/NAME: weights in fp16,
+the config, and a model card with the data and the command. Agents of ours get the options of configs/train and, on the
+card, the results found in outputs/evaluate; baselines ship as they were trained.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,8 @@ CARD = """# {name}
 A Diffusion Forcing planner for `{name}` and `{multi}`: positions only, {span} control steps per token, windows of
 up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
-- Data: one million steps of a scripted walker, `python scripts/collect.py env={name}` (dataset `{dataset}`).
-- Training: `{command}`; the estimator of the time to the goal first, then {steps} steps of batch {batch} in
-  {precision}: {minutes:.0f} minutes from the first to the last step, on two CPU cores shared with other work.
+{data}
+{training}
 - Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):
 
 {results}
@@ -34,13 +35,19 @@ up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
 BASELINE_CARD = """# {name}
 
-A baseline, {algorithm}, for `{env}` and `{multi}`; {parameters:.2f} M parameters, EMA weights in fp16.
+A baseline, {algorithm}, for `{env}` and `{multi}`; {parameters:.2f} M parameters{kept}, in fp16.
 
-- Data: one million steps of a scripted walker, `python scripts/collect.py env={env}` (dataset `{dataset}`).
-- Training: `{command}`; {steps} steps of batch {batch} in {precision}: {minutes:.0f} minutes from the first to the
-  last step, on two CPU cores shared with other work.
+{data}
+{training}
 - Results: the comparison in the project's README.
 """
+# What these need to act; the rest of their weights is for the losses.
+ACTING = {"gciql": "actor."}
+
+
+def item(text: str) -> str:
+    """Return a list item, its lines broken."""
+    return textwrap.fill(f"- {text}", 118, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def results(name: str) -> str:
@@ -62,22 +69,49 @@ def last_provenance(run: Path) -> dict[str, Any]:
     return dict(json.loads(newest.read_text())["provenance"])
 
 
-def facts(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what every card says."""
+def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]:
+    """Return what the cards of offline learners say; `before` is what was trained first."""
     provenance, last = checkpoint.config["provenance"], last_provenance(ROOT / "runs" / name)
-    env = checkpoint.config["env"]
+    env, train = checkpoint.config["env"], provenance["train"]
+    collect = f"python scripts/collect.py env={env}"
     return {
         "name": name,
         "env": env,
         "multi": env.replace("maze2d", "multi2d"),
         "parameters": sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
-        "dataset": provenance["dataset"],
-        "command": provenance["command"],
-        "precision": last["precision"],
-        "steps": provenance["train"]["steps"],
-        "batch": provenance["train"]["batch_size"],
-        "minutes": last["seconds"] / 60,
+        "data": item(f"Data: one million steps of a scripted walker, `{collect}` (dataset `{provenance['dataset']}`)."),
+        "training": item(
+            f"Training: `{provenance['command']}`; {before}{train['steps']} steps of batch {train['batch_size']} in "
+            f"{last['precision']}: {last['seconds'] / 60:.0f} minutes from the first to the last step, on two CPU "
+            f"cores shared with other work."
+        ),
     }
+
+
+def online_facts(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what the card of an agent trained online says."""
+    provenance, env = checkpoint.config["provenance"], checkpoint.config["env"]
+    curve = provenance["curve"]
+    return {
+        "name": name,
+        "env": env,
+        "multi": env.replace("maze2d", "multi2d"),
+        "parameters": sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
+        "data": item(f"Data: its own {curve['steps']} steps in `{env.replace('maze2d', 'multi2d')}`."),
+        "training": item(
+            f"Training: `{provenance['command']}`; {curve['seconds'] / 60:.0f} minutes on one CPU core until these "
+            f"weights, the best on the validation starts."
+        ),
+    }
+
+
+def baseline_card(name: str, checkpoint: Checkpoint) -> str:
+    """Return the card of a baseline."""
+    algorithm = checkpoint.config["algorithm"]
+    online = "curve" in checkpoint.config["provenance"]
+    about = online_facts(name, checkpoint) if online else facts(name, checkpoint)
+    kept = " (the actor's; the critics are left out)" if algorithm in ACTING or online else ""
+    return BASELINE_CARD.format(algorithm=algorithm, kept=kept + ("" if online else ", EMA weights"), **about)
 
 
 def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
@@ -90,7 +124,7 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
         span=tokens["frame_skip"] * tokens["frame_stack"],
         tokens=config["windows"]["max_tokens"],
         results=results(name) if name == config["env"] else "the comparison in the project's README.",
-        **facts(name, checkpoint),
+        **facts(name, checkpoint, "the estimator of the time to the goal first, then "),
     )
 
 
@@ -99,10 +133,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="pack a finished run as a checkpoint that ships")
     parser.add_argument("name", help="of the run's folder in runs/ and of the checkpoint, e.g. maze2d-large")
     name = parser.parse_args().name
-    checkpoint = load_checkpoint(ROOT / "runs" / name / "final")
+    run = ROOT / "runs" / name
+    checkpoint = load_checkpoint(run / "best" if (run / "best").is_dir() else run / "final")
     config: dict[str, Any] = dict(checkpoint.config)
     if "algorithm" in config:
-        card = BASELINE_CARD.format(algorithm=config["algorithm"], **facts(name, checkpoint))
+        part = ACTING.get(config["algorithm"], "")
+        checkpoint = replace(checkpoint, weights={k: v for k, v in checkpoint.weights.items() if k.startswith(part)})
+        card = baseline_card(name, checkpoint)
     else:
         card = own_card(name, checkpoint, config)
     folder = ROOT / "df_agent" / "pretrained" / name

@@ -25,4 +25,4 @@ class GCBC(GoalLearner):
 class GCBCPolicy(LearnedGoalPolicy):
     """A trained GCBC as a policy."""
 
-    algorithm, learner_class = "gcbc", GCBC
+    algorithm = "gcbc"

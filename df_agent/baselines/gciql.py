@@ -142,7 +142,7 @@ class GCIQL(GoalLearner):
 class GCIQLPolicy(LearnedGoalPolicy):
     """A trained GCIQL's actor as a policy."""
 
-    algorithm, learner_class = "gciql", GCIQL
+    algorithm = "gciql"
 
 
 def expectile_loss(error: Tensor, expectile: float) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.acting import beginning_rows, read_observation
-from df_agent.baselines.learners import load_learner
+from df_agent.baselines.learners import load_as
 from df_agent.build import make
 from df_agent.data.episodes import Episodes
 from df_agent.data.hindsight import HindsightConfig, HindsightSampler, Normalizer
@@ -216,12 +216,25 @@ class LearnedGoalPolicy(GoalPolicy):
     """
 
     algorithm: ClassVar[str]
-    learner_class: ClassVar[type[GoalLearner]]
 
     def __init__(self, learner: GoalLearner, execute: int = 1) -> None:
         super().__init__(learner.act, execute, next(learner.parameters()).device)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str = "auto", execute: int = 1) -> Self:
-        """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id."""
-        return cls(load_learner(name, cls.algorithm, cls.learner_class).to(choose_device(device)), execute)
+        """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id.
+
+        Raises:
+            CheckpointError: there is none, or it holds another algorithm's.
+        """
+        checkpoint = load_as(name, cls.algorithm)
+        learner = GoalLearner.from_config(acting_part(checkpoint.config["learner"]))
+        own = {key: value for key, value in checkpoint.weights.items() if key.startswith("actor.")}
+        replace(checkpoint, weights=own).load_into(learner)
+        return cls(learner.requires_grad_(False).eval().to(choose_device(device)), execute)
+
+
+def acting_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a learner that has the actor of this one, and nothing that only training needs."""
+    sizes = {field.name: config["options"][field.name] for field in fields(GoalConfig)}
+    return {**config, "options": sizes}

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 
 # algorithm -> module, class of the learner
 LEARNERS = {
@@ -27,8 +27,8 @@ def learner_class(algorithm: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
-    """Load a trained baseline's module, made by `learner.from_config`.
+def load_as(name: str | Path, algorithm: str) -> Checkpoint:
+    """Read a trained baseline's checkpoint.
 
     Raises:
         CheckpointError: there is none of that name, or it holds another algorithm's.
@@ -37,6 +37,12 @@ def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
     found = checkpoint.config.get("algorithm", "diffusion_forcing")
     if found != algorithm:
         raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {algorithm}")
+    return checkpoint
+
+
+def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
+    """Load a trained baseline's module, made by `learner.from_config`; raises CheckpointError as `load_as` does."""
+    checkpoint = load_as(name, algorithm)
     module = learner.from_config(checkpoint.config["learner"])
     checkpoint.load_into(module)
     return module.requires_grad_(False).eval()

@@ -15,8 +15,8 @@ LEFT_OUT = ("df_agent.training",)
 def code_hashes(modules: Iterable[str]) -> dict[str, str]:
     """Return module -> hash for modules and all they import from their own top-level packages and from ours.
 
-    The hash is of the syntax tree without docstrings: comments and layout do not count. Imports under
-    `if TYPE_CHECKING` are not followed.
+    The hash is of the syntax tree without docstrings: comments and layout do not count. Tables (.npz) in a package's
+    folder count as its code. Imports under `if TYPE_CHECKING` are not followed.
 
     Args:
         modules: importable names, e.g. "df_agent.policy.agent".
@@ -39,7 +39,10 @@ def code_hashes(modules: Iterable[str]) -> dict[str, str]:
             continue
         tree = ast.parse(source.read_bytes())
         queue += _imported(tree, name, source)
-        found[name] = hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(ast.dump(_bare(tree)).encode())
+        for table in sorted(source.parent.glob("*.npz")) if source.name == "__init__.py" else ():
+            digest.update(table.read_bytes())
+        found[name] = digest.hexdigest()[:12]
     return dict(sorted(found.items()))
 
 

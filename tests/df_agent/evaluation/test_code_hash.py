@@ -36,6 +36,13 @@ def test_all_that_is_imported_counts_and_nothing_is_executed(package):
     assert "toycode.parts.inner" not in sys.modules
 
 
+def test_tables_in_a_package_count(package):
+    before = code_hashes(["toycode.policy"])
+    (package / "parts" / "values.npz").write_bytes(b"1")
+    after = code_hashes(["toycode.policy"])
+    assert [name for name in before if before[name] != after[name]] == ["toycode.parts"]
+
+
 def test_layout_and_comments_do_not_count_but_code_does(package):
     before = code_hashes(["toycode.policy"])
     inner = package / "parts" / "inner.py"
