@@ -26,7 +26,7 @@ class PathTrackerConfig:
 
     position_gain: float = 10.0
     velocity_gain: float = 1.0
-    lookahead: float = 0.6
+    lookahead: float = 0.8
     action_limit: float = 1.0
 
     def __post_init__(self) -> None:

@@ -31,13 +31,17 @@ def extras(config: DictConfig, env_id: str) -> dict[str, Any]:
 
 
 def effort(file: Path) -> list[dict[str, Any]]:
-    """Return a row per policy, maze and kind of starts about the settings that scripts/tune.py tried."""
+    """Return a row per policy, maze and kind of starts about the settings that scripts/tune.py tried.
+
+    A line with "unrecorded" stands for so many trials from before there was a record.
+    """
     rows: dict[tuple[str, str, int, int], dict[str, Any]] = {}
     for trial in map(json.loads, file.read_text().splitlines()):
         key = (trial["policy"], trial["env"], trial["seed"], trial["episodes"])
-        row = rows.setdefault(key, {"settings tried": 0, "minutes": 0.0})
-        row["settings tried"] += 1
-        row["minutes"] += trial["seconds"] / 60
+        row = rows.setdefault(key, {"settings tried": 0, "minutes": 0.0, "tried without a record": 0})
+        row["settings tried"] += "unrecorded" not in trial
+        row["minutes"] += trial.get("seconds", 0.0) / 60
+        row["tried without a record"] += trial.get("unrecorded", 0)
     names = ("policy", "env", "validation seed", "episodes each")
     return [
         {**dict(zip(names, key, strict=True)), **row, "minutes": round(row["minutes"], 1)} for key, row in rows.items()

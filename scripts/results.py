@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from yardsticks import maze_yardsticks
 
@@ -18,7 +19,7 @@ from df_agent.evaluation.comparison.report import readme_table
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
-SANITY = RESULTS / "sanity" / "maze2d-large-seed0.json"
+SANITY = RESULTS / "sanity"
 COMPARISON, COMPARED = RESULTS / "comparison", ROOT / "outputs" / "compare" / "main"
 TRAINING, CURVE = RESULTS / "training", ("step", "success_rate", "time_to_goal", "at_goal_at_end")
 COLUMNS = (
@@ -43,10 +44,9 @@ def collect() -> None:
             rows.append(json.dumps(row))
         (target / "episodes.jsonl").write_text("\n".join(rows) + "\n")
 
-    sanity = ROOT / "outputs" / "sanity" / "maze2d-large-diffusion_forcing-seed0" / "sanity.json"
-    if sanity.exists():
-        SANITY.parent.mkdir(parents=True, exist_ok=True)
-        SANITY.write_bytes(sanity.read_bytes())
+    for sanity in sorted((ROOT / "outputs" / "sanity").glob("*-seed[01]/sanity.json")):
+        SANITY.mkdir(parents=True, exist_ok=True)
+        (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
     for run in sorted((ROOT / "runs").glob("maze2d-*-*")):
         if lines := validations(run):
@@ -70,15 +70,29 @@ def validations(run: Path) -> list[dict[str, float]]:
     return found
 
 
+def success(row: dict[str, Any]) -> str:
+    """Return a success rate with its interval."""
+    low, high = row["success_rate_ci95"]
+    return f"{row['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
+
+
 def sanity_table() -> str:
-    """Return the Markdown table of what is left without goals or training."""
-    result = json.loads(SANITY.read_text())
+    """Return the Markdown table of what is left of our agent without goals or training."""
+    result = json.loads((SANITY / "maze2d-large-diffusion_forcing-seed0.json").read_text())
     lines = ["| shown to the agent | success [95 %] | mean steps, timeouts as 800 |", "|---|---|---|"]
-    for row in result["rows"]:
-        low, high = row["success_rate_ci95"]
-        success = f"{row['success_rate']:.2f} [{low:.2f}, {high:.2f}]"
-        lines.append(f"| {row['policy']} | {success} | {row['time_to_goal_mean']:.0f} |")
+    lines += [f"| {row['policy']} | {success(row)} | {row['time_to_goal_mean']:.0f} |" for row in result["rows"]]
     lines.append(f"| walks in the data touch the goal by themselves | {result['wandering_rate']:.2f} | |")
+    return "\n".join(lines)
+
+
+def shuffled_table() -> str:
+    """Return the Markdown table of every policy with its own goals and with those of other episodes."""
+    lines = ["| policy | env | episodes | success [95 %] | with other episodes' goals |", "|---|---|---|---|---|"]
+    for path in sorted(SANITY.glob("*.json")):
+        result = json.loads(path.read_text())
+        own, other = result["rows"][:2]
+        name = result["provenance"]["config"]["policy"]["name"]
+        lines.append(f"| {name} | {result['env']} | {own['episodes']} | {success(own)} | {success(other)} |")
     return "\n".join(lines)
 
 
@@ -104,7 +118,7 @@ def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
     text = README.read_text()
-    tables = {"table": table(), "sanity": sanity_table()}
+    tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     if COMPARISON.exists():
         tables["comparison"] = readme_table(read_raw_rows(COMPARISON, maze_yardsticks))
     for name, lines in tables.items():
