@@ -18,7 +18,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import envs  # noqa: F401 - registers the mazes with gymnasium
+import envs
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
@@ -35,7 +35,13 @@ def maze2d(env_id: str) -> str:
     return env_id.removeprefix("envs:").replace("multi2d-", "maze2d-")
 
 
+def by_maze(env_id: str, umaze: Any, medium: Any, large: Any) -> Any:
+    """Return the value that belongs to the maze of an environment."""
+    return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
+
+
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
+OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 
 

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import Any
 
 import hydra
+import policies  # noqa: F401 - registers by_maze
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-import envs
 from df_agent.baselines.training import train_baseline
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.rollout import PolicyError
@@ -29,11 +29,6 @@ POLICIES = {
     "gcbc": ("df_agent.baselines.gcbc", "GCBCPolicy"),
     "gciql": ("df_agent.baselines.gciql", "GCIQLPolicy"),
 }
-
-
-def by_maze(env_id: str, umaze: Any, medium: Any, large: Any) -> Any:
-    """Return the value that belongs to the maze of an environment."""
-    return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
 
 
 def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
@@ -58,8 +53,6 @@ def main(config: DictConfig) -> None:
     except (CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, TypeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
-
-OmegaConf.register_new_resolver("by_maze", by_maze)
 
 if __name__ == "__main__":
     main()

@@ -38,6 +38,8 @@ class DiffuserPolicyConfig:
             "path" follows it as fast as the ball can, as `DiffusionForcingPolicy` does.
         replan_every: control steps between plans; None plans once.
         horizon: "fixed", or "shrinking": a new plan is as long as what was left of the last one.
+        longest: an episode's first plan, and every one of a fixed horizon [control steps]; None for the horizon it was
+            trained with. The network is convolutional, so that others are possible (Janner et al. 2022, section 3).
         shortest: lower end of a shrinking horizon [control steps].
         steps: denoising passes by DDIM; None for ancestral sampling through all levels, as published.
         hold_distance: what is left of a path when replanning stops [position units].
@@ -47,6 +49,7 @@ class DiffuserPolicyConfig:
     controller: str = "waypoints"
     replan_every: int | None = None
     horizon: str = "fixed"
+    longest: int | None = None
     shortest: int = 32
     steps: int | None = None
     hold_distance: float = 0.5
@@ -56,9 +59,9 @@ class DiffuserPolicyConfig:
         for name, known in (("controller", CONTROLLERS), ("horizon", HORIZONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}, available: {list(known)}")
-        given = {name: getattr(self, name) for name in ("replan_every", "steps", "shortest")}
+        given = {name: getattr(self, name) for name in ("replan_every", "steps", "longest", "shortest")}
         if any(value is not None and value < 1 for value in given.values()):
-            raise ValueError(f"replan_every, steps and shortest must be at least 1, got {given}")
+            raise ValueError(f"replan_every, steps, longest and shortest must be at least 1, got {given}")
 
 
 @dataclass
@@ -103,6 +106,8 @@ class DiffuserPolicy:
         self.model = copy.deepcopy(model).to(choose_device(device)).eval()
         if precision == "bf16":
             self.model.network.to(torch.bfloat16)
+        stride = model.network.config.stride
+        self._longest = -(-(self.config.longest or model.options.horizon) // stride) * stride
         self.on_plan: Callable[[PlanEvent], None] | None = None
         self.base_seed = 0
         self._seeds = EpisodeSeeds()
@@ -141,7 +146,7 @@ class DiffuserPolicy:
     def _empty(self, values: Array, goal: Array) -> DiffuserState:
         rows = len(values)
         zeros = np.zeros(rows, dtype=np.int64)
-        path = np.repeat(values[:, None], self.model.options.horizon, axis=1)
+        path = np.repeat(values[:, None], self._longest, axis=1)
         return DiffuserState(goal, zeros, zeros.copy(), zeros.copy(), path, zeros.copy(), np.zeros(rows))
 
     def _due(self, state: DiffuserState) -> NDArray[np.bool_]:
@@ -159,7 +164,7 @@ class DiffuserPolicy:
 
     def _horizons(self, state: DiffuserState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return the horizons of the next plans, (n,) multiples of what the network can take."""
-        longest, stride = self.model.options.horizon, self.model.network.config.stride
+        longest, stride = self._longest, self.model.network.config.stride
         if self.config.horizon == "fixed":
             return np.full(len(rows), longest)
         left = state.length[rows] - state.age[rows]

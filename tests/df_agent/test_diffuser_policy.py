@@ -110,6 +110,15 @@ def test_a_fixed_horizon_stays_and_planning_ends_near_the_end_of_the_path():
     assert len(seen) == 3
 
 
+@pytest.mark.parametrize(("longest", "planned"), [(None, 48), (30, 32), (64, 64)])
+def test_plans_may_be_of_another_length_than_the_one_trained_with(longest, planned):
+    policy = make_policy(longest=longest, steps=2)
+    seen = events(policy)
+    policy.predict(look([[0.0, 0.0]], [[1.0, 1.0]]), deterministic=True)
+    assert seen[0].plan.lengths.tolist() == [planned]
+    np.testing.assert_allclose(seen[0].plan.observations[0, planned - 1, :2], [1.0, 1.0], atol=1e-5)
+
+
 def test_a_new_goal_or_episode_is_planned_for_at_once_and_only_there():
     policy = make_policy(steps=4)
     seen = events(policy)
