@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import envs
-from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.checkpoint import CheckpointError, list_pretrained, load_checkpoint
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
@@ -35,12 +35,20 @@ def maze2d(env_id: str) -> str:
     return env_id.removeprefix("envs:").replace("multi2d-", "maze2d-")
 
 
+def trained(env_id: str, algorithm: str) -> str:
+    """Return the checkpoint of a baseline: the one that ships, or else where its training leaves one."""
+    name = f"{maze2d(env_id)}-{algorithm}"
+    run = Path("runs", name, "final")
+    return str(run) if run.exists() and name not in list_pretrained() else name
+
+
 def by_maze(env_id: str, umaze: Any, medium: Any, large: Any) -> Any:
     """Return the value that belongs to the maze of an environment."""
     return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
 
 
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
+OmegaConf.register_new_resolver("trained", trained, replace=True)
 OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 

@@ -165,6 +165,19 @@ def test_every_policy_says_what_it_is(script):
         assert "_target_" in policy.make
 
 
+def test_a_baseline_that_does_not_ship_is_taken_from_where_its_training_leaves_it(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def checkpoint(name):
+        return script.policy_config(name, "envs:multi2d-large").policy.checkpoint
+
+    assert checkpoint("full_sequence") == "maze2d-large-full_sequence"  # named in the error, as there is none
+    for name in ("full_sequence", "gcbc"):
+        (tmp_path / "runs" / f"maze2d-large-{name}" / "final").mkdir(parents=True)
+    assert checkpoint("full_sequence") == "runs/maze2d-large-full_sequence/final"
+    assert checkpoint("gcbc") == "maze2d-large-gcbc"  # it ships
+
+
 def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
     options = [f"env={ENV}", "policies=[oracle,random]", "episodes=24", "seeds=[1000]", *SMALL, "max_steps=300"]
     command = [sys.executable, str(ROOT / "scripts" / "compare.py"), *options]
