@@ -2,7 +2,8 @@
 
 Takes every folder of outputs/evaluate whose seed is 0 or 1, keeps its summary and its episodes (without the paths,
 which are large), the sanity check of maze2d-large, the validations of the baselines' trainings in runs/ and the report
-of the comparison named main with its rows as CSV, and writes the README's tables from what results/ holds then.
+of the comparison named main with its rows as CSV, and writes the README's tables from what results/ holds then;
+results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
 from yardsticks import maze_yardsticks
 
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows
 from df_agent.evaluation.comparison.report import readme_table
+from df_agent.evaluation.comparison.tables import make_tables
+from df_agent.evaluation.comparison.types import EnvComparison
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
@@ -96,6 +100,31 @@ def shuffled_table() -> str:
     return "\n".join(lines)
 
 
+def published_table(comparisons: list[EnvComparison]) -> str:
+    """Return the Markdown table of what others report of the baselines and what ours do in the same measure."""
+    lines = [
+        "| policy | measure | published, U / M / L | here, U / M / L | source | why they differ |",
+        "|---|" + "---|" * 5,
+    ]
+    ours = {
+        (part.comparison.env, line.policy): line for part in map(make_tables, comparisons) for line in part.policies
+    }
+    published: Any = OmegaConf.load(RESULTS / "published.yaml")
+    for entry in published:
+        found = [ours.get((f"maze2d-{maze}", entry.policy)) for maze in ("umaze", "medium", "large")]
+        if entry.measure == "success":
+            here, digits = [line and line.success.value for line in found], 2
+        else:
+            here, digits = [line and getattr(line, entry.measure) for line in found], 1
+        texts = [
+            " / ".join("–" if value is None else f"{value:.{digits}f}" for value in values)
+            for values in (entry["values"], here)
+        ]
+        cells = [f"`{entry.policy}`", entry.measure.replace("score_", ""), *texts, entry.source, entry.why]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def table() -> str:
     """Return the Markdown table of all summaries in results/."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
@@ -120,7 +149,8 @@ def main() -> None:
     text = README.read_text()
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     if COMPARISON.exists():
-        tables["comparison"] = readme_table(read_raw_rows(COMPARISON, maze_yardsticks))
+        comparisons = read_raw_rows(COMPARISON, maze_yardsticks)
+        tables["comparison"], tables["published"] = readme_table(comparisons), published_table(comparisons)
     for name, lines in tables.items():
         begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
         if begin not in text or end not in text:
