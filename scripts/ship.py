@@ -90,14 +90,14 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
 
 def online_facts(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what the card of an agent trained online says."""
-    provenance, env = checkpoint.config["provenance"], checkpoint.config["env"]
+    provenance, trained_in = checkpoint.config["provenance"], checkpoint.config["env"]
     curve = provenance["curve"]
     return {
         "name": name,
-        "env": env,
-        "multi": env.replace("maze2d", "multi2d"),
+        "env": trained_in.replace("multi2d", "maze2d"),
+        "multi": trained_in,
         "parameters": sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
-        "data": item(f"Data: its own {curve['steps']} steps in `{env.replace('maze2d', 'multi2d')}`."),
+        "data": item(f"Data: its own {curve['steps']} steps in `{trained_in}`."),
         "training": item(
             f"Training: `{provenance['command']}`; {curve['seconds'] / 60:.0f} minutes on one CPU core until these "
             f"weights, the best on the validation starts."

@@ -20,7 +20,7 @@ from policies import make_policy, use_checkpoint
 from rich.console import Console
 from yardsticks import check_env, maze_yardsticks
 
-from df_agent.checkpoint import CheckpointError
+from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.evaluation.metrics import yardstick_steps
 from df_agent.evaluation.rollout import PolicyError, rollout
 from df_agent.evaluation.validation import check_validation_seed
@@ -41,6 +41,17 @@ def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
     return all(row.get(name) == value for name, value in key.items())
 
 
+def trained_with(config: DictConfig) -> dict[str, Any]:
+    """Return the settings that a baseline's checkpoint was trained with; a setting is as much these as the policy's."""
+    if not config.policy.get("checkpoint"):
+        return {}
+    made = load_checkpoint(config.policy.checkpoint).config
+    learner, provenance = made.get("learner", {}), made.get("provenance", {})
+    steps = provenance.get("step", provenance.get("train", {}).get("steps"))
+    options = {k: v for k, v in learner.get("options", {}).items() if not k.endswith("_dim")}
+    return {"trained_with": {"steps": steps, **options, **learner.get("goals", {})}} if options else {}
+
+
 def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
     """Run one setting; return how it went."""
     chosen = copy.deepcopy(config)
@@ -53,6 +64,7 @@ def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
     steps = np.array([record.time_to_goal for record in records])
     oracle = yardstick_steps(records, maze_yardsticks(config.env).oracle_steps)
     return {
+        **trained_with(chosen),
         "success_rate": float(np.mean([record.success for record in records])),
         "time_to_goal": float(steps.mean()),
         "ratio_to_oracle": None if oracle is None else float(steps.mean() / oracle.mean()),
