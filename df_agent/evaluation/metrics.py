@@ -124,10 +124,19 @@ def wall_crossing_rate(records: Sequence[EpisodeRecord], crosses_wall: Callable[
     return float(np.mean(crosses_wall(padded)))
 
 
-def real_time_factor(records: Sequence[EpisodeRecord], control_period: float) -> float:
-    """Return seconds spent planning and acting per simulated second; below 1 the policy keeps up."""
-    simulated = sum(record.length for record in records) * control_period
-    return sum(record.policy_seconds for record in records) / simulated
+def seconds_per_action(records: Sequence[EpisodeRecord]) -> float | None:
+    """Return the time spent planning and acting per control step [s], until arrival; None if all start in the goal.
+
+    What comes after arrival is left out: some policies plan on there and others have no need to.
+    """
+    steps = sum(record.time_to_goal for record in records)
+    return sum(record.policy_seconds_to_goal for record in records) / steps if steps else None
+
+
+def real_time_factor(records: Sequence[EpisodeRecord], control_period: float) -> float | None:
+    """Return seconds spent planning and acting per simulated second, until arrival; below 1 the policy keeps up."""
+    seconds = seconds_per_action(records)
+    return None if seconds is None else seconds / control_period
 
 
 def yardstick_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | None) -> Array | None:
@@ -185,7 +194,7 @@ def summarize(
         "plan_ms": latency,
         "plan_ms_single": {"p50": alone["p50"], "p95": alone["p95"]},
         "real_time_factor": real_time_factor(single, period) if single and period else None,
-        "plans_per_episode": sum(len(record.plans) for record in records) / n,
+        "plans_to_goal": sum(len(record.plans_to_goal) for record in records) / n,
         "env_steps_per_second": steps / max(sum(record.wall_seconds for record in records), 1e-9),
         "wall_crossing_rate": (
             None if yardsticks.crosses_wall is None else wall_crossing_rate(records, yardsticks.crosses_wall)

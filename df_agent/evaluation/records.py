@@ -55,6 +55,7 @@ class EpisodeRecord:
         num_envs: episodes that ran beside each other.
         policy_seconds, env_seconds, wall_seconds: this episode's share of the time spent in `predict`, in
             the environments' `step`, and altogether [s].
+        policy_seconds_to_goal: its share of the time in `predict` until it first arrived; all of it if never [s].
     """
 
     env: str
@@ -77,6 +78,12 @@ class EpisodeRecord:
     policy_seconds: float = 0.0
     env_seconds: float = 0.0
     wall_seconds: float = 0.0
+    policy_seconds_to_goal: float = 0.0
+
+    @property
+    def plans_to_goal(self) -> list[PlanRecord]:
+        """Plans made before it first arrived; all of them if never."""
+        return [plan for plan in self.plans if plan.step < self.time_to_goal]
 
     def to_json(self) -> str:
         """Return the record as one line of JSON."""

@@ -163,7 +163,7 @@ class _Wave:
         self.calls, self.keep_paths = calls, keep_paths
         self.asker = Asker(policy, name, env.single_action_space, n)
         self.ended: dict[int, EpisodeRecord] = {}
-        self.policy_seconds, self.env_seconds, self.wall_seconds = np.zeros((3, n))
+        self.policy_seconds, self.env_seconds, self.wall_seconds, self.policy_seconds_to_goal = np.zeros((4, n))
         self.clock = time.perf_counter()
         self.seeds = [episode_seed(seed, episode) for episode in episodes]
         # gymnasium types this as one int; its vector environments take one per row, as documented.
@@ -212,6 +212,7 @@ class _Wave:
         after = time.perf_counter()
         share = self.alive / self.alive.sum()
         self.policy_seconds += share * (between - before)
+        self.policy_seconds_to_goal += ~(self.reached | self.inside_at_start) * share * (between - before)
         self.env_seconds += share * (after - between)
 
         success = _success(info, n)
@@ -281,6 +282,7 @@ class _Wave:
             policy_seconds=float(self.policy_seconds[i]),
             env_seconds=float(self.env_seconds[i]),
             wall_seconds=float(self.wall_seconds[i]),
+            policy_seconds_to_goal=float(self.policy_seconds_to_goal[i]),
         )
 
 

@@ -70,13 +70,13 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         score = f"{summary['score_occupancy']:.1f} occupancy, {summary['score_latched']:.1f} latched"
         rows.append(("D4RL-style score", score))
     if plan["p50"] is not None:
-        rows.append(("plans per episode", f"{summary['plans_per_episode']:.1f}"))
+        rows.append(("plans until arrival", f"{summary['plans_to_goal']:.1f}"))
         at_once = f"  a call, {plan['batch']:.0f} environments"
         rows.append((at_once, f"{plan['p50']:.0f} ms p50, {plan['p95']:.0f} ms p95"))
     if alone["p50"] is not None:
         rows.append(("  a call, 1 environment", f"{alone['p50']:.0f} ms p50, {alone['p95']:.0f} ms p95"))
     if summary["real_time_factor"] is not None:
-        rows.append(("computing / simulated time", f"{summary['real_time_factor']:.3f}"))
+        rows.append(("computing / simulated time, until arrival", f"{summary['real_time_factor']:.3f}"))
     if summary["wall_crossing_rate"] is not None:
         rows.append(("plans through walls", f"{summary['wall_crossing_rate']:.3f}"))
     rows.append(("control steps per second", f"{summary['env_steps_per_second']:,.0f}"))

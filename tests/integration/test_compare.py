@@ -21,7 +21,7 @@ from df_agent.evaluation.rollout import PolicyError
 ROOT = Path(__file__).parents[2]
 ENV = "maze2d-umaze"
 SMALL = ["num_envs=2", "max_steps=40", "timing_episodes=1", "reference=oracle"]
-TIMINGS = {"policy_seconds", "env_seconds", "wall_seconds"}
+TIMINGS = {"policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds"}
 
 
 @pytest.fixture(scope="module")

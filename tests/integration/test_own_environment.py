@@ -84,4 +84,4 @@ def test_train_and_evaluate_in_an_environment_of_ones_own(tmp_path):
     run_script("evaluate.py", "env=mypackage:Mine-v0", f"checkpoint={checkpoint}", *options, folder=tmp_path)
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert (summary["env"], summary["episodes"], summary["max_episode_steps"]) == ("mypackage:Mine-v0", 2, 60)
-    assert summary["plans_per_episode"] >= 1
+    assert summary["plans_to_goal"] >= 1

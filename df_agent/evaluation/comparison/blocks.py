@@ -82,8 +82,8 @@ def _policy_table(tables: EnvTables) -> Table:
         "occupancy": lambda s: f"{s.score_occupancy:.1f}",
         "latched": lambda s: f"{s.score_latched:.1f}",
         "plan ms, p50 / p95 / p99": lambda s: _latency_text(s),
-        "plans per episode": lambda s: f"{s.plans_per_episode:.1f}" if s.plans_per_episode else DASH,
-        "computed / simulated time": lambda s: DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}",
+        "plans until arrival": lambda s: f"{s.plans_to_goal:.1f}" if s.plans_to_goal else DASH,
+        "computed / simulated time until arrival": lambda s: DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}",
     }
     return Table(list(cells), [[make(line) for make in cells.values()] for line in tables.policies], wordy=(1,))
 
@@ -195,9 +195,10 @@ def _ratio_text(ratio: Estimate | None) -> str:
 
 
 def _latency_text(line: PolicySummary) -> str:
-    if line.plan_ms_p50 is None or line.plan_ms_p95 is None or line.plan_ms_p99 is None:
+    if line.plan_ms_p50 is None:
         return DASH if line.act_ms is None else f"{short(line.act_ms)} per action"
-    return f"{short(line.plan_ms_p50)} / {short(line.plan_ms_p95)} / {short(line.plan_ms_p99)}"
+    latencies = (line.plan_ms_p50, line.plan_ms_p95, line.plan_ms_p99)
+    return " / ".join(DASH if value is None else short(value) for value in latencies)
 
 
 def file_name(env: str) -> str:

@@ -26,8 +26,8 @@ from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 Array = NDArray[Any]
 COLUMNS = (
     "policy", "run", "seed", "episode", "start_id", "start", "goal", "limit", "length", "success", "time_to_goal",
-    "first_reach", "at_goal_at_end", "episode_reward", "episode_reward_if_stay", "plans", "plan_seconds",
-    "policy_seconds", "num_envs", "oracle", "lower_bound", "time_optimal",
+    "first_reach", "at_goal_at_end", "episode_reward", "episode_reward_if_stay", "plan_steps", "plan_seconds",
+    "policy_seconds", "policy_seconds_to_goal", "num_envs", "oracle", "lower_bound", "time_optimal",
 )  # fmt: skip
 YARDSTICKS = ("oracle", "lower_bound", "time_optimal")
 
@@ -127,9 +127,10 @@ def _cells(record: EpisodeRecord, timed: bool) -> list[Any]:
         int(record.at_goal_at_end),
         _number(record.episode_reward),
         _number(record.episode_reward_if_stay),
-        len(record.plans),
+        " ".join(str(plan.step) for plan in record.plans),
         seconds,
         f"{record.policy_seconds:.5g}",
+        f"{record.policy_seconds_to_goal:.5g}",
         record.num_envs,
     ]
 
@@ -147,7 +148,8 @@ def _label(line: Mapping[str, str]) -> str:
 
 
 def _record(env: str, line: Mapping[str, str]) -> EpisodeRecord:
-    seconds = [float(text) for text in line["plan_seconds"].split()] or [0.0] * int(line["plans"])
+    steps = [int(text) for text in line["plan_steps"].split()]
+    seconds = [float(text) for text in line["plan_seconds"].split()] or [0.0] * len(steps)
     return EpisodeRecord(
         env=env,
         policy=_label(line),
@@ -163,9 +165,13 @@ def _record(env: str, line: Mapping[str, str]) -> EpisodeRecord:
         episode_reward=float(line["episode_reward"]),
         first_reach=int(line["first_reach"]),
         episode_reward_if_stay=float(line["episode_reward_if_stay"]),
-        plans=[PlanRecord(call, 0, value, int(line["num_envs"])) for call, value in enumerate(seconds)],
+        plans=[
+            PlanRecord(call, step, value, int(line["num_envs"]))
+            for call, (step, value) in enumerate(zip(steps, seconds, strict=True))
+        ],
         num_envs=int(line["num_envs"]),
         policy_seconds=float(line["policy_seconds"]),
+        policy_seconds_to_goal=float(line["policy_seconds_to_goal"]),
     )
 
 

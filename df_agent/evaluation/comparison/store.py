@@ -150,7 +150,10 @@ class PolicyStore:
     ) -> None:
         """Run episodes one at a time, for the latencies, as far as that was not done yet; as `fill`."""
         options: dict[str, Any] = {"max_steps": max_steps, "on_progress": on_progress, "keep_paths": False}
-        for episode in self.untimed(episodes):
+        lacking = self.untimed(episodes)
+        if lacking:  # the first call of a policy allocates and builds kernels
+            rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, max_steps=1)
+        for episode in lacking:
             wave = range(episode, episode + 1)
             self._run(policy, self.folder / TIMING_FILE, wave, {episode}, seed=seed, **options)
 

@@ -21,7 +21,7 @@ from df_agent.evaluation.comparison.survival import (
 )
 from df_agent.evaluation.comparison.training_runs import RunsSummary, mean_over_runs, policy_of, summarise_runs
 from df_agent.evaluation.comparison.types import EnvComparison
-from df_agent.evaluation.metrics import normalised_score, real_time_factor
+from df_agent.evaluation.metrics import normalised_score, seconds_per_action
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -44,9 +44,9 @@ class PolicySummary:
         at_goal_at_end: share that was at the goal at the last step.
         score_occupancy, score_latched: see `LATCHED_NOTE`.
         plan_ms_p50, plan_ms_p95, plan_ms_p99: wall time of a plan with one environment [ms].
-        act_ms: mean wall time of an action with one environment, planning included [ms].
-        plans_per_episode: plans made.
-        real_time_factor: seconds computed per second simulated, with one environment.
+        act_ms: mean wall time of an action with one environment until arrival, planning included [ms].
+        plans_to_goal: plans made until arrival, per episode.
+        real_time_factor: seconds computed per second simulated until arrival, with one environment.
     """
 
     env: str
@@ -69,7 +69,7 @@ class PolicySummary:
     plan_ms_p95: float | None
     plan_ms_p99: float | None
     act_ms: float | None
-    plans_per_episode: float
+    plans_to_goal: float
     real_time_factor: float | None
 
 
@@ -165,7 +165,7 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
     if references is not None:
         occupancy, latched = normalised_score(occupancy, references), normalised_score(latched, references)
     p50, p95, p99 = plan_latency(timing)
-    steps = sum(record.length for record in timing)
+    acting = seconds_per_action(timing)
     period = comparison.yardsticks.control_period
     return PolicySummary(
         env=comparison.env,
@@ -187,14 +187,16 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
         plan_ms_p50=p50,
         plan_ms_p95=p95,
         plan_ms_p99=p99,
-        act_ms=1e3 * sum(record.policy_seconds for record in timing) / steps if steps else None,
-        plans_per_episode=sum(len(record.plans) for record in records) / len(records),
-        real_time_factor=real_time_factor(timing, period) if steps and period else None,
+        act_ms=None if acting is None else 1e3 * acting,
+        plans_to_goal=sum(len(record.plans_to_goal) for record in records) / len(records),
+        real_time_factor=None if acting is None or not period else acting / period,
     )
 
 
 def plan_latency(timing: Sequence[EpisodeRecord]) -> tuple[float | None, float | None, float | None]:
-    """Return p50, p95 and p99 of the wall time of a plan with one environment [ms]; None for who does not plan.
+    """Return p50, p95 and p99 of the wall time of a plan with one environment [ms].
+
+    None for who does not plan; p99 is None for fewer than 50 plans, of which it would be the slowest.
 
     Raises:
         ValueError: the episodes were not run one at a time.
@@ -205,7 +207,7 @@ def plan_latency(timing: Sequence[EpisodeRecord]) -> tuple[float | None, float |
     if not seconds:
         return None, None, None
     p50, p95, p99 = (1e3 * np.quantile(seconds, [0.5, 0.95, 0.99])).tolist()
-    return p50, p95, p99
+    return p50, p95, p99 if len(seconds) >= 50 else None
 
 
 def compare(reference: Episodes, other: Episodes) -> PairedDifference | None:

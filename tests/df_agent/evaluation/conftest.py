@@ -109,6 +109,7 @@ def make_record():
             "path": [[0.01 * i, 0.01 * i] for i in range(101)],
             "plans": [PlanRecord(0, 0, 0.01, 2, True, [[0.0, 0.0], [1.0, 1.0]])],
             "policy_seconds": 0.5,
+            "policy_seconds_to_goal": 0.2,
             "env_seconds": 0.1,
             "wall_seconds": 1.0,
         }

@@ -96,7 +96,7 @@ def test_the_summary_has_the_promised_keys_and_none_where_nothing_is_known(make_
         "time_to_goal", "time_to_goal_successful_mean", "oracle_time_to_goal_mean", "lower_bound_mean",
         "time_ratio_to_oracle", "at_goal_at_end", "episode_reward", "episode_reward_if_stay", "first_reach",
         "score_occupancy", "score_latched", "plan_ms", "plan_ms_single", "real_time_factor",
-        "plans_per_episode", "env_steps_per_second", "wall_crossing_rate",
+        "plans_to_goal", "env_steps_per_second", "wall_crossing_rate",
     }  # fmt: skip
     assert promised <= set(summary)
     assert set(summary["time_to_goal"]) == {"mean", "median", "p90", "ci95", "timeouts"}
@@ -110,17 +110,22 @@ def test_the_summary_has_the_promised_keys_and_none_where_nothing_is_known(make_
 
 def test_latency_counts_a_shared_planning_call_once(make_record):
     shared, alone = PlanRecord(0, 0, 0.1, 3), PlanRecord(1, 50, 0.2, 1)
-    records = [make_record(plans=[shared]), make_record(plans=[shared]), make_record(plans=[shared, alone])]
+    records = [make_record(plans=[shared]), make_record(plans=[shared]), make_record(plans=[shared, alone], time_to_goal=60)]
     latency = planning_latency(records)
     assert latency["p50"] == pytest.approx(150.0)
     assert latency["p95"] == pytest.approx(195.0)
     assert latency["batch"] == 2.0
-    assert summarize(records, seed=0)["plans_per_episode"] == pytest.approx(4 / 3)
+    assert summarize(records, seed=0)["plans_to_goal"] == pytest.approx(4 / 3)
 
 
 def test_real_time_factor_is_computing_over_simulated_seconds(make_record):
-    records = [make_record(policy_seconds=0.5), make_record(policy_seconds=0.3, length=60)]
-    assert real_time_factor(records, 0.01) == pytest.approx(0.8 / 1.6)
+    records = [
+        make_record(policy_seconds_to_goal=0.5),
+        make_record(policy_seconds_to_goal=0.3, time_to_goal=60),
+        make_record(policy_seconds_to_goal=0.0, time_to_goal=0),
+    ]
+    assert real_time_factor(records, 0.01) == pytest.approx(0.8 / 0.7)
+    assert real_time_factor(records[2:], 0.01) is None
 
 
 def test_wall_crossing_rate_fills_short_plans_up_without_moving_them(make_record):

@@ -10,7 +10,7 @@ from df_agent.baselines.random import RandomPolicy
 from df_agent.evaluation.rollout import PolicyError, episode_seed, rollout
 from planners.plan import Plan
 
-TIMINGS = ("policy_seconds", "env_seconds", "wall_seconds", "num_envs", "plans")
+TIMINGS = ("policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds", "num_envs", "plans")
 
 
 def without_timings(record):
@@ -47,6 +47,19 @@ def test_records_agree_with_a_bare_gymnasium_loop(env_id, straight):
         assert np.allclose(record.path[-1], last, atol=1e-4)
         assert len(record.path) == record.length + 1
         assert record.episode_reward_if_stay == 30 - record.first_reach
+
+
+def test_what_it_costs_to_arrive_is_told_from_what_comes_after(make_straight):
+    records = rollout(make_straight(2), "toy-point", episodes=45, seed=8, num_envs=1)
+    there = [record for record in records if record.time_to_goal == 0]
+    assert there and all(record.policy_seconds_to_goal == 0 and not record.plans_to_goal for record in there)
+    for record in records:
+        assert len(record.plans_to_goal) == -(-record.time_to_goal // 2) < len(record.plans) == 15
+    walked = [record for record in records if record.time_to_goal > 3]
+    assert all(0 < record.policy_seconds_to_goal < record.policy_seconds for record in walked)
+    still = rollout(RandomPolicy(gym.make("toy-point").action_space), "toy-point", episodes=20, seed=8)
+    timeouts = [record for record in still if not record.success]
+    assert timeouts and all(record.policy_seconds_to_goal == record.policy_seconds for record in timeouts)
 
 
 @pytest.mark.parametrize("policy_kind", ["straight", "random"])

@@ -9,7 +9,7 @@ from df_agent.evaluation.asking import PolicyError
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError, locked, stored
 from df_agent.training.run_folder import RunError
 
-TIMINGS = ("policy_seconds", "env_seconds", "wall_seconds")
+TIMINGS = ("policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds")
 IDENTITY = {"make": {"speed": 1.0}, "code": {"mine": "abc"}, "versions": {"numpy": "2"}}
 
 
