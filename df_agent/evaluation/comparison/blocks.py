@@ -83,7 +83,9 @@ def _policy_table(tables: EnvTables) -> Table:
         "latched": lambda s: f"{s.score_latched:.1f}",
         "plan ms, p50 / p95 / p99": lambda s: _latency_text(s),
         "plans until arrival": lambda s: f"{s.plans_to_goal:.1f}" if s.plans_to_goal else DASH,
-        "computed / simulated time until arrival": lambda s: DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}",
+        "computed / simulated time until arrival": lambda s: (
+            DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}"
+        ),
     }
     return Table(list(cells), [[make(line) for make in cells.values()] for line in tables.policies], wordy=(1,))
 

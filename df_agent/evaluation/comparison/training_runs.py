@@ -46,8 +46,9 @@ def mean_over_runs(*groups: Array) -> Estimate:
 
     Runs and starts are both drawn at random and crossed: y = mean + run + start + rest. The half widths for runs and
     for starts, each from Student's t with its own degrees of freedom, add in squares. That is on the safe side: three
-    runs cover 98 %, the difference of three and three nearly all. With three runs that differ, a bootstrap of runs and starts covers 84 % where 95 % is meant, since
-    three numbers cannot show their spread, and Satterthwaite's approximation 91 % (simulated).
+    runs cover 98 %, the difference of three and three nearly all. With three runs that differ, a bootstrap of runs and
+    starts covers 84 % where 95 % is meant, since three numbers cannot show their spread, and Satterthwaite's
+    approximation 91 % (simulated).
 
     Args:
         groups: one or two arrays (R, S); columns are the same starts in both.

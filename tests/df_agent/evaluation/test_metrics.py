@@ -110,7 +110,8 @@ def test_the_summary_has_the_promised_keys_and_none_where_nothing_is_known(make_
 
 def test_latency_counts_a_shared_planning_call_once(make_record):
     shared, alone = PlanRecord(0, 0, 0.1, 3), PlanRecord(1, 50, 0.2, 1)
-    records = [make_record(plans=[shared]), make_record(plans=[shared]), make_record(plans=[shared, alone], time_to_goal=60)]
+    late = make_record(plans=[shared, alone], time_to_goal=60)
+    records = [make_record(plans=[shared]), make_record(plans=[shared]), late]
     latency = planning_latency(records)
     assert latency["p50"] == pytest.approx(150.0)
     assert latency["p95"] == pytest.approx(195.0)

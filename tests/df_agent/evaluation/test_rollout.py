@@ -52,14 +52,16 @@ def test_records_agree_with_a_bare_gymnasium_loop(env_id, straight):
 def test_what_it_costs_to_arrive_is_told_from_what_comes_after(make_straight):
     records = rollout(make_straight(2), "toy-point", episodes=45, seed=8, num_envs=1)
     there = [record for record in records if record.time_to_goal == 0]
-    assert there and all(record.policy_seconds_to_goal == 0 and not record.plans_to_goal for record in there)
+    assert there
+    assert all(record.policy_seconds_to_goal == 0 and not record.plans_to_goal for record in there)
     for record in records:
         assert len(record.plans_to_goal) == -(-record.time_to_goal // 2) < len(record.plans) == 15
     walked = [record for record in records if record.time_to_goal > 3]
     assert all(0 < record.policy_seconds_to_goal < record.policy_seconds for record in walked)
     still = rollout(RandomPolicy(gym.make("toy-point").action_space), "toy-point", episodes=20, seed=8)
     timeouts = [record for record in still if not record.success]
-    assert timeouts and all(record.policy_seconds_to_goal == record.policy_seconds for record in timeouts)
+    assert timeouts
+    assert all(record.policy_seconds_to_goal == record.policy_seconds for record in timeouts)
 
 
 @pytest.mark.parametrize("policy_kind", ["straight", "random"])
