@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from extras import extras, film
+from compare_options import as_list, check_options, environments, policies_asked, seeds_asked
+from extras import extras, film, path_of
 from omegaconf import DictConfig
-from policies import check_name, checkpoint_folder, identity, make_policy, policy_config, policy_names, use_checkpoint
+from policies import as_json, checkpoint_folder, identity, load_weights, make_policy, policy_config, use_checkpoint
 from rich.console import Console
-from yardsticks import check_env, fastest_steps, maze_yardsticks
+from yardsticks import fastest_steps, maze_yardsticks
 
 from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
@@ -43,6 +44,7 @@ class Entry:
         episodes: of each seed.
         timing: episodes run one at a time.
         identity: what its rows are made with; None if that cannot be said.
+        left_out: why it does not take part.
         error: why it has no rows, or not all of them.
     """
 
@@ -52,6 +54,7 @@ class Entry:
     episodes: int
     timing: int
     identity: dict[str, Any] | None = None
+    left_out: str | None = None
     error: str | None = None
 
     @property
@@ -59,63 +62,83 @@ class Entry:
         """The environment and the name."""
         return self.store.env_id, self.store.policy
 
-    @property
-    def applies(self) -> bool:
-        """Whether the policy is made for this environment."""
-        return fnmatch.fnmatch(self.store.env_id.removeprefix("envs:"), self.config.policy.get("only") or "*")
-
-
-def environments(config: DictConfig) -> list[str]:
-    """Return the ids asked for."""
-    return [config.env] if isinstance(config.env, str) else list(config.env)
-
 
 def entries(config: DictConfig, folder: Path) -> list[Entry]:
-    """Return all that was asked for; raises ValueError for environments or policies that there are not."""
-    if config.precision not in ("bf16", "fp32"):
-        raise ValueError(
-            f"precision must be bf16 or fp32, so that no timing decides about rows, got {config.precision}"
-        )
-    names, runs, changes = list(config.policies or policy_names()), config.runs or {}, config.changes or {}
-    for name in [*names, *runs, *changes]:
-        check_name(name)
-    strange = sorted(set(runs) - set(names))
-    if strange:
-        raise ValueError(f"runs names {strange}, which are not among the policies {names}")
+    """Return all that was asked for; raises ValueError for options that make no sense."""
+    check_options(config)
+    runs, changes = config.runs or {}, config.changes or {}
     found = []
     for env_id in environments(config):
-        check_env(env_id)
-        for name in names:
+        for name in policies_asked(config):
             for run, checkpoint in enumerate([None, *runs.get(name, [])]):
                 own = policy_config(name, env_id, config.max_steps, config.precision, changes.get(name))
                 if checkpoint is not None:
-                    use_checkpoint(own.policy, checkpoint)
+                    use_checkpoint(own.policy, str(path_of(checkpoint, env_id)))
                 slow = bool(own.policy.get("slow"))
                 store = PolicyStore(folder, env_id, f"{name}@{run}" if run else name)
-                seeds = list(config.seeds)[: config.slow_seeds if slow else None]
+                seeds = seeds_asked(config)[: config.slow_seeds if slow else None]
                 episodes = min(config.episodes, config.slow_episodes) if slow else config.episodes
                 timing = config.slow_timing_episodes if slow else config.timing_episodes
                 found.append(Entry(own, store, seeds, episodes, timing))
+                only = own.policy.get("only") or "*"
+                if not fnmatch.fnmatch(env_id.removeprefix("envs:"), only):
+                    found[-1].left_out = f"it is made for {only}"
     return found
 
 
 def chosen(option: Any, entry: Entry) -> bool:
     """Whether an option, true or a list of policies, means this one."""
     name = entry.store.policy
-    return bool(option) if isinstance(option, bool) else {name, name.partition("@")[0]} & set(option) != set()
+    return bool(option) if isinstance(option, bool) else {name, name.partition("@")[0]} & set(as_list(option)) != set()
 
 
-def prepare(config: DictConfig, found: list[Entry]) -> None:
+def check_runs(found: list[Entry]) -> None:
+    """Leave training runs out that are of another environment; raise ValueError if two are the same weights."""
+    weights: dict[tuple[str, str, str], str] = {}
+    for entry in found:
+        (env_id, name), policy = entry.key, entry.config.policy
+        base = name.partition("@")[0]
+        if not any(other.key[0] == env_id and other.key[1].startswith(f"{base}@") for other in found):
+            continue
+        if entry.identity is None:
+            continue
+        made_for = load_weights(policy).config.get("env")
+        first = next(other for other in found if other.key == (env_id, base))
+        if first.identity is not None and made_for != load_weights(first.config.policy).config.get("env"):
+            entry.left_out = f"its weights, {policy.checkpoint}, are of {made_for}"
+        key = (env_id, base, entry.identity["make"]["name"])
+        if weights.setdefault(key, name) != name:
+            raise ValueError(f"{name} and {weights[key]} in {env_id} have the same weights, {policy.checkpoint}")
+
+
+def check_limits(folder: Path, found: list[Entry], refreshed: Any) -> None:
+    """Raise StoreError if rows that stay in the folder are of episodes of another length than those asked for."""
+    anew = {entry.key for entry in found if chosen(refreshed, entry)}
+    limits = {entry.key[0]: entry.identity["limit"] for entry in found if entry.identity is not None}
+    for env_id, limit in limits.items():
+        for name in stored(folder, env_id):
+            there = PolicyStore(folder, env_id, name).run()["identity"]["limit"]
+            if there != limit and (env_id, name) not in anew:
+                raise StoreError(
+                    f"{folder} holds rows of {name} in {env_id} of {there} steps at most, now it would be {limit}: "
+                    f"episodes of unequal length cannot be compared. Give max_steps={there}, or another name="
+                )
+
+
+def prepare(config: DictConfig, folder: Path, found: list[Entry]) -> None:
     """Find out what every entry's rows are made with; raises StoreError if rows of another making are there."""
     conflicts = []
     for entry in found:
-        if not entry.applies:
-            entry.error = f"left out: it is made for {entry.config.policy.only}"
+        if entry.left_out:
             continue
         try:
             entry.identity = identity(entry.config, config.num_envs)
         except PolicyError as error:
             entry.error = str(error)
+            continue
+    check_runs(found)
+    for entry in found:
+        if entry.left_out or entry.identity is None:
             continue
         changes = [] if chosen(config.refresh, entry) else entry.store.changes(entry.identity)
         code = all(change.startswith(("code.", "versions.")) for change in changes)
@@ -131,6 +154,7 @@ def prepare(config: DictConfig, found: list[Entry]) -> None:
             f"Run them anew with refresh=[{names}], take another name=, keep rows of other code or versions with "
             f"adopt=[{names}], or only write the report about the rows there are with report_only=true"
         )
+    check_limits(folder, found, config.refresh)
     for entry in found:
         if entry.identity is not None and chosen(config.refresh, entry):
             entry.store.drop()
@@ -140,7 +164,7 @@ def prepare(config: DictConfig, found: list[Entry]) -> None:
 
 def work_of(config: DictConfig, entry: Entry) -> Work:
     """Return how many control steps are still to be run, and how long one took so far."""
-    if entry.error:
+    if entry.error or entry.left_out:
         return Work(0)
     store, limit = entry.store, episode_limit(entry.store.env_id, config.max_steps)
     waves = [wave for seed in entry.seeds for wave in store.waves(seed, entry.episodes, config.num_envs)]
@@ -162,7 +186,9 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     try:
         policy = make_policy(entry.config)
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
-        entry.store.begin(entry.identity, {"sees": entry.config.policy.sees, **origin})
+        changed = (config.changes or {}).get(name.partition("@")[0])
+        about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
+        entry.store.begin(entry.identity, about)
         for seed in entry.seeds:
             entry.store.fill(
                 policy,
@@ -180,6 +206,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
         entry.error = str(error)
     finally:
         progress.finish(entry.key)
+    entry.store.error = entry.error
     seconds = progress.work[entry.key].seconds
     console.print(f"{label}: {entry.error or summary(entry)}, {seconds:.0f} s", markup=False, highlight=False)
 
@@ -193,9 +220,9 @@ def summary(entry: Entry) -> str:
 
 def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvComparison]:
     """Return all rows in the folder, those of earlier calls too, and write them as CSV."""
-    errors = {entry.key: entry.error for entry in found}
+    errors = {entry.key: f"left out: {entry.left_out}" if entry.left_out else entry.error for entry in found}
     runs = [json.loads(path.read_text())["identity"]["env"] for path in sorted(folder.glob("rows/*/*/run.json"))]
-    comparisons = []
+    comparisons: list[EnvComparison] = []
     for env_id in dict.fromkeys([*environments(config), *runs]):
         asked = [name for env, name in errors if env == env_id]
         names = dict.fromkeys([*asked, *stored(folder, env_id)])
@@ -208,14 +235,16 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
                 seeds.update({record.seed: seed for record in store.rows(seed)})
             about = store.run()
             sees = about.get("about", {}).get("sees", "") or sees_of(name, found)
-            policies.append(PolicyRows(name, sees, records, store.timing(), errors.get((env_id, name)), about))
+            error = errors.get((env_id, name)) or store.error
+            policies.append(PolicyRows(name, sees, records, store.timing(), error, about))
         if any(rows.records for rows in policies):
             policies.sort(key=lambda rows: not rows.records)
             known = extras(config, env_id)
-            if config.film and not config.report_only:
-                known["videos"] |= film(config, PolicyStore(folder, env_id, config.reference))
+            if config.film:
+                store = PolicyStore(folder, env_id, config.reference)
+                known["videos"] |= film(config, store, make=not config.report_only)
             comparison = EnvComparison(env_id, policies, maze_yardsticks(env_id), fastest_steps(env_id), **known)
-            write_raw_rows(folder, comparison, seeds)
+            write_raw_rows(folder, comparison, seeds, len(comparisons))
             comparisons.append(comparison)
     return comparisons
 
@@ -228,17 +257,17 @@ def sees_of(name: str, found: list[Entry]) -> str:
 def compare(config: DictConfig, folder: Path) -> bool:
     """Run and report; return whether everything that was asked for is there."""
     if config.report_from:
-        read = read_raw_rows(Path(config.report_from), maze_yardsticks)
-        write_comparison(folder, [replace(part, **extras(config, part.env)) for part in read])
-        return True
+        return report_from(config, folder)
+    if config.report_only and not (folder / "rows").is_dir():
+        raise FileNotFoundError(f"there are no rows of a comparison in {folder}; give its name= or output_dir=")
     found = entries(config, folder)
     with locked(folder):
         if not config.report_only:
-            prepare(config, found)
+            prepare(config, folder, found)
             work = {entry.key: work_of(config, entry) for entry in found}
             with comparison_progress(work, console) as progress:
                 for entry in found:
-                    if entry.error is None:
+                    if entry.error is None and entry.left_out is None:
                         run(config, entry, progress)
         comparisons = collect(config, folder, [] if config.report_only else found)
         if comparisons:
@@ -247,13 +276,28 @@ def compare(config: DictConfig, folder: Path) -> bool:
     for entry in found:
         if entry.error:
             console.print(f"{entry.store.policy} in {entry.store.env_id}: {entry.error}", markup=False, style="yellow")
-    return bool(comparisons) and not any(entry.error and entry.applies for entry in found)
+    return bool(comparisons) and not any(entry.error for entry in found)
+
+
+def report_from(config: DictConfig, folder: Path) -> bool:
+    """Write the report about rows that are there as CSV."""
+    if (folder / "rows").exists():
+        raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
+    comparisons = []
+    for part in read_raw_rows(Path(config.report_from), maze_yardsticks):
+        policies = sorted(part.policies, key=lambda rows: rows.policy.partition("@")[0] != config.reference)
+        comparisons.append(replace(part, policies=policies, **extras(config, part.env)))
+    with locked(folder):
+        write_comparison(folder, comparisons)
+    return True
 
 
 @hydra.main(version_base=None, config_path="../configs", config_name="compare")
 def main(config: DictConfig) -> None:
     """Compare as the config says."""
     name = config.name or "+".join(file_name(env_id) for env_id in environments(config))
+    if config.report_from and not config.name:
+        name = f"from-{Path(config.report_from).resolve().name}"
     folder = Path(config.output_dir or Path("outputs", "compare", name))
     try:
         complete = compare(config, folder)

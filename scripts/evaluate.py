@@ -14,7 +14,7 @@ import gymnasium as gym
 import hydra
 import numpy as np
 from omegaconf import DictConfig
-from policies import as_json, check_name, checkpoint_folder, make_policy, maze2d, use_checkpoint
+from policies import as_json, check_arguments, check_policy, checkpoint_folder, make_policy, maze2d, use_checkpoint
 from rich.console import Console
 from yardsticks import check_env, maze_yardsticks
 
@@ -120,7 +120,9 @@ def output_folder(config: DictConfig) -> Path:
     """Return where the results go, by environment, policy and seed unless it is said."""
     # Another planner given on the command line must not write over the results of the usual one.
     planner = config.policy.make.get("planner") if config.policy.name == "diffusion_forcing" else None
-    name = f"{config.env}-{planner or config.policy.name}-seed{config.seed}".replace("/", "_").replace(":", "_")
+    weights = "-" + str(config.checkpoint).strip("/.") if config.checkpoint else ""  # nor other weights
+    name = f"{config.env}-{planner or config.policy.name}{weights}-seed{config.seed}"
+    name = name.replace("/", "_").replace(":", "_")
     return Path(config.output_dir or Path("outputs", "sanity" if config.sanity else "evaluate", name))
 
 
@@ -130,23 +132,15 @@ def main(config: DictConfig) -> None:
     folder = output_folder(config)
     try:
         check_env(config.env)
+        check_policy(config.policy)
+        if not isinstance(config.seed, int):
+            raise ValueError(f"seed must be a whole number, got {config.seed!r}")
         if config.checkpoint:
             use_checkpoint(config.policy, config.checkpoint)
         (run_sanity if config.sanity else run_evaluation)(config, folder)
     except (ValueError, OSError, CheckpointError, PolicyError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
-
-
-def check_arguments(arguments: list[str]) -> None:
-    """Exit, naming the policies there are, if one is asked for that is not; Hydra's own error is harder to read."""
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        if name == "policy":
-            try:
-                check_name(value)
-            except ValueError as error:
-                raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def effort(file: Path) -> list[dict[str, Any]]:
         row["tried without a record"] += trial.get("unrecorded", 0)
     names = ("policy", "env", "validation seed", "episodes each")
     return [
-        {**dict(zip(names, key, strict=True)), **row, "minutes": round(row["minutes"], 1)} for key, row in rows.items()
+        {**dict(zip(names, key, strict=True)), **row, "minutes": round(row["minutes"], 1)}
+        for key, row in sorted(rows.items())
     ]
 
 
@@ -62,17 +64,23 @@ def curve(file: Path) -> list[Mapping[str, float]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def film(config: DictConfig, store: PolicyStore) -> dict[str, Path]:
+def film(config: DictConfig, store: PolicyStore, *, make: bool) -> dict[str, Path]:
     """Film how a Diffusion Forcing plan comes out of the noise, in the longest of the first episodes; once.
+
+    Args:
+        config: the comparison's.
+        store: the policy's rows.
+        make: whether to make the film if it is not there.
 
     Returns:
         Caption -> file; nothing for policies of another kind or without rows.
     """
-    found = sorted(store.folder.glob("plans-*.*"))
-    if not found and not store.empty and store.seeds():
+    found = sorted(store.folder.glob("plans-*.*"))  # a hidden file is a film that was not finished
+    if make and not found and not store.empty and store.seeds():
         seed = store.seeds()[0]
         longest = max(store.rows(seed)[:20], key=lambda record: record.time_to_goal)
-        own = policy_config(store.policy, store.env_id, config.max_steps, config.precision)
+        changes = (config.changes or {}).get(store.policy)
+        own = policy_config(store.policy, store.env_id, config.max_steps, config.precision, changes)
         options = {"seed": seed, "max_steps": config.max_steps, "policy_name": store.policy}
         try:
             policy = make_policy(own)
@@ -82,6 +90,7 @@ def film(config: DictConfig, store: PolicyStore) -> dict[str, Path]:
             (record,) = rollout(watched, store.env_id, episodes=1, first_episode=longest.episode, **options)
         except PolicyError:  # its rows remain
             return {}
-        path = store.folder / f"plans-{file_name(store.env_id)}.mp4"
-        found = [write_denoising_video(record, watched.episodes[-1], path, maze_yardsticks(store.env_id))]
+        unfinished = store.folder / f".tmp-{os.getpid()}-plans-{file_name(store.env_id)}.mp4"
+        made = write_denoising_video(record, watched.episodes[-1], unfinished, maze_yardsticks(store.env_id))
+        found = [made.rename(store.folder / f"plans-{file_name(store.env_id)}{made.suffix}")]
     return {f"{store.env_id}: how plans of {store.policy} come out of the noise, and replans.": path for path in found}

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import envs
-from df_agent.checkpoint import CheckpointError, list_pretrained, load_checkpoint
+from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
@@ -53,6 +53,17 @@ OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 
 
+def check_arguments(arguments: list[str]) -> None:
+    """Exit, naming the policies there are, if one is asked for that is not; Hydra's own error is harder to read."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "policy":
+            try:
+                check_name(value)
+            except ValueError as error:
+                raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
 def policy_names() -> list[str]:
     """Return the names of the policies there are."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -65,6 +76,16 @@ def check_name(name: str) -> None:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}.{hint}")
+
+
+def check_policy(policy: DictConfig, file: str | None = None) -> None:
+    """Raise ValueError if what configs/policy says of a policy is incomplete, or has another name than its file."""
+    missing = [key for key in ("name", "sees", "make") if key not in policy]
+    where = f"configs/policy/{file or policy.get('name') or '?'}.yaml"
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    if file is not None and policy.name != file:
+        raise ValueError(f"{where} says name: {policy.name}, it must be {file}")
 
 
 def policy_config(
@@ -84,7 +105,8 @@ def policy_config(
         changes: over the values in the file.
     """
     check_name(name)
-    policy = OmegaConf.load(FOLDER / f"{name}.yaml")
+    policy: Any = OmegaConf.load(FOLDER / f"{name}.yaml")
+    check_policy(policy, name)
     if precision is not None and "precision" in policy:
         policy.precision = precision
     policy = OmegaConf.merge(policy, changes or {})
@@ -98,9 +120,22 @@ def use_checkpoint(policy: DictConfig, checkpoint: str) -> None:
     policy.checkpoint = checkpoint
 
 
+def load_weights(policy: DictConfig) -> Checkpoint:
+    """Return a policy's checkpoint; raises CheckpointError, saying how to train it where the policy says so."""
+    try:
+        return load_checkpoint(policy.checkpoint)
+    except CheckpointError as error:
+        if "trained_by" not in policy or Path(policy.checkpoint).exists():
+            raise
+        raise CheckpointError(
+            f"no checkpoint {policy.checkpoint!r} ships, and none is in runs/{policy.checkpoint}/final; train it by "
+            f"`{policy.trained_by}`"
+        ) from error
+
+
 def checkpoint_folder(policy: DictConfig) -> Path | None:
     """Return where a policy's weights are; None if it loads none."""
-    return load_checkpoint(policy.checkpoint).folder if policy.get("checkpoint") else None
+    return load_weights(policy).folder if policy.get("checkpoint") else None
 
 
 def make_policy(config: DictConfig, **overrides: Any) -> Policy:
@@ -110,6 +145,7 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
         PolicyError: it cannot be made, say for lack of a checkpoint.
     """
     try:
+        checkpoint_folder(config.policy)
         policy: Policy = instantiate(config.policy.make, _convert_="all", **overrides)
     except InstantiationException as error:
         cause: BaseException = error
@@ -117,7 +153,7 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
             cause = cause.__cause__
         what = str(cause) if isinstance(cause, InstantiationException) else f"{type(cause).__name__}: {cause}"
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {what}") from cause
-    except OmegaConfBaseException as error:
+    except (CheckpointError, OmegaConfBaseException) as error:
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
     return policy
 
@@ -135,13 +171,13 @@ def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:
     shown = config.copy()
     try:
         if config.policy.get("checkpoint"):
-            weights = content_hash(load_checkpoint(config.policy.checkpoint).folder)
+            weights = content_hash(load_weights(config.policy).folder)
             shown.policy.checkpoint = f"sha256:{weights}"  # wherever they lie
         make = as_json(shown.policy.make)
         modules = [get_object(target).__module__ for target in _targets(make)]
         code = code_hashes([*modules, _module_of(config.env), "df_agent.evaluation.rollout"])
     except (CheckpointError, ImportError, OSError, ValueError, OmegaConfBaseException) as error:
-        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
     return {
         "env": config.env,
         "limit": episode_limit(config.env, config.max_steps),

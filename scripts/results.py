@@ -1,9 +1,9 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
-Takes every folder of outputs/evaluate whose seed is 0 or 1, keeps its summary and its episodes (without the paths,
-which are large), the sanity check of maze2d-large, the validations of the baselines' trainings in runs/ and the report
-of the comparison named main with its rows as CSV, and writes the README's tables from what results/ holds then;
-results/published.yaml says what others reported.
+Takes every folder of outputs/evaluate with 200 episodes of the shipped agent under seed 0 or 1, keeps its summary and
+its episodes (without the paths, which are large), the sanity checks, the validations of the baselines' trainings in
+runs/ and the report of the comparison named main with its rows as CSV, and writes the README's tables from what
+results/ holds then; results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ COLUMNS = (
 def collect() -> None:
     """Copy summaries and episode rows into results/."""
     for source in sorted((ROOT / "outputs" / "evaluate").glob("*-seed[01]")):
-        if not (source / "summary.json").exists():
+        if not (source / "summary.json").exists() or not reported(json.loads((source / "summary.json").read_text())):
             continue
         target = RESULTS / source.name
         target.mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,12 @@ def collect() -> None:
     if (COMPARED / "report.md").exists():
         shutil.rmtree(COMPARISON, ignore_errors=True)
         shutil.copytree(COMPARED, COMPARISON, ignore=shutil.ignore_patterns("rows", ".*"))
+
+
+def reported(summary: dict[str, Any]) -> bool:
+    """Whether an evaluation is one of those that the README shows: the shipped agent's, of 200 episodes."""
+    config = summary["provenance"]["config"]
+    return config["policy"]["name"] == "diffusion_forcing" and not config["checkpoint"] and summary["episodes"] == 200
 
 
 def validations(run: Path) -> list[dict[str, float]]:

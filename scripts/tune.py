@@ -7,8 +7,10 @@ policy was tuned. A setting that is there already is not run again.
 from __future__ import annotations
 
 import copy
+import hashlib
 import itertools
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from policies import make_policy, use_checkpoint
+from policies import check_arguments, check_policy, identity, make_policy, use_checkpoint
 from rich.console import Console
 from yardsticks import check_env, maze_yardsticks
 
@@ -30,6 +32,8 @@ console = Console()
 
 def settings(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """Return every combination of the grid's values; dots in a name lead into nested options."""
+    if not isinstance(grid, dict):
+        raise ValueError(f"grid must be options and lists of values, grid={{OPTION: [...]}}, got {grid!r}")
     for name, values in grid.items():
         if not isinstance(values, list):
             raise ValueError(f"grid.{name} must be a list of values, got {values!r}")
@@ -39,6 +43,15 @@ def settings(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
 def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
     """Whether a row was made with these settings on these starts."""
     return all(row.get(name) == value for name, value in key.items())
+
+
+def made_with(config: DictConfig) -> str:
+    """Return a short hash of the other options and of the weights: a trial of other ones is another trial."""
+    chosen = copy.deepcopy(config)
+    if config.checkpoint:
+        use_checkpoint(chosen.policy, config.checkpoint)
+    made = identity(OmegaConf.create({"env": config.env, "max_steps": config.max_steps, "policy": chosen.policy}), 0)
+    return hashlib.sha256(json.dumps({key: made[key] for key in ("make", "limit")}).encode()).hexdigest()[:12]
 
 
 def trained_with(config: DictConfig) -> dict[str, Any]:
@@ -81,6 +94,7 @@ def main(config: DictConfig) -> None:
     try:
         check_validation_seed(config.seed)
         check_env(config.env)
+        check_policy(config.policy)
         grid: Any = OmegaConf.to_container(config.grid, resolve=True) if config.grid else {}
         for setting in settings(grid):
             key = {
@@ -90,6 +104,7 @@ def main(config: DictConfig) -> None:
                 "episodes": config.episodes,
                 "seed": config.seed,
                 "checkpoint": config.checkpoint,
+                "make": made_with(config),
             }
             done = next((row for row in rows if same(row, key)), None)
             row = done or {**key, **trial(config, setting)}
@@ -104,4 +119,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    check_arguments(sys.argv[1:])
     main()

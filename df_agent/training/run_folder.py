@@ -58,7 +58,7 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds a run with another configuration, which cannot be continued "
                 f"({'; '.join(changes[:8])}). "
-                f"Choose another run_dir, or start from its weights with load="
+                f"Choose another run_dir"
             )
 
     def read_precision(self) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError
 from df_agent.evaluation.records import read_records
@@ -139,8 +140,13 @@ def test_a_failing_policy_does_not_sink_the_others(compare, script, monkeypatch)
     assert rows[ENV, "best_of_n"].error == "left out: it is made for antmaze-*"
     assert rows[ENV, "oracle"].error is None
     assert len(rows[ENV, "oracle"].records) == 4
-    complete, _ = compare("policies=[best_of_n,oracle]", changes, "episodes=4", "seeds=[1000]")
+    only = "changes={best_of_n: {only: 'antmaze-*'}}"
+    complete, rows = compare("policies=[best_of_n,oracle]", only, "episodes=4", "seeds=[1000]")
     assert complete, "to be left out is no failure"
+    assert "out of fuel" in rows[ENV, "random"].error, "why its rows are not complete is not forgotten"
+    Crash.predict = lambda self, observation, *rest, **more: (0.0 * observation["desired_goal"], None)
+    complete, rows = compare("policies=[random]", "episodes=4", "seeds=[1000]")
+    assert (complete, len(rows[ENV, "random"].records), rows[ENV, "random"].error) == (True, 4, None)
 
 
 def test_what_is_not_there_is_named(compare, script):
@@ -152,12 +158,72 @@ def test_what_is_not_there_is_named(compare, script):
         compare("policies=[oracle]", "precision=auto")
     with pytest.raises(ValueError, match="'oracle' loads no checkpoint"):
         compare("policies=[oracle]", "runs={oracle: [somewhere]}")
+    with pytest.raises(ValueError, match=r"reference.*|there is no policy 'oracel'.*'oracle'"):
+        compare("policies=[oracle]", "reference=oracel")
+    with pytest.raises(ValueError, match="refresh names random, which is not among the policies oracle"):
+        compare("policies=[oracle]", "refresh=[random]")
+    with pytest.raises(ValueError, match=r"changes.gcbc.exec: configs/policy/gcbc.yaml has no 'exec'"):
+        compare("policies=[gcbc]", "changes={gcbc: {exec: 3}}")
+    with pytest.raises(ValueError, match=r"runs.gcbc must be a list of checkpoints"):
+        compare("policies=[gcbc]", "runs={gcbc: maze2d-umaze-gcbc}")
+    with pytest.raises(FileNotFoundError, match="no rows of a comparison"):
+        compare("policies=[oracle]", "report_only=true", folder=Path("nowhere"))
+    with pytest.raises(PolicyError, match=r"maze2d-umaze-diffuser' ships.*train it by `python scripts"):
+        script.make_policy(script.policy_config("diffuser", ENV, changes={"checkpoint": "maze2d-umaze-diffuser"}))
     with pytest.raises(PolicyError, match="cannot be made"):
         script.make_policy(script.policy_config("diffusion_forcing", ENV, changes={"checkpoint": "not-there"}))
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("episodes", "0", "at least 1, got 0"), ("episodes", "2.5", "whole number"), ("num_envs", "0", "at least 1"),
+        ("seeds", "[]", "at least one"), ("seeds", "[0,0]", "different"), ("seeds", "[a]", "whole numbers"),
+        ("policies", "[]", "asks for none"), ("max_steps", "0", "or null"),
+    ],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_named(compare, option, value, says):
+    with pytest.raises(ValueError, match=rf"{option}.*{says}"):
+        compare("policies=[oracle]", f"{option}={value}")
+
+
+def test_one_policy_and_one_seed_need_no_brackets(compare):
+    complete, rows = compare("policies=oracle", "episodes=1", "seeds=1000")
+    assert complete
+    assert len(rows[ENV, "oracle"].records) == 1
+
+
+def test_training_runs_are_other_weights_of_the_same_environment(compare, script):
+    with pytest.raises(ValueError, match=r"gcbc@1 and gcbc in maze2d-umaze have the same weights"):
+        compare("policies=[gcbc]", "runs={gcbc: [maze2d-umaze-gcbc]}", "episodes=1", "seeds=[1000]")
+    complete, rows = compare(
+        "policies=[gcbc]", "runs={gcbc: [maze2d-medium-gcbc]}", "episodes=1", "seeds=[1000]", "reference=gcbc"
+    )
+    assert complete
+    assert rows[ENV, "gcbc@1"].error == "left out: its weights, maze2d-medium-gcbc, are of maze2d-medium"
+
+
+def test_episodes_of_unequal_length_are_refused_before_any_is_run(compare, tmp_path):
+    compare("policies=[oracle]", "episodes=1", "seeds=[1000]")
+    with pytest.raises(StoreError, match=r"rows of oracle in maze2d-umaze of 40 steps.*max_steps=40"):
+        compare("policies=[random]", "episodes=1", "seeds=[1000]", "max_steps=20")
+    assert not (tmp_path / "rows" / ENV / "random").exists()
+
+
+def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
+    import policies
+
+    monkeypatch.setattr(policies, "FOLDER", tmp_path)
+    (tmp_path / "mine.yaml").write_text("name: mine\nmake: {_target_: builtins.dict}\n")
+    with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks sees"):
+        script.policy_config("mine", ENV)
+    (tmp_path / "mine.yaml").write_text("name: yours\nsees: data\nmake: {_target_: builtins.dict}\n")
+    with pytest.raises(ValueError, match="says name: yours, it must be mine"):
+        script.policy_config("mine", ENV)
+
+
 def test_every_policy_says_what_it_is(script):
-    for name in script.policy_names():
+    for name in script.policies_asked(OmegaConf.create({"policies": None})):
         policy = script.policy_config(name, "maze2d-large").policy
         assert policy.name == name
         assert policy.sees

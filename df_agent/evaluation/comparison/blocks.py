@@ -20,7 +20,7 @@ from df_agent.evaluation.comparison.plots import (
 )
 from df_agent.evaluation.comparison.style import Look
 from df_agent.evaluation.comparison.survival import Estimate
-from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
+from df_agent.evaluation.comparison.tables import DistanceRow, EnvTables, PolicySummary, bin_edges
 from df_agent.evaluation.comparison.types import EnvComparison
 
 DASH = "–"
@@ -132,11 +132,12 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
         return []
     bins = sorted({row.bin for row in tables.distances})
     cuts = " / ".join(f"{cut:.0f}" for cut in bin_edges()[1:-1])
+    labels = {row.bin: _bin_label(row) for row in tables.distances}
     starts = {b: max(row.starts for row in tables.distances if row.bin == b) for b in bins}
     text = (
-        f"A start belongs to the bin its oracle's steps are nearest to, so the cuts are at {cuts} steps; "
-        f"{', '.join(f'{starts[b]} starts about {b} away' for b in bins)}. A cell holds success, the median of those "
-        f"that arrived and the restricted mean; the number of starts where a policy ran fewer."
+        f"How far a start is from its goal is said by the oracle's steps, with cuts at {cuts}: "
+        f"{', '.join(f'{starts[b]} starts {labels[b]}' for b in bins)}. A cell holds success, the median of those that "
+        f"arrived and the restricted mean; the number of starts where a policy ran fewer."
     )
     found = {(row.policy, row.bin): row for row in tables.distances}
     rows = []
@@ -152,7 +153,7 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
             cells.append(f"{row.success.value:.2f} · {median} · {row.restricted_mean.text(0)}{fewer}")
         rows.append([line.policy, *cells])
     env = tables.comparison.env
-    columns = ["policy", *(f"about {b}" for b in bins)]
+    columns = ["policy", *(labels[b] for b in bins)]
     blocks: list[Block] = [Heading(f"{env}: by distance", 3), Paragraph(text), Table(columns, rows)]
     caption = f"{env}: restricted mean time to goal by distance."
     return blocks + _media(plot_distances(tables, seen, folder / f"distance-{name}.png"), caption)
@@ -177,8 +178,17 @@ def tuning_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
         return []
     columns = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[DASH if row.get(key) is None else str(row[key]) for key in columns] for row in rows]
-    text = "How much each method was tuned before it was compared, ours included; never on the starts above."
+    text = (
+        "How much each method was tuned before it was compared, ours included, on validation starts (seeds of 1000 and "
+        "above). Minutes are those of the episodes; trainings come on top. What is not listed was not tuned."
+    )
     return [Heading("Tuning effort"), Paragraph(text), Table(columns, cells, wordy=tuple(range(1, len(columns))))]
+
+
+def _bin_label(row: DistanceRow) -> str:
+    if not row.low:
+        return f"below {row.high:.0f}"
+    return f"{row.low:.0f} and more" if np.isinf(row.high) else f"{row.low:.0f} to {row.high:.0f}"
 
 
 def _media(path: Path | None, caption: str) -> list[Block]:

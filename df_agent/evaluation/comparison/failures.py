@@ -16,7 +16,7 @@ from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
 
-STUCK, STILL = "stuck at a wall", "stood still, away from walls"
+STUCK, STILL = "stuck at a wall", "stayed in one place, away from walls"
 ON_ITS_WAY, WANDERED = "timeout: still on its way", "wandered"
 UNKNOWN = "unknown: its path was not recorded"
 LAST_PART = 0.25  # of the episode is looked at

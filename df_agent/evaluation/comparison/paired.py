@@ -134,7 +134,8 @@ def _judged(pair: PairedDifference) -> PairedDifference:
         verdict = f"{pair.reference} is {word} by {abs(mean):.1f} steps [{ends[0]:.1f}, {ends[1]:.1f}] {where}"
     else:
         verdict = f"no difference is shown: {mean:+.1f} steps [{low:+.1f}, {high:+.1f}] {where}"
-    counts = f"{pair.only_reference} starts against {pair.only_policy} from which only one of them arrives"
+    n, m = pair.only_reference, pair.only_policy
+    counts = f"only {pair.reference} arrives from {n} of them, only {pair.policy} from {m}"
     if pair.p_success_adjusted < SIGNIFICANCE:
         word = "more" if pair.only_reference > pair.only_policy else "less"
         success = f"{pair.reference} arrives {word} often: {counts}"

@@ -14,7 +14,7 @@ from df_agent.evaluation.metrics import StepsFunction
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
-PRIVILEGED = ("map", "simulator")
+PRIVILEGED = ("map", "simulator", "environment")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Episodes:
 
     @property
     def marked(self) -> str:
-        """The name, with a dagger if the policy saw the map or the simulator."""
+        """The name, with a dagger if the policy had more than recorded data to go by."""
         return f"{self.name}†" if any(word in self.rows.sees for word in PRIVILEGED) else self.name
 
 
@@ -64,7 +64,7 @@ def check_pairing(env: str, policies: Sequence[PolicyRows]) -> int:
                 raise ValueError(
                     f"{env}: {rows.policy} and {other} differ under seed {record.seed}: start {record.start} and "
                     f"{seen.start}, goal {record.goal} and {seen.goal}, limit {record.max_episode_steps} and "
-                    f"{seen.max_episode_steps}"
+                    f"{seen.max_episode_steps}; run one of them anew with refresh=, or in a folder of its own"
                 )
     limits = {record.max_episode_steps for _, record in known.values()}
     if len(limits) > 1:

@@ -70,7 +70,8 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
     figure.savefig(path)
     oracle = _oracle_of(shown[0][0], start)
     text = f"{tables.comparison.env}, episode {first.episode} (reset seed {start})"
-    why = "the farthest start by the oracle" if oracle is not None else "the farthest start"
+    why = "of the starts that most policies had, the farthest"
+    why += " by the oracle" if oracle is not None else ""
     return path, f"{text}: {why}{'' if oracle is None else f', which needs {oracle:.0f} steps'}."
 
 

@@ -32,13 +32,14 @@ COLUMNS = (
 YARDSTICKS = ("oracle", "lower_bound", "time_optimal")
 
 
-def write_raw_rows(folder: Path, comparison: EnvComparison, seeds: Mapping[int, int]) -> list[Path]:
+def write_raw_rows(folder: Path, comparison: EnvComparison, seeds: Mapping[int, int], position: int = 0) -> list[Path]:
     """Write the rows of an environment.
 
     Args:
         folder: where; files of the same name are replaced.
         comparison: the rows.
         seeds: start id -> seed of the rollout.
+        position: of the environment among those that are compared.
 
     Returns:
         The files.
@@ -52,7 +53,7 @@ def write_raw_rows(folder: Path, comparison: EnvComparison, seeds: Mapping[int, 
         for p in comparison.policies
     ]
     policies = folder / f"policies-{name}.json"
-    replace_file(policies, json_bytes({"env": comparison.env, "policies": about}))
+    replace_file(policies, json_bytes({"env": comparison.env, "position": position, "policies": about}))
     return [rows, timing, policies]
 
 
@@ -67,8 +68,8 @@ def read_raw_rows(folder: Path, yardsticks: Callable[[str], Yardsticks]) -> list
         FileNotFoundError: there are none.
     """
     found = []
-    for path in sorted(folder.glob("policies-*.json")):
-        about = json.loads(path.read_text())
+    files = {path: json.loads(path.read_text()) for path in sorted(folder.glob("policies-*.json"))}
+    for path, about in sorted(files.items(), key=lambda item: item[1]["position"]):
         env, name = about["env"], path.stem.removeprefix("policies-")
         lines = _lines(folder / f"rows-{name}.csv")
         timing = _lines(folder / f"timing-{name}.csv")
@@ -140,7 +141,11 @@ def _lines(path: Path) -> list[dict[str, str]]:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(COLUMNS)}")
-        return list(reader)
+        lines = list(reader)
+    for number, line in enumerate(lines, start=2):
+        if None in line or None in line.values():
+            raise ValueError(f"{path}, line {number}, is cut off or has cells too many")
+    return lines
 
 
 def _label(line: Mapping[str, str]) -> str:

@@ -23,6 +23,7 @@ from df_agent.evaluation.comparison.document import (
     write_text,
 )
 from df_agent.evaluation.comparison.failure_page import failure_blocks
+from df_agent.evaluation.comparison.origin import origin_blocks
 from df_agent.evaluation.comparison.style import looks
 from df_agent.evaluation.comparison.survival import Estimate
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, make_tables
@@ -37,12 +38,14 @@ HOW_TO_READ = (
     "fewer than half arrive. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts for the rest, "
     "with the same resamples for all policies. Ratios are of means, from the same starts; below 1 is faster. "
     "Policies are ordered by success, then by restricted mean; one that ran fewer starts says so, and can be compared "
-    "only on these (see the paired differences). † saw the map or the simulator."
+    "only on these (see the paired differences). † had more than the recorded data: the map, a simulator, or "
+    "practice of its own in the environment."
 )
 LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
     "step from the first arrival on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
-    "after it has arrived, so one that passes through the goal and leaves looks good only in the second."
+    "after it has arrived, so one that passes through the goal and leaves looks good only in the second. Where D4RL "
+    "has no reference returns, as for goals drawn anew, both are in steps."
 )
 
 
@@ -73,7 +76,7 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
     blocks: list[Block] = [Heading("Comparison of policies", 1), Paragraph(HOW_TO_READ), Paragraph(LATCHED_NOTE)]
     for table in tables:
         blocks += env_blocks(folder, table, seen)
-    blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons)
+    blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons) + origin_blocks(comparisons)
     blocks += [Heading("Failures"), Link("Every policy's failed episodes, with the reasons", FAILURES)]
     write_text(folder / FAILURES, as_html(failure_blocks(folder, tables)))
     write_text(folder / REPORT, as_markdown(blocks))
@@ -86,10 +89,10 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
     lines = {(table.comparison.env, line.policy): line for table in tables for line in table.policies}
     marked = {episodes.name: episodes.marked for table in tables for episodes in table.episodes}
 
-    def rank(name: str) -> tuple[float, float]:
+    def rank(name: str) -> tuple[int, float, float]:
         own = [line for (_, policy), line in lines.items() if policy == name]
         success = float(np.mean([line.success.value for line in own]))
-        return -success, float(np.mean([line.restricted_mean.value / line.limit for line in own]))
+        return -len(own), -success, float(np.mean([line.restricted_mean.value / line.limit for line in own]))
 
     def cell(line: PolicySummary | None) -> str:
         if line is None:

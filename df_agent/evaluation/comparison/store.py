@@ -3,6 +3,7 @@
     FOLDER/rows/ENV/POLICY/run.json         what the rows were made with
                            seed0.jsonl      an episode per line
                            timing.jsonl     the same, run one at a time
+                           error.txt        why rows are missing; gone when they are there
 
 Another training run of a policy is a policy of its own here, "diffuser@1".
 """
@@ -23,7 +24,7 @@ from df_agent.evaluation.rollout import Progress, rollout
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
 
-RUN_FILE, TIMING_FILE = "run.json", "timing.jsonl"
+RUN_FILE, TIMING_FILE, ERROR_FILE = "run.json", "timing.jsonl", "error.txt"
 
 
 class StoreError(ValueError):
@@ -80,6 +81,19 @@ class PolicyStore:
             run = self.run()
             earlier = [*run.get("earlier", []), run["identity"]]
             replace_file(self.folder / RUN_FILE, json_bytes({**run, "identity": identity, "earlier": earlier}))
+
+    @property
+    def error(self) -> str | None:
+        """Why rows are missing that were asked for; None if none are, or nobody knows."""
+        path = self.folder / ERROR_FILE
+        return path.read_text() if path.exists() else None
+
+    @error.setter
+    def error(self, text: str | None) -> None:
+        if text is None:
+            (self.folder / ERROR_FILE).unlink(missing_ok=True)
+        elif self.folder.exists():
+            replace_file(self.folder / ERROR_FILE, text.encode())
 
     def seeds(self) -> list[int]:
         """Return the seeds of which there are rows."""

@@ -248,7 +248,7 @@ def by_distance(episodes: Episodes, env: str, limit: int) -> list[DistanceRow]:
                 starts=int(inside.sum()),
                 success=success_share(success),
                 restricted_mean=restricted_mean(times, success, limit),
-                median_of_arrived=float(np.median(times[success])) if success.any() else np.inf,
+                median_of_arrived=median_time(times[success], success[success]).value if success.any() else np.inf,
                 oracle_mean=float(episodes.oracle[inside].mean()),
             )
         )

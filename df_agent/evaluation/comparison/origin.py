@@ -1,0 +1,76 @@
+"""The report's section on where its rows come from, so that it can be defended without the folder it was made in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from df_agent.evaluation.comparison.blocks import DASH
+from df_agent.evaluation.comparison.document import Block, Heading, Paragraph, Table
+from df_agent.evaluation.comparison.store import file_name
+from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
+
+TEXT = (
+    "Every number follows from the rows beside this report: {files} (an episode per line; timing-*.csv are those run "
+    "one at a time) and policies-*.json (options, weights and code that they were made with). Latencies are of the "
+    "machine below."
+)
+
+
+def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
+    """Return commands, commits, machine and versions, and whose rows are not those of the options in configs/policy.
+
+    Nothing if the rows do not say where they come from.
+    """
+    found = [(part.env, rows) for part in comparisons for rows in part.policies if rows.provenance.get("about")]
+    if not found:
+        return []
+    about = [rows.provenance["about"] for _, rows in found]
+    lines = [
+        [name, *unique]
+        for name, read in FACTS.items()
+        if (unique := ["; ".join(dict.fromkeys(text for entry in about if (text := read(entry))))])[0]
+    ]
+    files = ", ".join(f"rows-{file_name(part.env)}.csv" for part in comparisons)
+    blocks: list[Block] = [Heading("Where this comes from"), Paragraph(TEXT.format(files=files))]
+    blocks.append(Table(["", "rows were made with"], lines, wordy=(1,)))
+    odd = [[env, rows.policy, text] for env, rows in found if (text := _departure(rows))]
+    if odd:
+        blocks.append(Paragraph("Rows that are not plainly of the options and the code named above:"))
+        blocks.append(Table(["environment", "policy", "what"], odd, wordy=(2,)))
+    return blocks
+
+
+def _machine(about: Mapping[str, Any]) -> str:
+    machine = about.get("hardware") or {}
+    if not machine:
+        return ""
+    accelerator = machine.get("accelerator") or "no accelerator"
+    return f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}"
+
+
+def _versions(about: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (about.get("versions") or {}).items() if version)
+
+
+FACTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "command": lambda about: about.get("command") or "",
+    "commit": lambda about: about.get("commit") or "",
+    "machine": _machine,
+    "versions": _versions,
+}
+
+
+def _departure(rows: PolicyRows) -> str:
+    about, texts = rows.provenance["about"], []
+    if about.get("changes"):
+        texts.append(f"options changed for this comparison: {json.dumps(about['changes'])}")
+    earlier = rows.provenance.get("earlier") or []
+    if earlier:
+        code = sum(entry.get("code") != rows.provenance["identity"].get("code") for entry in earlier)
+        texts.append(f"some rows are of earlier {'code' if code else 'versions'} (adopted)")
+    if "@" in rows.policy:
+        weights = about.get("checkpoint_sha256") or DASH
+        texts.append(f"weights: {about.get('checkpoint') or DASH}, sha256 {weights[:12]}")
+    return "; ".join(texts)
