@@ -76,6 +76,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="plans per row, of which the median is taken")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16], help="environments planned for at once")
     options = parser.parse_args()
+    if min(options.repeats, *options.batches) < 1:
+        parser.error("--repeats and --batches must be at least 1")
     console = Console()
     table = Table(title=f"one plan for maze2d-large, {torch.get_num_threads()} threads, median of {options.repeats}")
     for column in ("method", "batch", "seconds", "times ours in fp32", "the original's seconds", "ours over that"):

@@ -135,6 +135,8 @@ def main(config: DictConfig) -> None:
         check_policy(config.policy)
         if not isinstance(config.seed, int):
             raise ValueError(f"seed must be a whole number, got {config.seed!r}")
+        if config.sanity and config.episodes < 2:
+            raise ValueError("sanity=true shuffles goals among episodes, so it takes at least 2 of them")
         if config.checkpoint:
             use_checkpoint(config.policy, config.checkpoint)
         (run_sanity if config.sanity else run_evaluation)(config, folder)

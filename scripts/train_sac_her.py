@@ -12,8 +12,8 @@ from typing import Any
 import hydra
 import matplotlib.pyplot as plt
 from omegaconf import DictConfig, OmegaConf
+from yardsticks import check_env
 
-import envs  # noqa: F401 - registers the mazes with gymnasium
 from df_agent.baselines.sac_her_model import SACHERConfig
 from df_agent.baselines.sac_her_training import read_curve, train_sac_her
 from df_agent.build import make
@@ -51,6 +51,7 @@ def main(config: DictConfig) -> None:
 
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
+        check_env(plain["env"])
         validate = Validation(plain["env"], **plain["validation"])
         train_sac_her(
             plain["train_env"],

@@ -56,7 +56,10 @@ def train_sac_her(
 
     Raises:
         RunError: another process trains in the folder, or it holds a run with another configuration.
+        ValueError: steps or save_every below 1.
     """
+    if min(steps, save_every) < 1:
+        raise ValueError(f"steps and save_every must be at least 1, got {steps} and {save_every}")
     run = _Run(Path(run_dir), env_id, config)
     with RunFolder(run.folder, main=True).locked():
         run.check()

@@ -14,6 +14,8 @@ LOWEST_VALIDATION_SEED = 1000
 
 def check_validation_seed(seed: int, name: str = "seed") -> None:
     """Raise ValueError for a seed below 1000: those below are for reports, so nothing is ever tuned on them."""
+    if not isinstance(seed, int):
+        raise ValueError(f"{name} must be a whole number, got {seed!r}")
     if seed < LOWEST_VALIDATION_SEED:
         raise ValueError(f"{name} must be at least {LOWEST_VALIDATION_SEED}, got {seed}: the lower ones are reported")
 
