@@ -20,7 +20,7 @@ from df_agent.evaluation.comparison.plots import (
 )
 from df_agent.evaluation.comparison.style import Look
 from df_agent.evaluation.comparison.survival import Estimate
-from df_agent.evaluation.comparison.tables import DistanceRow, EnvTables, PolicySummary, bin_edges
+from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
 from df_agent.evaluation.comparison.types import EnvComparison
 
 DASH = "–"
@@ -132,7 +132,7 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
         return []
     bins = sorted({row.bin for row in tables.distances})
     cuts = " / ".join(f"{cut:.0f}" for cut in bin_edges()[1:-1])
-    labels = {row.bin: _bin_label(row) for row in tables.distances}
+    labels = {row.bin: row.label for row in tables.distances}
     starts = {b: max(row.starts for row in tables.distances if row.bin == b) for b in bins}
     text = (
         f"How far a start is from its goal is said by the oracle's steps, with cuts at {cuts}: "
@@ -183,12 +183,6 @@ def tuning_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
         "above). Minutes are those of the episodes; trainings come on top. What is not listed was not tuned."
     )
     return [Heading("Tuning effort"), Paragraph(text), Table(columns, cells, wordy=tuple(range(1, len(columns))))]
-
-
-def _bin_label(row: DistanceRow) -> str:
-    if not row.low:
-        return f"below {row.high:.0f}"
-    return f"{row.low:.0f} and more" if np.isinf(row.high) else f"{row.low:.0f} to {row.high:.0f}"
 
 
 def _media(path: Path | None, caption: str) -> list[Block]:

@@ -38,7 +38,7 @@ def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
     odd = [[env, rows.policy, text] for env, rows in found if (text := _departure(rows))]
     if odd:
         blocks.append(Paragraph("Rows that are not plainly of the options and the code named above:"))
-        blocks.append(Table(["environment", "policy", "what"], odd, wordy=(2,)))
+        blocks.append(Table(["environment", "policy", "what"], odd, wordy=(1, 2)))
     return blocks
 
 

@@ -137,7 +137,7 @@ def plot_distances(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
         axes.set_xlim(0, 1.08 * max(row.restricted_mean.high for row in rows))
-        title = f"about {name} steps away\n({most.starts} starts, oracle {most.oracle_mean:.0f})"
+        title = f"{most.label} steps away\n({most.starts} starts, oracle {most.oracle_mean:.0f})"
         axes.set_title(title, fontsize=8.5, color=INK, pad=5)
         plain(axes)
     figure.text(0.5, 0.16 / height, "restricted mean time to goal [control steps]", ha="center", **SMALL)

@@ -88,6 +88,13 @@ class DistanceRow:
     median_of_arrived: float
     oracle_mean: float
 
+    @property
+    def label(self) -> str:
+        """The bin in words, in the oracle's steps."""
+        if not self.low:
+            return f"below {self.high:.0f}"
+        return f"{self.low:.0f} and more" if np.isinf(self.high) else f"{self.low:.0f} to {self.high:.0f}"
+
 
 @dataclass(frozen=True)
 class EnvTables:
