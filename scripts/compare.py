@@ -180,7 +180,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     assert entry.identity is not None
     label = f"{env_id} · {name}"
     if not progress.work[entry.key].steps:
-        console.print(f"{label}: {summary(entry)}, as stored", markup=False, highlight=False)
+        console.print(f"{label}: {summary(entry)}, as stored", markup=False, highlight=False, soft_wrap=True)
         return
     progress.show(label, "being made")
     try:
@@ -208,7 +208,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
         progress.finish(entry.key)
     entry.store.error = entry.error
     seconds = progress.work[entry.key].seconds
-    console.print(f"{label}: {entry.error or summary(entry)}, {seconds:.0f} s", markup=False, highlight=False)
+    console.print(f"{label}: {entry.error or summary(entry)}, {seconds:.0f} s", markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(entry: Entry) -> str:
@@ -275,7 +275,7 @@ def compare(config: DictConfig, folder: Path) -> bool:
             write_comparison(folder, comparisons)
     for entry in found:
         if entry.error:
-            console.print(f"{entry.store.policy} in {entry.store.env_id}: {entry.error}", markup=False, style="yellow")
+            console.print(f"{entry.store.policy} in {entry.store.env_id}: {entry.error}", markup=False, style="yellow", soft_wrap=True)
     return bool(comparisons) and not any(entry.error for entry in found)
 
 
@@ -303,7 +303,7 @@ def main(config: DictConfig) -> None:
         complete = compare(config, folder)
     except (ValueError, OSError, RunError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
-    console.print(f"Written to {folder}", markup=False, highlight=False)
+    console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)
     if not complete:
         raise SystemExit(1)
 

@@ -87,8 +87,8 @@ class ComparisonProgress:
 
 @contextmanager
 def comparison_progress(work: Mapping[tuple[str, str], Work], console: Console) -> Iterator[ComparisonProgress]:
-    """Show a bar while a comparison runs."""
+    """Show a bar while a comparison runs; none if nothing is left to run."""
     columns = [TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()]
     columns += [TextColumn("{task.fields[text]}"), TextColumn("{task.fields[left]}", style="dim")]
-    with Bar(*columns, console=console) as bar:
+    with Bar(*columns, console=console, disable=not any(item.steps for item in work.values())) as bar:
         yield ComparisonProgress(bar, work)
