@@ -208,7 +208,8 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
         progress.finish(entry.key)
     entry.store.error = entry.error
     seconds = progress.work[entry.key].seconds
-    console.print(f"{label}: {entry.error or summary(entry)}, {seconds:.0f} s", markup=False, highlight=False, soft_wrap=True)
+    text = f"{label}: {entry.error or summary(entry)}, {seconds:.0f} s"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def summary(entry: Entry) -> str:
@@ -275,7 +276,8 @@ def compare(config: DictConfig, folder: Path) -> bool:
             write_comparison(folder, comparisons)
     for entry in found:
         if entry.error:
-            console.print(f"{entry.store.policy} in {entry.store.env_id}: {entry.error}", markup=False, style="yellow", soft_wrap=True)
+            text = f"{entry.store.policy} in {entry.store.env_id}: {entry.error}"
+            console.print(text, markup=False, style="yellow", soft_wrap=True)
     return bool(comparisons) and not any(entry.error for entry in found)
 
 
