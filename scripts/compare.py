@@ -24,8 +24,9 @@ from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, co
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
 from df_agent.evaluation.comparison.report import write_comparison
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, stored
+from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
-from df_agent.evaluation.provenance import provenance
+from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit
 from df_agent.training.run_folder import RunError
@@ -89,26 +90,26 @@ def entries(config: DictConfig, folder: Path) -> list[Entry]:
 def chosen(option: Any, entry: Entry) -> bool:
     """Whether an option, true or a list of policies, means this one."""
     name = entry.store.policy
-    return bool(option) if isinstance(option, bool) else {name, name.partition("@")[0]} & set(as_list(option)) != set()
+    return bool(option) if isinstance(option, bool) else {name, policy_of(name)} & set(as_list(option)) != set()
 
 
 def check_runs(found: list[Entry]) -> None:
     """Leave training runs out that are of another environment; raise ValueError if two are the same weights."""
+    first = {entry.key: entry for entry in found if "@" not in entry.store.policy}
+    several = {(env_id, policy_of(name)) for env_id, name in (entry.key for entry in found) if "@" in name}
     weights: dict[tuple[str, str, str], str] = {}
     for entry in found:
         (env_id, name), policy = entry.key, entry.config.policy
-        base = name.partition("@")[0]
-        if not any(other.key[0] == env_id and other.key[1].startswith(f"{base}@") for other in found):
+        key = env_id, policy_of(name)
+        if key not in several or entry.identity is None:
             continue
-        if entry.identity is None:
-            continue
-        made_for = load_weights(policy).config.get("env")
-        first = next(other for other in found if other.key == (env_id, base))
-        if first.identity is not None and made_for != load_weights(first.config.policy).config.get("env"):
+        checkpoint = load_weights(policy)
+        made_for = checkpoint.config.get("env")
+        if first[key].identity is not None and made_for != load_weights(first[key].config.policy).config.get("env"):
             entry.left_out = f"its weights, {policy.checkpoint}, are of {made_for}"
-        key = (env_id, base, entry.identity["make"]["name"])
-        if weights.setdefault(key, name) != name:
-            raise ValueError(f"{name} and {weights[key]} in {env_id} have the same weights, {policy.checkpoint}")
+        other = weights.setdefault((*key, content_hash(checkpoint.folder)), name)
+        if other != name:
+            raise ValueError(f"{name} and {other} in {env_id} have the same weights, {policy.checkpoint}")
 
 
 def check_limits(folder: Path, found: list[Entry], refreshed: Any) -> None:
@@ -186,7 +187,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     try:
         policy = make_policy(entry.config)
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
-        changed = (config.changes or {}).get(name.partition("@")[0])
+        changed = (config.changes or {}).get(policy_of(name))
         about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
         entry.store.begin(entry.identity, about)
         for seed in entry.seeds:
@@ -228,7 +229,7 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
         asked = [name for env, name in errors if env == env_id]
         names = dict.fromkeys([*asked, *stored(folder, env_id)])
         policies, seeds = [], {}
-        for name in sorted(names, key=lambda name: name.partition("@")[0] != config.reference):
+        for name in sorted(names, key=lambda name: policy_of(name) != config.reference):
             store = PolicyStore(folder, env_id, name)
             records: list[EpisodeRecord] = []
             for seed in store.seeds():
@@ -287,7 +288,7 @@ def report_from(config: DictConfig, folder: Path) -> bool:
         raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
     comparisons = []
     for part in read_raw_rows(Path(config.report_from), maze_yardsticks):
-        policies = sorted(part.policies, key=lambda rows: rows.policy.partition("@")[0] != config.reference)
+        policies = sorted(part.policies, key=lambda rows: policy_of(rows.policy) != config.reference)
         comparisons.append(replace(part, policies=policies, **extras(config, part.env)))
     with locked(folder):
         write_comparison(folder, comparisons)

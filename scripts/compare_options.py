@@ -28,7 +28,7 @@ def environments(config: DictConfig) -> list[str]:
 
 def policies_asked(config: DictConfig) -> list[str]:
     """Return the names asked for, all of them by default."""
-    return policy_names() if config.policies is None else list(dict.fromkeys(as_list(config.policies)))
+    return policy_names() if config.policies is None else list(dict.fromkeys(map(str, as_list(config.policies))))
 
 
 def seeds_asked(config: DictConfig) -> list[int]:

@@ -18,6 +18,7 @@ from df_agent.evaluation.comparison.plots import (
     plot_paired,
     plot_speed,
 )
+from df_agent.evaluation.comparison.store import file_name
 from df_agent.evaluation.comparison.style import Look
 from df_agent.evaluation.comparison.survival import Estimate
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
@@ -205,11 +206,6 @@ def _latency_text(line: PolicySummary) -> str:
         return DASH if line.act_ms is None else f"{short(line.act_ms)} per action"
     latencies = (line.plan_ms_p50, line.plan_ms_p95, line.plan_ms_p99)
     return " / ".join(DASH if value is None else short(value) for value in latencies)
-
-
-def file_name(env: str) -> str:
-    """Return an environment's id as part of a file name."""
-    return env.replace("/", "_").replace(":", "_")
 
 
 def short(milliseconds: float) -> str:

@@ -68,7 +68,7 @@ def _departure(rows: PolicyRows) -> str:
         texts.append(f"options changed for this comparison: {json.dumps(about['changes'])}")
     earlier = rows.provenance.get("earlier") or []
     if earlier:
-        code = sum(entry.get("code") != rows.provenance["identity"].get("code") for entry in earlier)
+        code = any(entry.get("code") != rows.provenance["identity"].get("code") for entry in earlier)
         texts.append(f"some rows are of earlier {'code' if code else 'versions'} (adopted)")
     if "@" in rows.policy:
         weights = about.get("checkpoint_sha256") or DASH

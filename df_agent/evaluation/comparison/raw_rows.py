@@ -69,7 +69,7 @@ def read_raw_rows(folder: Path, yardsticks: Callable[[str], Yardsticks]) -> list
     """
     found = []
     files = {path: json.loads(path.read_text()) for path in sorted(folder.glob("policies-*.json"))}
-    for path, about in sorted(files.items(), key=lambda item: item[1]["position"]):
+    for path, about in sorted(files.items(), key=lambda item: item[1].get("position", 0)):
         env, name = about["env"], path.stem.removeprefix("policies-")
         lines = _lines(folder / f"rows-{name}.csv")
         timing = _lines(folder / f"timing-{name}.csv")

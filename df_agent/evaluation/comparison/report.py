@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, file_name, short, tuning_blocks
+from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, short, tuning_blocks
 from df_agent.evaluation.comparison.document import (
     Block,
     Heading,
@@ -24,6 +24,7 @@ from df_agent.evaluation.comparison.document import (
 )
 from df_agent.evaluation.comparison.failure_page import failure_blocks
 from df_agent.evaluation.comparison.origin import origin_blocks
+from df_agent.evaluation.comparison.store import file_name
 from df_agent.evaluation.comparison.style import looks
 from df_agent.evaluation.comparison.survival import Estimate
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, make_tables

@@ -21,7 +21,7 @@ from df_agent.evaluation.comparison.survival import (
 )
 from df_agent.evaluation.comparison.training_runs import RunsSummary, mean_over_runs, policy_of, summarise_runs
 from df_agent.evaluation.comparison.types import EnvComparison
-from df_agent.evaluation.metrics import normalised_score, seconds_per_action
+from df_agent.evaluation.metrics import normalised_score, real_time_factor, seconds_per_action
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -196,7 +196,7 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
         plan_ms_p99=p99,
         act_ms=None if acting is None else 1e3 * acting,
         plans_to_goal=sum(len(record.plans_to_goal) for record in records) / len(records),
-        real_time_factor=None if acting is None or not period else acting / period,
+        real_time_factor=real_time_factor(timing, period) if period else None,
     )
 
 
