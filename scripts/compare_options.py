@@ -10,6 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from policies import FOLDER, check_name, policy_names
 from yardsticks import check_env
 
+from df_agent.evaluation.comparison.training_runs import policy_of
+
 OPTIONAL = ("slow", "only", "trained_by")  # keys that a file in configs/policy may lack
 AT_LEAST = {
     "episodes": 1, "slow_episodes": 1, "slow_seeds": 1, "num_envs": 1, "timing_episodes": 0, "slow_timing_episodes": 0,
@@ -59,7 +61,7 @@ def _check_names(config: DictConfig) -> None:
     names = policies_asked(config)
     if not names:
         raise ValueError("policies=[] asks for none; leave it out for all of them")
-    for name in [*names, str(config.reference).partition("@")[0]]:
+    for name in [*names, policy_of(str(config.reference))]:
         check_name(name)
     for option in ("runs", "changes"):
         if not isinstance(config[option] or {}, DictConfig | dict):
@@ -67,7 +69,7 @@ def _check_names(config: DictConfig) -> None:
         _among(option, config[option] or {}, names)
     for option in ("refresh", "refresh_timing", "adopt"):
         if not isinstance(config[option], bool):
-            _among(option, [str(name).partition("@")[0] for name in as_list(config[option])], names)
+            _among(option, [policy_of(str(name)) for name in as_list(config[option])], names)
     for name, paths in (config.runs or {}).items():
         if not isinstance(paths, list | ListConfig):
             raise ValueError(f"runs.{name} must be a list of checkpoints, runs={{{name}: [PATH, ...]}}, got {paths!r}")
