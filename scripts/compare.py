@@ -20,6 +20,7 @@ from policies import as_json, checkpoint_folder, identity, load_weights, make_po
 from rich.console import Console
 from yardsticks import fastest_steps, maze_yardsticks
 
+from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
 from df_agent.evaluation.comparison.report import write_comparison
@@ -135,7 +136,10 @@ def prepare(config: DictConfig, folder: Path, found: list[Entry]) -> None:
         try:
             entry.identity = identity(entry.config, config.num_envs)
         except PolicyError as error:
-            entry.error = str(error)
+            if config.policies is None and isinstance(error.__cause__, CheckpointError):
+                entry.left_out = str(error)  # nobody asked for it by name
+            else:
+                entry.error = str(error)
             continue
     check_runs(found)
     for entry in found:
@@ -157,7 +161,9 @@ def prepare(config: DictConfig, folder: Path, found: list[Entry]) -> None:
         )
     check_limits(folder, found, config.refresh)
     for entry in found:
-        if entry.identity is not None and chosen(config.refresh, entry):
+        if entry.identity is None or entry.left_out:
+            continue  # what it has could not be made again
+        if chosen(config.refresh, entry):
             entry.store.drop()
         elif chosen(config.refresh_timing, entry):
             entry.store.drop_timing()
@@ -276,8 +282,8 @@ def compare(config: DictConfig, folder: Path) -> bool:
             console.print("Writing the report", style="dim")
             write_comparison(folder, comparisons)
     for entry in found:
-        if entry.error:
-            text = f"{entry.store.policy} in {entry.store.env_id}: {entry.error}"
+        if entry.error or entry.left_out:
+            text = f"{entry.store.policy} in {entry.store.env_id}: {entry.error or f'left out: {entry.left_out}'}"
             console.print(text, markup=False, style="yellow", soft_wrap=True)
     return bool(comparisons) and not any(entry.error for entry in found)
 

@@ -58,8 +58,24 @@ def collect() -> None:
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     if (COMPARED / "report.md").exists():
+        check_complete()
+        temporary = COMPARISON.with_name(".tmp-comparison")
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.copytree(COMPARED, temporary, ignore=shutil.ignore_patterns("rows", "failures", ".*"))
         shutil.rmtree(COMPARISON, ignore_errors=True)
-        shutil.copytree(COMPARED, COMPARISON, ignore=shutil.ignore_patterns("rows", ".*"))
+        temporary.rename(COMPARISON)
+
+
+def check_complete() -> None:
+    """Exit if the comparison in outputs/ lacks rows that the one in results/ has."""
+    kept, made = ({path.name for path in folder.glob("rows-*.csv")} for folder in (COMPARISON, COMPARED))
+    lacking = sorted(kept - made)
+    for name in sorted(kept & made):
+        had, has = (len((folder / name).read_text().splitlines()) for folder in (COMPARISON, COMPARED))
+        lacking += [f"{had - has} rows of {name}"] if has < had else []
+    if lacking:
+        what = ", ".join(lacking)
+        raise SystemExit(f"{COMPARED} lacks {what} that {COMPARISON} has; run it to its end, or delete one")
 
 
 def reported(summary: dict[str, Any]) -> bool:
@@ -100,7 +116,8 @@ def shuffled_table() -> str:
     lines = ["| policy | env | episodes | success [95 %] | with other episodes' goals |", "|---|---|---|---|---|"]
     for path in sorted(SANITY.glob("*.json")):
         result = json.loads(path.read_text())
-        own, other = result["rows"][:2]
+        rows = {row["policy"]: row for row in result["rows"]}
+        own, other = rows["true goals"], rows["shuffled goals"]
         name = result["provenance"]["config"]["policy"]["name"]
         lines.append(f"| {name} | {result['env']} | {own['episodes']} | {success(own)} | {success(other)} |")
     return "\n".join(lines)

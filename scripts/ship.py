@@ -1,8 +1,9 @@
 """Pack a finished run as a checkpoint that ships: `python scripts/ship.py maze2d-large`.
 
-Takes runs/NAME/final (of an agent trained online, runs/NAME/best) and writes df_agent/pretrained/NAME: weights in fp16,
-the config, and a model card with the data and the command. Agents of ours get the options of configs/train and, on the
-card, the results found in outputs/evaluate; baselines ship as they were trained.
+Takes runs/NAME/final and writes df_agent/pretrained/NAME: weights in fp16, the config, and a model card with the data
+and the command. Of what acts without planning, which gets worse if it is trained for too long, it takes the weights
+that did best on the validation starts. Agents of ours get the options of configs/train and, on the card, the results
+found in outputs/evaluate; baselines ship as they were trained.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from df_agent.training.config import TrainConfig
+from df_agent.training.state import best_step, saved_steps
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,6 +44,7 @@ A baseline, {algorithm}, for `{env}` and `{multi}`; {parameters:.2f} M parameter
 {training}
 - Results: the comparison in the project's README.
 """
+BEST = ("gcbc", "gciql")  # of these the best checkpoint ships
 # What these need to act; the rest of their weights is for the losses.
 ACTING = {"gciql": "actor."}
 
@@ -63,6 +67,15 @@ def results(name: str) -> str:
     return "\n".join(rows)
 
 
+def chosen(run: Path) -> Path:
+    """Return the checkpoint of a run that ships."""
+    if (run / "best").is_dir():  # trained online
+        return run / "best"
+    algorithm = load_checkpoint(run / "final").config.get("algorithm")
+    best = best_step(saved_steps(run), TrainConfig.best_metric, TrainConfig.best_mode) if algorithm in BEST else None
+    return best.folder if best else run / "final"
+
+
 def last_provenance(run: Path) -> dict[str, Any]:
     """Return what the run's newest checkpoint says of its making."""
     newest = sorted(run.glob("checkpoints/*/config.json"))[-1]
@@ -72,7 +85,8 @@ def last_provenance(run: Path) -> dict[str, Any]:
 def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]:
     """Return what the cards of offline learners say; `before` is what was trained first."""
     provenance, last = checkpoint.config["provenance"], last_provenance(ROOT / "runs" / name)
-    env, train = checkpoint.config["env"], provenance["train"]
+    env, train, step = checkpoint.config["env"], provenance["train"], provenance["step"]
+    best = f"; these are the weights of step {step}, the best on the validation starts"
     collect = f"python scripts/collect.py env={env}"
     return {
         "name": name,
@@ -83,7 +97,7 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
         "training": item(
             f"Training: `{provenance['command']}`; {before}{train['steps']} steps of batch {train['batch_size']} in "
             f"{last['precision']}: {last['seconds'] / 60:.0f} minutes from the first to the last step, on two CPU "
-            f"cores shared with other work."
+            f"cores shared with other work{best if step < train['steps'] else ''}."
         ),
     }
 
@@ -134,7 +148,7 @@ def main() -> None:
     parser.add_argument("name", help="of the run's folder in runs/ and of the checkpoint, e.g. maze2d-large")
     name = parser.parse_args().name
     run = ROOT / "runs" / name
-    checkpoint = load_checkpoint(run / "best" if (run / "best").is_dir() else run / "final")
+    checkpoint = load_checkpoint(chosen(run))
     config: dict[str, Any] = dict(checkpoint.config)
     if "algorithm" in config:
         part = ACTING.get(config["algorithm"], "")

@@ -149,6 +149,34 @@ def test_a_failing_policy_does_not_sink_the_others(compare, script, monkeypatch)
     assert (complete, len(rows[ENV, "random"].records), rows[ENV, "random"].error) == (True, 4, None)
 
 
+def test_what_is_not_trained_is_left_out_unless_it_was_asked_for(compare, script, monkeypatch, tmp_path):
+    import compare_options
+
+    monkeypatch.chdir(tmp_path)  # no runs/ here
+    monkeypatch.setattr(compare_options, "policy_names", lambda: ["full_sequence", "oracle"])
+    options = ("episodes=1", "seeds=[1000]")
+    complete, rows = compare(*options)
+    assert complete
+    assert rows[ENV, "full_sequence"].error.startswith("left out: policy 'full_sequence' cannot be made: no checkpoint")
+    complete, rows = compare("policies=[full_sequence,oracle]", *options)
+    assert not complete
+    assert rows[ENV, "full_sequence"].error.startswith("policy 'full_sequence' cannot be made: no checkpoint")
+
+
+def test_latencies_that_cannot_be_made_again_are_kept(compare, script, monkeypatch, tmp_path):
+    options = ("policies=[oracle]", "episodes=1", "seeds=[1000]")
+    _, rows = compare(*options)
+    (timing,) = rows[ENV, "oracle"].timing
+
+    def gone(*args):
+        raise PolicyError("its weights are gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "identity", gone)
+        _, rows = compare(*options, "refresh_timing=true")
+    assert rows[ENV, "oracle"].timing == [timing]
+
+
 def test_what_is_not_there_is_named(compare, script):
     with pytest.raises(ValueError, match=r"there is no policy 'oracl'.*Did you mean 'oracle'"):
         compare("policies=[oracl]")

@@ -12,6 +12,7 @@ import numpy as np
 from df_agent.evaluation.comparison.document import Block, Heading, Media, Paragraph, Table
 from df_agent.evaluation.comparison.path_plots import plot_paths
 from df_agent.evaluation.comparison.plots import (
+    FEWEST,
     plot_arrivals,
     plot_curves,
     plot_distances,
@@ -20,15 +21,17 @@ from df_agent.evaluation.comparison.plots import (
 )
 from df_agent.evaluation.comparison.store import file_name
 from df_agent.evaluation.comparison.style import Look
-from df_agent.evaluation.comparison.survival import Estimate
+from df_agent.evaluation.comparison.survival import RESAMPLES, Estimate
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
 from df_agent.evaluation.comparison.types import EnvComparison
 
 DASH = "–"
 PAIRED_NOTE = (
     "Differences are of time to goal on the starts that both ran, timeouts as the limit; p is from a sign-flip "
-    "permutation test of the mean, adjusted after Holm for the number of policies compared. A difference counts as "
-    "shown where p is below 0.05 and the interval excludes 0. Success is compared by the exact McNemar test."
+    f"permutation test of the mean with {RESAMPLES:,} resamples, so that it cannot be smaller than "
+    f"{1 / RESAMPLES:g} before it is adjusted after Holm for the number of policies compared. A difference counts as "
+    "shown where the adjusted p is below 0.05 and the interval excludes 0. Success is compared by the exact McNemar "
+    "test, adjusted in the same way."
 )
 RUNS_NOTE = (
     "Each training run is another seed. The interval holds for other runs and other starts: the half widths for runs "
@@ -40,7 +43,8 @@ RUNS_NOTE = (
 def env_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look]) -> list[Block]:
     """Return all that is said about one environment; its pictures are written to the folder."""
     env, name = tables.comparison.env, file_name(tables.comparison.env)
-    text = f"{tables.starts} starts, {tables.limit} control steps at most."
+    inside = f" {tables.starts_inside} of these starts lie inside the goal." if tables.starts_inside else ""
+    text = f"{tables.starts} starts, {tables.limit} control steps at most.{inside}"
     blocks: list[Block] = [Heading(env), Paragraph(text), _policy_table(tables)]
     if tables.failed:
         blocks += [Paragraph("What did not run, or not to its end:"), _failed_table(tables)]
@@ -96,11 +100,12 @@ def _failed_table(tables: EnvTables) -> Table:
 
 
 def _paired_table(tables: EnvTables) -> Table:
-    columns = ["against", "verdict", "success", "faster / slower / equal", "p", "p, Holm"]
+    columns = ["against", "verdict", "success", "faster / slower / equal", "p", "p, Holm", "p of success, Holm"]
     rows = []
     for pair in sorted(tables.pairs, key=lambda pair: pair.steps.value):
         shares = f"{pair.faster:.0%} / {pair.slower:.0%} / {pair.equal:.0%}"
-        rows.append([pair.policy, pair.verdict, pair.verdict_success, shares, _p(pair.p), _p(pair.p_adjusted)])
+        tests = [_p(p) for p in (pair.p, pair.p_adjusted, pair.p_success_adjusted)]
+        rows.append([pair.policy, pair.verdict, pair.verdict_success, shares, *tests])
     return Table(columns, rows, wordy=(1, 2))
 
 
@@ -138,9 +143,11 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
     text = (
         f"How far a start is from its goal is said by the oracle's steps, with cuts at {cuts}: "
         f"{', '.join(f'{starts[b]} starts {labels[b]}' for b in bins)}. A cell holds success, the median of those that "
-        f"arrived and the restricted mean; the number of starts where a policy ran fewer."
+        f"arrived and the restricted mean; the number of starts where a policy ran fewer, and no interval for fewer "
+        f"than {FEWEST} of them."
     )
     found = {(row.policy, row.bin): row for row in tables.distances}
+    marked = {episodes.name: episodes.marked for episodes in tables.episodes}
     rows = []
     for line in tables.policies:
         cells = []
@@ -151,8 +158,9 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
                 continue
             median = DASH if np.isinf(row.median_of_arrived) else f"{row.median_of_arrived:.0f}"
             fewer = f" ({row.starts})" if row.starts < starts[b] else ""
-            cells.append(f"{row.success.value:.2f} · {median} · {row.restricted_mean.text(0)}{fewer}")
-        rows.append([line.policy, *cells])
+            mean = row.restricted_mean.text(0) if row.starts >= FEWEST else f"{row.restricted_mean.value:.0f}"
+            cells.append(f"{row.success.value:.2f} · {median} · {mean}{fewer}")
+        rows.append([marked[line.policy], *cells])
     env = tables.comparison.env
     columns = ["policy", *(labels[b] for b in bins)]
     blocks: list[Block] = [Heading(f"{env}: by distance", 3), Paragraph(text), Table(columns, rows)]

@@ -47,6 +47,11 @@ class PairedDifference:
     verdict: str
     verdict_success: str
 
+    @property
+    def shown(self) -> bool:
+        """Whether there is a difference in time: test and interval agree on it."""
+        return self.p_adjusted < SIGNIFICANCE and (self.steps.low > 0 or self.steps.high < 0)
+
 
 def sign_flip_test(differences: Array) -> float:
     """Return the two-sided p-value of the mean of paired differences (N,): their signs are flipped at random.
@@ -125,10 +130,10 @@ def adjusted(pairs: Sequence[PairedDifference]) -> list[PairedDifference]:
 
 
 def _judged(pair: PairedDifference) -> PairedDifference:
-    """Put the verdicts into words. A difference counts as shown where test and interval agree on it."""
+    """Put the verdicts into words."""
     low, high, mean = pair.steps.low, pair.steps.high, pair.steps.value
     where = f"on the same {pair.starts} starts"
-    if pair.p_adjusted < SIGNIFICANCE and (low > 0 or high < 0):
+    if pair.shown:
         word = "faster" if mean > 0 else "slower"
         ends = (low, high) if mean > 0 else (-high, -low)
         verdict = f"{pair.reference} is {word} by {abs(mean):.1f} steps [{ends[0]:.1f}, {ends[1]:.1f}] {where}"

@@ -66,7 +66,10 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
         _title(
             axes, episodes.marked, f"{record.time_to_goal} steps" if record.success else "not reached", record.success
         )
-    header(figure, "One start, one goal", f"{tables.comparison.env}, episode {first.episode} (reset seed {start})")
+    key = "ring: start; star and disc: goal; cross: end without arrival; grey: after the arrival"
+    header(
+        figure, "One start, one goal", f"{tables.comparison.env}, episode {first.episode} (reset seed {start}) · {key}"
+    )
     figure.savefig(path)
     oracle = _oracle_of(shown[0][0], start)
     text = f"{tables.comparison.env}, episode {first.episode} (reset seed {start})"

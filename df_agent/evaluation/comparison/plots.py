@@ -21,6 +21,7 @@ from df_agent.evaluation.plots import INK, MUTED
 
 Array = NDArray[Any]
 Looks = Mapping[str, Look]
+FEWEST = 10  # starts that an interval by distance is drawn from
 SMALL: dict[str, Any] = {"fontsize": 8.5, "color": INK}
 
 
@@ -28,10 +29,12 @@ def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
     """Draw, for every policy, the share of its episodes that have arrived by each step."""
     figure = new_figure(9.6, max(4.8, 1.4 + 0.235 * len(tables.episodes)))
     axes = _room(figure, left=0.62, right=3.05, bottom=0.55, top=0.75)
+    broadest = max(looks[episodes.name].width for episodes in tables.episodes)
     for episodes in reversed(tables.episodes):
         look = looks[episodes.name]
         curve = arrival_curve(episodes.times, episodes.success, tables.limit)
-        style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width}
+        above = 4 if look.width == broadest else 3  # the reference is covered by none
+        style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
         axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
     late = [float(np.max(e.times[e.success])) for e in tables.episodes if e.success.any()]
     complete = all(episodes.success.all() for episodes in tables.episodes)
@@ -43,8 +46,8 @@ def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.015, 1.02), frameon=False,
-        fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0, title="restricted mean, steps",
-        title_fontsize=8.5, alignment="left",
+        fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
+        title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
     )  # fmt: skip
     header(figure, "Episodes that have arrived", f"{tables.comparison.env}, up to {tables.starts} starts per policy")
     return _save(figure, path)
@@ -57,9 +60,9 @@ def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     if not shown:
         return None
     figure = new_figure(8.6, 5.6)
-    axes = _room(figure, left=0.7, right=0.3, bottom=0.6, top=0.75)
+    axes = _room(figure, left=0.7, right=1.2, bottom=0.6, top=0.75)
     axes.set_xscale("log")
-    for line, x in shown:
+    for line, x in sorted(shown, key=lambda spot: looks[spot[0].policy].width):  # the reference on top
         look, mean = looks[line.policy], line.restricted_mean
         filled = look.colour if line.plan_ms_p50 is not None else "white"
         axes.vlines(x, mean.low, mean.high, color=look.colour, lw=1.6, zorder=2)
@@ -86,11 +89,10 @@ def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     figure = new_figure(9.6, 1.5 + 0.3 * len(pairs))
     axes = _room(figure, left=2.2, right=2.75, bottom=0.55, top=0.75)
     ends = np.abs([[pair.steps.low, pair.steps.high] for pair in pairs])
-    if ends.max() > 40 * max(np.median(ends), 1.0) or ends.max() > 100:
+    squeezed = bool(ends.max() > 40 * max(np.median(ends), 1.0) or ends.max() > 100)
+    if squeezed:
         axes.set_xscale("symlog", linthresh=20, linscale=0.8)
-        ticks = [
-            t for t in (-500, -200, -100, -50, -20, -10, 0, 10, 20, 50, 100, 200, 500) if abs(t) < 1.3 * ends.max()
-        ]
+        ticks = [t for t in (-500, -200, -80, -20, -10, 0, 10, 20, 80, 200, 500) if abs(t) < 1.3 * ends.max()]
         axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
         axes.minorticks_off()
     axes.axvline(0, color=INK, lw=1.1, zorder=1)
@@ -101,9 +103,11 @@ def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
         axes.plot(steps.value, y, "o", ms=7, mfc=look.colour if shown else "white", mec=look.colour, mew=1.6, zorder=3)
         text = f"{steps.value:+.1f} [{steps.low:+.1f}, {steps.high:+.1f}]   n = {pair.starts}"
         axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", **SMALL)
-    axes.set_yticks(range(len(pairs)), [pair.policy for pair in pairs])
+    marked = {episodes.name: episodes.marked for episodes in tables.episodes}
+    axes.set_yticks(range(len(pairs)), [marked[pair.policy] for pair in pairs])
     axes.set_ylim(len(pairs) - 0.4, -0.6)
-    axes.set_xlabel(f"steps later than {pairs[0].reference} (timeouts count as {tables.limit})", **SMALL)
+    scale = "; logarithmic beyond 20" if squeezed else ""
+    axes.set_xlabel(f"steps later than {pairs[0].reference} (timeouts count as {tables.limit}{scale})", **SMALL)
     plain(axes, "x")
     header(
         figure,
@@ -118,7 +122,7 @@ def plot_distances(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     bins = sorted({row.bin for row in tables.distances})
     if not bins:
         return None
-    names = [line.policy for line in tables.policies]
+    names, marked = [line.policy for line in tables.policies], [episodes.marked for episodes in tables.episodes]
     figure = new_figure(2.2 + 2.35 * max(len(bins), 2), 1.6 + 0.25 * len(names))
     width, height = figure.get_figwidth(), figure.get_figheight()
     grid = figure.add_gridspec(
@@ -131,11 +135,12 @@ def plot_distances(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
         axes.axvline(most.oracle_mean, color=INK, lw=1.2, ls=(0, (5, 1.6)), zorder=1)
         for row in rows:
             look, mean, y = looks[row.policy], row.restricted_mean, names.index(row.policy)
-            axes.hlines(y, mean.low, mean.high, color=look.colour, lw=2, zorder=2)
+            if row.starts >= FEWEST:
+                axes.hlines(y, mean.low, mean.high, color=look.colour, lw=2, zorder=2)
             full = look.colour if row.success.value == 1 else "white"
             axes.plot(mean.value, y, "o", ms=6, mfc=full, mec=look.colour, mew=1.5, zorder=3)
         axes.set_ylim(len(names) - 0.4, -0.6)
-        axes.set_yticks(range(len(names)), names if column == 0 else [""] * len(names))
+        axes.set_yticks(range(len(names)), marked if column == 0 else [""] * len(names))
         axes.set_xlim(0, 1.08 * max(row.restricted_mean.high for row in rows))
         title = f"{most.label} steps away\n({most.starts} starts, oracle {most.oracle_mean:.0f})"
         axes.set_title(title, fontsize=8.5, color=INK, pad=5)
@@ -222,6 +227,7 @@ def _name_spots(figure: Figure, axes: Axes, lines: Sequence[tuple[PolicySummary,
         taken.append(text.get_window_extent(renderer))
         if abs(dy) > 6:
             leader = {"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 0, "shrinkB": 5}
+            dx -= 2 if side == "left" else -2  # short of the text
             axes.annotate("", spot, xytext=(dx, dy), textcoords="offset points", arrowprops=leader)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, short, tuning_blocks
+from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, tuning_blocks
 from df_agent.evaluation.comparison.document import (
     Block,
     Heading,
@@ -27,7 +27,7 @@ from df_agent.evaluation.comparison.origin import origin_blocks
 from df_agent.evaluation.comparison.store import file_name
 from df_agent.evaluation.comparison.style import looks
 from df_agent.evaluation.comparison.survival import Estimate
-from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, make_tables
+from df_agent.evaluation.comparison.tables import EnvTables, make_tables
 from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison
 
@@ -41,6 +41,13 @@ HOW_TO_READ = (
     "Policies are ordered by success, then by restricted mean; one that ran fewer starts says so, and can be compared "
     "only on these (see the paired differences). † had more than the recorded data: the map, a simulator, or "
     "practice of its own in the environment."
+)
+GLOSSARY = (
+    "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "
+    "simple control; “time-optimal” is a numerical solution over position and velocity, near the limit; “bound” is a "
+    "time that nothing can beat. “Runs / starts” counts trainings and episodes. Plans are counted until the arrival, or "
+    "to the end of an episode without one. Latencies are of one environment at a time; a plan's time does not say how "
+    "often one is made, the seconds computed per second simulated do: below 1, a policy keeps up on average."
 )
 LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
@@ -74,7 +81,8 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
     seen = looks(_names(comparisons))
     for table in tables:
         _write_csv(folder, table)
-    blocks: list[Block] = [Heading("Comparison of policies", 1), Paragraph(HOW_TO_READ), Paragraph(LATCHED_NOTE)]
+    blocks: list[Block] = [Heading("Comparison of policies", 1), Paragraph(HOW_TO_READ)]
+    blocks += [Paragraph(GLOSSARY), Paragraph(LATCHED_NOTE)]
     for table in tables:
         blocks += env_blocks(folder, table, seen)
     blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons) + origin_blocks(comparisons)
@@ -85,32 +93,44 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
 
 
 def readme_table(comparisons: Sequence[EnvComparison]) -> str:
-    """Return one Markdown table over all environments: success and restricted mean of every policy."""
+    """Return one Markdown table over all environments: success, mean, and the difference to the reference.
+
+    The difference is how many steps later a policy arrives than the reference on the starts that both ran, in bold
+    where it is shown to be faster. The fastest come first.
+    """
     tables = [make_tables(comparison) for comparison in comparisons]
     lines = {(table.comparison.env, line.policy): line for table in tables for line in table.policies}
+    pairs = {(table.comparison.env, pair.policy): pair for table in tables for pair in table.pairs}
     marked = {episodes.name: episodes.marked for table in tables for episodes in table.episodes}
 
-    def rank(name: str) -> tuple[int, float, float]:
-        own = [line for (_, policy), line in lines.items() if policy == name]
-        success = float(np.mean([line.success.value for line in own]))
-        return -len(own), -success, float(np.mean([line.restricted_mean.value / line.limit for line in own]))
+    def rank(name: str) -> float:
+        """How much later than the reference, as a share of an episode's length, where it ran."""
+        own = [pair.steps.value / lines[env, name].limit for (env, policy), pair in pairs.items() if policy == name]
+        return float(np.mean(own)) if own else 0.0
 
-    def cell(line: PolicySummary | None) -> str:
-        if line is None:
+    def cell(env: str, name: str) -> str:
+        if (env, name) not in lines:
             return DASH
-        fewer = f" ({line.starts})" if line.starts < line.of_starts else ""
-        return f"{line.success.value:.2f} · {line.restricted_mean.text(0)}{fewer}"
+        line, pair = lines[env, name], pairs.get((env, name))
+        mean = f"{line.success.value:.2f} · {line.restricted_mean.value:.0f}"
+        if pair is None:
+            return mean
+        steps = f"{pair.steps.value:+.1f} [{pair.steps.low:+.1f}, {pair.steps.high:+.1f}]"
+        if pair.shown and pair.steps.value < 0:
+            steps = f"**{steps}**"
+        fewer = f" ({pair.starts})" if line.starts < line.of_starts else ""
+        return f"{mean} · {steps}{fewer}"
 
-    def plan(name: str) -> str:
-        timed = [line.plan_ms_p50 for (_, policy), line in lines.items() if policy == name and line.plan_ms_p50]
-        return _range_text(timed)
+    def computing(name: str) -> str:
+        found = [line.real_time_factor for (_, policy), line in lines.items() if policy == name]
+        return _range_text([factor for factor in found if factor is not None])
 
-    columns = ["policy", "sees", *(table.comparison.env for table in tables), "plan, ms"]
+    columns = ["policy", "sees", *(table.comparison.env for table in tables), "computed / simulated time"]
     rows = []
     for name in sorted(marked, key=rank):
         sees = next(line.sees for (_, policy), line in lines.items() if policy == name)
-        cells = [cell(lines.get((table.comparison.env, name))) for table in tables]
-        rows.append([marked[name], sees, *cells, plan(name)])
+        cells = [cell(table.comparison.env, name) for table in tables]
+        rows.append([marked[name], sees, *cells, computing(name)])
     return as_markdown([Table(columns, rows, wordy=(1,))]).rstrip("\n")
 
 
@@ -157,5 +177,5 @@ def _flat(row: Any) -> dict[str, Any]:
 def _range_text(values: Sequence[float]) -> str:
     if not values:
         return DASH
-    low, high = short(min(values)), short(max(values))
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
     return low if low == high else f"{low} to {high}"

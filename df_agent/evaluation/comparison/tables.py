@@ -103,7 +103,7 @@ class EnvTables:
     Attributes:
         comparison: what they were made from.
         limit: of an episode [control steps].
-        starts: how many starts any policy ran.
+        starts: how many starts any policy ran; `starts_inside`: how many of them lie inside the goal.
         episodes: one entry per policy that has any, its first training run.
         policies: the same as lines of the table.
         pairs: the reference against every other policy.
@@ -116,6 +116,7 @@ class EnvTables:
     comparison: EnvComparison
     limit: int
     starts: int
+    starts_inside: int
     episodes: Sequence[Episodes]
     policies: Sequence[PolicySummary]
     pairs: Sequence[PairedDifference]
@@ -139,6 +140,7 @@ def make_tables(comparison: EnvComparison) -> EnvTables:
     episodes = [align(rows, comparison) for rows in given]
     first = list({policy_of(entry.name): entry for entry in reversed(episodes)}.values())[::-1]
     every = len(set().union(*(entry.ids.tolist() for entry in first)))
+    inside = len(set().union(*(entry.ids[entry.success & (entry.times == 0)].tolist() for entry in first)))
     members = {entry.name: [e for e in episodes if policy_of(e.name) == policy_of(entry.name)] for entry in first}
     lines = {e.name: summarise(e, comparison, limit, len(members[e.name]), every) for e in first}
     ordered = sorted(first, key=lambda e: (-lines[e.name].success.value, lines[e.name].restricted_mean.value))
@@ -148,6 +150,7 @@ def make_tables(comparison: EnvComparison) -> EnvTables:
         comparison,
         limit,
         every,
+        inside,
         ordered,
         [lines[entry.name] for entry in ordered],
         adjusted([pair for pair in pairs if pair is not None]),

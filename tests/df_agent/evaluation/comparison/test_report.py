@@ -138,13 +138,26 @@ def test_rows_without_paths_still_make_a_report(comparison, tmp_path):
 def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(comparison):
     other = replace(comparison, env="elsewhere", policies=comparison.policies[:1])
     lines = readme_table([comparison, other]).splitlines()
-    assert lines[0] == "| policy | sees | maze2d-umaze | elsewhere | plan, ms |"
+    assert lines[0] == "| policy | sees | maze2d-umaze | elsewhere | computed / simulated time |"
     cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines[2:]}
     assert set(cells) == {"ours", "late†", "oracle†", "random"}
     assert cells["ours"][2].startswith("1.00 · ")
     assert cells["late†"][2].endswith("(6)")
     assert cells["late†"][3] == "–"
-    assert cells["ours"][4] == "60 |"
+    assert list(cells)[-1] == "random", "the slowest comes last"
+    assert re.fullmatch(r"1.00 · \d+", cells["ours"][2]), "the reference has no difference to itself"
+    assert cells["late†"][2].split(" · ")[2].startswith("+"), "late on the starts that both ran"
+    assert re.fullmatch(r"[\d.e-]+ \|", cells["ours"][4])
+
+
+def test_the_readme_says_in_bold_who_is_faster_than_the_reference(comparison):
+    by_name = {rows.policy: rows for rows in comparison.policies}
+    fast = replace(comparison, policies=[by_name[name] for name in ("ours@1", "oracle", "random")])
+    rows = [line.split(" | ") for line in readme_table([fast]).splitlines()[2:]]
+    cells = {row[0].removeprefix("| "): row[2] for row in rows}
+    assert re.search(r"· \*\*-\d+\.\d \[-.*\]\*\*$", cells["oracle†"])
+    assert "**" not in cells["random"]
+    assert list(cells).index("oracle†") < list(cells).index("ours@1")
 
 
 def test_the_start_that_is_drawn_is_the_farthest_that_most_policies_ran(comparison):
