@@ -207,7 +207,12 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
             )
         watch = progress.watch(entry.key, f"{label} · latencies")
         entry.store.time(
-            policy, seed=entry.seeds[0], episodes=entry.timing, max_steps=config.max_steps, on_progress=watch
+            policy,
+            seed=entry.seeds[0],
+            episodes=entry.timing,
+            max_steps=config.max_steps,
+            about=origin,
+            on_progress=watch,
         )
     except PolicyError as error:
         entry.error = str(error)

@@ -13,8 +13,7 @@ from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 
 TEXT = (
     "Every number follows from the rows beside this report: {files} (an episode per line; timing-*.csv are those run "
-    "one at a time) and policies-*.json (options, weights and code that they were made with). Latencies are of the "
-    "machine below."
+    "one at a time) and policies-*.json (options, weights and code that they were made with)."
 )
 
 
@@ -27,19 +26,21 @@ def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
     if not found:
         return []
     about = [rows.provenance["about"] for _, rows in found]
-    lines = [
-        [name, *unique]
-        for name, read in FACTS.items()
-        if (unique := ["; ".join(dict.fromkeys(text for entry in about if (text := read(entry))))])[0]
-    ]
+    timed = [rows.provenance["timed"] for _, rows in found if rows.provenance.get("timed")]
+    facts = [[name, _unique(about, read), _unique(timed, read) or DASH] for name, read in FACTS.items()]
+    lines = [line for line in facts if line[1]]
     files = ", ".join(f"rows-{file_name(part.env)}.csv" for part in comparisons)
     blocks: list[Block] = [Heading("Where this comes from"), Paragraph(TEXT.format(files=files))]
-    blocks.append(Table(["", "rows were made with"], lines, wordy=(1,)))
+    blocks.append(Table(["", "rows were made with", "latencies were measured with"], lines, wordy=(1, 2)))
     odd = [[env, rows.policy, text] for env, rows in found if (text := _departure(rows))]
     if odd:
         blocks.append(Paragraph("Rows that are not plainly of the options and the code named above:"))
         blocks.append(Table(["environment", "policy", "what"], odd, wordy=(1, 2)))
     return blocks
+
+
+def _unique(entries: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], str]) -> str:
+    return "; ".join(dict.fromkeys(text for entry in entries if (text := read(entry))))
 
 
 def _machine(about: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ HOW_TO_READ = (
 GLOSSARY = (
     "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "
     "simple control; “time-optimal” is a numerical solution over position and velocity, near the limit; “bound” is a "
-    "time that nothing can beat. “Runs / starts” counts trainings and episodes. Plans are counted until the arrival, or "
+    "time that nothing can beat. “Runs / starts” counts trainings and episodes. Plans are counted until the arrival or "
     "to the end of an episode without one. Latencies are of one environment at a time; a plan's time does not say how "
     "often one is made, the seconds computed per second simulated do: below 1, a policy keeps up on average."
 )

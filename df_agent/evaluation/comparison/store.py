@@ -50,7 +50,7 @@ class PolicyStore:
         return not any(path.stat().st_size for path in self.folder.glob("*.jsonl"))
 
     def run(self) -> dict[str, Any]:
-        """Return what the rows were made with: {"identity": ..., "about": ...}; empty if none was begun."""
+        """Return what the rows were made with: {"identity", "about", "timed"}; empty if none was begun."""
         path = self.folder / RUN_FILE
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
@@ -160,11 +160,19 @@ class PolicyStore:
         seed: int,
         episodes: int,
         max_steps: int | None = None,
+        about: Mapping[str, Any] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """Run episodes one at a time, for the latencies, as far as that was not done yet; as `fill`."""
+        """Run episodes one at a time, for the latencies, as far as that was not done yet; as `fill`.
+
+        Args:
+            policy, seed, episodes, max_steps, on_progress: see there.
+            about: what a reader may want to know of how the latencies were measured, kept beside `begin`'s.
+        """
         options: dict[str, Any] = {"max_steps": max_steps, "on_progress": on_progress, "keep_paths": False}
         lacking = self.untimed(episodes)
+        if lacking and about is not None:
+            replace_file(self.folder / RUN_FILE, json_bytes({**self.run(), "timed": about}))
         if lacking:  # the first call of a policy allocates and builds kernels
             rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, max_steps=1)
         for episode in lacking:

@@ -125,6 +125,13 @@ def test_latencies_are_measured_one_at_a_time_and_once(store):
     assert store.untimed(2) == [0, 1]
 
 
+def test_how_latencies_were_measured_is_kept_beside_what_rows_were_made_with(store):
+    store.begin({"a": 1}, {"command": "rows"})
+    store.time(Crowded(), seed=0, episodes=1, about={"command": "first"})
+    store.time(Crowded(), seed=0, episodes=1, about={"command": "nothing to do"})
+    assert store.run() == {"identity": {"a": 1}, "about": {"command": "rows"}, "timed": {"command": "first"}}
+
+
 def test_rows_made_with_something_else_are_refused_by_name(store):
     store.fill(Crowded(), seed=0, episodes=2, num_envs=2)
     store.begin(IDENTITY, {})
