@@ -170,8 +170,11 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
 
 def curve_blocks(folder: Path, comparisons: Sequence[EnvComparison], seen: Mapping[str, Look]) -> list[Block]:
     """Return the section on how trained the learned policies are; nothing without curves."""
-    curves = {c.env: {name: rows for name, rows in c.curves.items() if rows} for c in comparisons}
-    curves = {env: policies for env, policies in curves.items() if policies}
+    curves: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
+    for comparison in comparisons:
+        known = {name: rows for name, rows in comparison.curves.items() if rows}
+        if known and known not in curves.values():  # one agent may act in several environments
+            curves[comparison.env] = known
     if not curves:
         return []
     caption = "How trained each learned policy is: success on validation starts against training steps."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -172,6 +172,8 @@ def plot_curves(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]
             (handles[name],) = axes.plot(*zip(*sorted(line), strict=True), **style)
         if log:
             axes.set_xscale("log")
+            axes.set_xlim(0.8 * min(steps), 1.25 * max(steps))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(-0.02, 1.03)
         shares = np.linspace(0, 1, 6)
         axes.set_yticks(shares, [f"{share:.0%}" if column == 0 else "" for share in shares])
