@@ -12,7 +12,7 @@ from matplotlib.patches import Circle
 
 from df_agent.evaluation.comparison.failures import Failure
 from df_agent.evaluation.comparison.pairing import Episodes
-from df_agent.evaluation.comparison.style import Look, header, new_figure
+from df_agent.evaluation.comparison.style import Look, header, new_figure, save
 from df_agent.evaluation.comparison.tables import EnvTables
 from df_agent.evaluation.metrics import Yardsticks
 from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
@@ -70,7 +70,7 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
     header(
         figure, "One start, one goal", f"{tables.comparison.env}, episode {first.episode} (reset seed {start}) · {key}"
     )
-    figure.savefig(path)
+    save(figure, path)
     oracle = _oracle_of(shown[0][0], start)
     text = f"{tables.comparison.env}, episode {first.episode} (reset seed {start})"
     why = "of the starts that most policies had, the farthest"
@@ -87,7 +87,7 @@ def plot_failures(found: Sequence[Failure], yardsticks: Yardsticks, title: str, 
         _draw_path(axes, failure.record, yardsticks, FAIL)
         _title(axes, f"episode {failure.record.episode}", failure.reason, False)
     header(figure, title, subtitle)
-    figure.savefig(path)
+    save(figure, path)
     return path
 
 

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from df_agent.evaluation.comparison.pairing import Episodes
-from df_agent.evaluation.comparison.style import Look, header, new_figure, plain
+from df_agent.evaluation.comparison.style import Look, header, new_figure, plain, save
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary
 from df_agent.evaluation.metrics import arrival_curve
 from df_agent.evaluation.plots import INK, MUTED
@@ -50,7 +50,7 @@ def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
         title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
     )  # fmt: skip
     header(figure, "Episodes that have arrived", f"{tables.comparison.env}, up to {tables.starts} starts per policy")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
@@ -78,7 +78,7 @@ def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     header(
         figure, "Time to goal against planning time", f"{tables.comparison.env}; hollow: plans nothing, time per action"
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
@@ -114,7 +114,7 @@ def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
         f"Against {pairs[0].reference}, from the same starts",
         f"{tables.comparison.env}; mean difference with its 95 % interval; hollow: no difference is shown",
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_distances(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
@@ -149,7 +149,7 @@ def plot_distances(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     header(
         figure, "By distance", f"{tables.comparison.env}; dashes: the oracle; hollow: some of these episodes timed out"
     )
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]], looks: Looks, path: Path) -> Path:
@@ -185,7 +185,7 @@ def plot_curves(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]
         frameon=False, fontsize=8.5, labelcolor=INK, handlelength=2.8,
     )  # fmt: skip
     header(figure, "Success while training", "share of validation episodes that arrive")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def _planning_ms(line: PolicySummary) -> float | None:
@@ -237,8 +237,3 @@ def _room(figure: Figure, *, left: float, right: float, bottom: float, top: floa
     """Add axes with margins in inches."""
     width, height = figure.get_figwidth(), figure.get_figheight()
     return figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path)
-    return path

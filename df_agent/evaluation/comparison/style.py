@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from df_agent.evaluation.plots import INK, MUTED
 
@@ -64,6 +67,14 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, in 256 colours: a third of the size, since reports are kept and sent around."""
+    figure.canvas.draw()
+    picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
+    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    return path
 
 
 def plain(axes: Axes, grid: str = "both") -> None:
