@@ -85,7 +85,7 @@ def last_provenance(run: Path) -> dict[str, Any]:
 def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]:
     """Return what the cards of offline learners say; `before` is what was trained first."""
     provenance, last = checkpoint.config["provenance"], last_provenance(ROOT / "runs" / name)
-    env, train, step = checkpoint.config["env"], provenance["train"], provenance["step"]
+    env, train, step = checkpoint.config["env"], provenance["train"], provenance.get("step")  # none in final
     best = f"; these are the weights of step {step}, the best on the validation starts"
     collect = f"python scripts/collect.py env={env}"
     return {
@@ -97,7 +97,7 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
         "training": item(
             f"Training: `{provenance['command']}`; {before}{train['steps']} steps of batch {train['batch_size']} in "
             f"{last['precision']}: {last['seconds'] / 60:.0f} minutes from the first to the last step, on two CPU "
-            f"cores shared with other work{best if step < train['steps'] else ''}."
+            f"cores shared with other work{best if step and step < train['steps'] else ''}."
         ),
     }
 
