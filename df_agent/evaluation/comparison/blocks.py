@@ -29,7 +29,7 @@ DASH = "–"
 PAIRED_NOTE = (
     "Differences are of time to goal on the starts that both ran, timeouts as the limit; p is from a sign-flip "
     f"permutation test of the mean with {RESAMPLES:,} resamples, so that it cannot be smaller than "
-    f"{1 / RESAMPLES:g} before it is adjusted after Holm for the number of policies compared. A difference counts as "
+    f"{2 / RESAMPLES:g} before it is adjusted after Holm for the number of policies compared. A difference counts as "
     "shown where the adjusted p is below 0.05 and the interval excludes 0. Success is compared by the exact McNemar "
     "test, adjusted in the same way."
 )
