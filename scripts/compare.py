@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from compare_options import as_list, check_options, environments, policies_asked, seeds_asked
+from compare_options import as_list, check_options, environments, policies_asked, precision_asked, seeds_asked
 from extras import extras, film, path_of
 from omegaconf import DictConfig
 from policies import as_json, checkpoint_folder, identity, load_weights, make_policy, policy_config, use_checkpoint
@@ -69,11 +69,12 @@ def entries(config: DictConfig, folder: Path) -> list[Entry]:
     """Return all that was asked for; raises ValueError for options that make no sense."""
     check_options(config)
     runs, changes = config.runs or {}, config.changes or {}
+    precision = precision_asked(config)
     found = []
     for env_id in environments(config):
         for name in policies_asked(config):
             for run, checkpoint in enumerate([None, *runs.get(name, [])]):
-                own = policy_config(name, env_id, config.max_steps, config.precision, changes.get(name))
+                own = policy_config(name, env_id, config.max_steps, precision, changes.get(name))
                 if checkpoint is not None:
                     use_checkpoint(own.policy, str(path_of(checkpoint, env_id)))
                 slow = bool(own.policy.get("slow"))

@@ -11,6 +11,7 @@ from policies import FOLDER, check_name, policy_names
 from yardsticks import check_env
 
 from df_agent.evaluation.comparison.training_runs import policy_of
+from df_agent.inference import check_precision, choose_device, computes_in_bf16
 
 OPTIONAL = ("slow", "only", "trained_by")  # keys that a file in configs/policy may lack
 AT_LEAST = {
@@ -38,6 +39,13 @@ def seeds_asked(config: DictConfig) -> list[int]:
     return as_list(config.seeds)
 
 
+def precision_asked(config: DictConfig) -> str:
+    """Return "bf16" or "fp32", of which rows are made, so that it does not hang on a timing for each policy."""
+    if config.precision != "auto":
+        return str(config.precision)
+    return "bf16" if computes_in_bf16(choose_device()) else "fp32"
+
+
 def check_options(config: DictConfig) -> None:
     """Raise ValueError, naming the option and what was probably meant, for one that makes no sense."""
     for name, least in AT_LEAST.items():
@@ -48,10 +56,7 @@ def check_options(config: DictConfig) -> None:
     seeds = seeds_asked(config)
     if not seeds or not all(_whole(seed) and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different whole numbers, at least one, e.g. seeds=[0,1]; got {config.seeds!r}")
-    if config.precision not in ("bf16", "fp32"):
-        raise ValueError(
-            f"precision must be bf16 or fp32, so that no timing decides about rows, got {config.precision}"
-        )
+    check_precision(config.precision, choose_device())
     for env_id in environments(config):
         check_env(env_id)
     _check_names(config)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compare_options import precision_asked
 from omegaconf import DictConfig
 from policies import make_policy, policy_config
 from yardsticks import maze_yardsticks
@@ -80,7 +81,7 @@ def film(config: DictConfig, store: PolicyStore, *, make: bool) -> dict[str, Pat
         seed = store.seeds()[0]
         longest = max(store.rows(seed)[:20], key=lambda record: record.time_to_goal)
         changes = (config.changes or {}).get(store.policy)
-        own = policy_config(store.policy, store.env_id, config.max_steps, config.precision, changes)
+        own = policy_config(store.policy, store.env_id, config.max_steps, precision_asked(config), changes)
         options = {"seed": seed, "max_steps": config.max_steps, "policy_name": store.policy}
         try:
             policy = make_policy(own)

@@ -17,7 +17,7 @@ from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.baselines.diffuser import Diffuser
 from df_agent.baselines.learners import load_learner
 from df_agent.build import make
-from df_agent.inference import choose_device
+from df_agent.inference import check_precision, choose_device, computes_in_bf16
 from df_agent.types import Observation
 from planners.controllers import PathTrackerConfig, arc_lengths, pd_action, track_path
 from planners.plan import Plan, PlanEvent
@@ -93,18 +93,18 @@ class DiffuserPolicy:
     Args:
         model: the trained model.
         device: where it runs; "auto" takes CUDA, then Apple's MPS, then the CPU.
-        precision: of the network, "fp32" or "bf16".
+        precision: of the network, "fp32", "bf16", or "auto": bf16 where the device has arithmetic for it.
         **options: of `DiffuserPolicyConfig`.
     """
 
-    def __init__(self, model: Diffuser, *, device: str = "auto", precision: str = "fp32", **options: Any) -> None:
-        if precision not in ("fp32", "bf16"):
-            raise ValueError(f"unknown precision {precision!r}, available: ['bf16', 'fp32']")
+    def __init__(self, model: Diffuser, *, device: str = "auto", precision: str = "auto", **options: Any) -> None:
         if isinstance(options.get("tracker"), dict):
             options["tracker"] = make(PathTrackerConfig, options["tracker"])
         self.config = make(DiffuserPolicyConfig, options)
-        self.model = copy.deepcopy(model).to(choose_device(device)).eval()
-        if precision == "bf16":
+        place = choose_device(device)
+        check_precision(precision, place)
+        self.model = copy.deepcopy(model).to(place).eval()
+        if precision == "bf16" or (precision == "auto" and computes_in_bf16(place)):
             self.model.network.to(torch.bfloat16)
         stride = model.network.config.stride
         self._longest = -(-(self.config.longest or model.options.horizon) // stride) * stride

@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
+from df_agent.inference import computes_in_bf16
+
 # bf16 costs accuracy, so it has to save at least this share of the time.
 WORTHWHILE = 0.9
 
@@ -44,10 +46,10 @@ def choose_precision(
         repeats: timed passes; the fastest counts.
 
     Returns:
-        "fp32" or "bf16", and the seconds per pass of each that ran.
+        "fp32" or "bf16", and the seconds per pass of each that ran; where bf16 is emulated it is not tried.
     """
     seconds = {}
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16") if computes_in_bf16(device) else ("fp32",):
         trial = copy.deepcopy(model)
         try:
             times = [_timed_pass(trial, forward, precision, device) for _ in range(repeats + 1)]

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from df_agent.inference import check_precision
 from df_agent.training.config import TrainConfig, learning_rate_at
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter
@@ -163,6 +164,7 @@ class Trainer:
     def _precision(self, folder: RunFolder) -> str:
         """The configured precision; "auto" is decided once per run and kept in its folder."""
         if self.config.precision != "auto":
+            check_precision(self.config.precision, self.device)
             return self.config.precision
         chosen = folder.read_precision() if self.main else None
         if self.main and chosen is None:

@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from df_agent.build import build_model
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig, repeat_last_frame
 from df_agent.diffusion.noise_schedule import min_snr_weight
-from df_agent.inference import bf16_pays, prepare_for_inference
+from df_agent.inference import bf16_pays, computes_in_bf16, prepare_for_inference
 from df_agent.types import Batch
 
 PLAIN = {"shared_level": 0.0, "clean_first": 0.0, "repeat_first": 0.0, "terminal": 0.0}
@@ -355,7 +356,32 @@ def test_built_network_knows_how_many_levels_there_are():
     assert tiny().network.config.level_scale == 1000
 
 
-def test_timing_bf16_leaves_the_weights_as_they_were():
+@pytest.mark.parametrize(("bf16", "there"), [(0.4, True), (2.9, True), (3.1, False), (40.0, False)])
+def test_a_device_computes_in_bf16_if_that_is_not_far_slower(bf16, there, monkeypatch):
+    now = [0.0]  # a clock of our own: products take a second, those in bf16 what is given
+    product = torch.Tensor.__matmul__
+
+    def timed(a, b):
+        now[0] += bf16 if a.dtype == torch.bfloat16 else 1.0
+        return product(a, b)
+
+    monkeypatch.setattr("df_agent.inference.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
+    assert computes_in_bf16.__wrapped__(torch.device("cpu"), size=2) is there
+
+
+def test_bf16_that_is_emulated_is_warned_of_and_not_chosen(monkeypatch):
+    monkeypatch.setattr("df_agent.inference.computes_in_bf16", lambda _: False)
+    model = tiny()
+    prepare_for_inference(model, torch.device("cpu"), "auto")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    with pytest.warns(UserWarning, match="cpu has no arithmetic for bf16"):
+        prepare_for_inference(model, torch.device("cpu"), "bf16")
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
+def test_timing_bf16_leaves_the_weights_as_they_were(monkeypatch):
+    monkeypatch.setattr("df_agent.inference.computes_in_bf16", lambda _: True)
     model = tiny().requires_grad_(False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert isinstance(bf16_pays(model, batch=2, repeats=1), bool)

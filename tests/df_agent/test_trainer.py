@@ -266,6 +266,7 @@ def test_auto_precision_is_decided_once_per_run(tmp_path, monkeypatch):
 def test_bf16_is_chosen_only_where_it_is_faster(fp32, bf16, chosen, monkeypatch):
     now = [0.0]  # a clock of our own: the machine's would make this a matter of its load
     monkeypatch.setattr("df_agent.training.precision.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: True)
     model = toy.Toy()
     before = copy.deepcopy(model.state_dict())
     batch = toy.sample_batch(4, torch.Generator().manual_seed(0))
@@ -281,7 +282,21 @@ def test_bf16_is_chosen_only_where_it_is_faster(fp32, bf16, chosen, monkeypatch)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_fp32_is_chosen_where_bf16_does_not_run():
+def test_bf16_is_not_even_tried_where_it_is_emulated(monkeypatch):
+    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: False)
+    batch = toy.sample_batch(4, torch.Generator().manual_seed(0))
+
+    def forward(trial):
+        assert not torch.is_autocast_enabled("cpu")
+        return trial.loss(batch, torch.Generator().manual_seed(0))[0]
+
+    precision, seconds = choose_precision(toy.Toy(), forward, torch.device("cpu"), repeats=1)
+    assert precision == "fp32"
+    assert list(seconds) == ["fp32"]
+
+
+def test_fp32_is_chosen_where_bf16_does_not_run(monkeypatch):
+    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: True)
     model = toy.Toy()
 
     def forward(trial):

@@ -182,8 +182,8 @@ def test_what_is_not_there_is_named(compare, script):
         compare("policies=[oracl]")
     with pytest.raises(ValueError, match="Did you mean 'maze2d-umaze'"):
         compare("policies=[oracle]", "env=maze2d-umaz")
-    with pytest.raises(ValueError, match="no timing decides"):
-        compare("policies=[oracle]", "precision=auto")
+    with pytest.raises(ValueError, match=r"unknown precision .fp16."):
+        compare("policies=[oracle]", "precision=fp16")
     with pytest.raises(ValueError, match="'oracle' loads no checkpoint"):
         compare("policies=[oracle]", "runs={oracle: [somewhere]}")
     with pytest.raises(ValueError, match=r"there is no policy 'oracel'.*Did you mean 'oracle'"):
