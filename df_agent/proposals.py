@@ -227,16 +227,24 @@ class Proposer:
         c = self.tokenizer.config
         lengths = lengths - (c.frame_stack - 1)
         frames = frames[:, c.frame_stack - 1 :]
-        if ends_at_goal and c.frame_stack > 1:
-            # The goal token says where to be at its end; its earlier frames hold copies, not a plan.
-            n, stack = np.arange(len(frames)), c.frame_stack
+        if ends_at_goal:
+            # The goal token says where to be at its end; its earlier frames hold copies, not a plan, and so do
+            # its other channels.
+            n, stack, channels = np.arange(len(frames)), c.frame_stack, list(c.goal_channels)
             before, last = frames[n, lengths - 1 - stack], frames[n, lengths - 1]
-            for f in range(1, stack):
-                frames[n, lengths - 1 - stack + f] = before + (last - before) * f / stack
+            for f in range(1, stack + 1):
+                between = before.copy()
+                between[:, channels] += (last - before)[:, channels] * f / stack
+                frames[n, lengths - 1 - stack + f] = between
+            frames[n[:, None], lengths[:, None] - 1, channels] = last[:, channels]  # to the last bit
         index = np.minimum(np.arange(frames.shape[1])[None], lengths[:, None] - 1)
-        frames = np.take_along_axis(frames, index[..., None], axis=1)
-        actions = None
+        whole = np.take_along_axis(frames, index[..., None], axis=1)
+        plan = Plan(whole[..., : c.observation_dim], lengths, c.frame_skip)
         if c.include_actions:
-            flat = frames[..., c.observation_dim : c.observation_dim + c.action_dim * c.frame_skip]
+            # A frame holds the actions that led to it; the goal token holds none.
+            valid = (lengths - 1 - (c.frame_stack if ends_at_goal else 0)) * c.frame_skip
+            flat = frames[:, 1:, c.observation_dim : c.observation_dim + c.action_dim * c.frame_skip]
             actions = flat.reshape(len(frames), -1, c.action_dim)
-        return Plan(frames[..., : c.observation_dim], lengths, c.frame_skip, actions)
+            index = np.minimum(np.arange(actions.shape[1])[None], np.maximum(valid[:, None] - 1, 0))
+            plan.actions, plan.action_lengths = np.take_along_axis(actions, index[..., None], axis=1), valid
+        return plan

@@ -16,13 +16,16 @@ class Plan:
         observations: (B, H, Do) planned frames; frame 0 is where the plan starts (the present).
         lengths: (B,) number of valid frames of each row, 1 <= lengths <= H; later frames repeat the last valid one.
         frame_skip: control steps between two frames.
-        actions: (B, H, Da) planned actions, or None when the plan holds observations only.
+        actions: (B, (H - 1) * frame_skip, Da) what to do in every control step from the present on, or None when
+            the plan holds observations only.
+        action_lengths: (B,) number of valid actions of each row; later ones repeat the last valid one.
     """
 
     observations: NDArray[np.float64]
     lengths: NDArray[np.int64]
     frame_skip: int
     actions: NDArray[np.float64] | None = None
+    action_lengths: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -30,7 +33,8 @@ class Plan:
     def rows(self, index: NDArray[np.int64]) -> Plan:
         """Return the plans of the rows in `index`."""
         actions = None if self.actions is None else self.actions[index]
-        return Plan(self.observations[index], self.lengths[index], self.frame_skip, actions)
+        valid = None if self.action_lengths is None else self.action_lengths[index]
+        return Plan(self.observations[index], self.lengths[index], self.frame_skip, actions, valid)
 
 
 @dataclass(frozen=True)

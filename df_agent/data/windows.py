@@ -107,6 +107,7 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
     Returns:
         Per goal channel, in environment units: "step", the `quantile` of |x[k+1] - x[k]| over frames, and
         "turn", that of |x[k+2] - 2 x[k+1] + x[k]|; and "speed", the `quantile` of the change per control step.
+        With actions also their "least" and "most" value each.
     """
     c = sampler.tokenizer.config
     generator = torch.Generator().manual_seed(0)
@@ -121,8 +122,12 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
     def measure(values: Tensor) -> list[float]:
         return [float(q) for q in torch.quantile(values.abs().cpu().double(), quantile, dim=0)]  # MPS has no float64
 
-    return {
+    statistics = {
         "step": measure(x[1] - x[0]),
         "turn": measure(x[2] - 2 * x[1] + x[0]),
         "speed": measure(near - x[0]),
     }
+    if c.include_actions:
+        statistics["least"] = sampler.actions.amin(0).tolist()
+        statistics["most"] = sampler.actions.amax(0).tolist()
+    return statistics

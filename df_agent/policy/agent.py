@@ -40,7 +40,8 @@ class DiffusionForcingPolicy:
     Args:
         model: the trained model.
         tokenizer: its tokenizer and normaliser.
-        limits: motion statistics of the training data, as `step_statistics` measures them.
+        limits: motion statistics of the training data, as `step_statistics` measures them, and with actions the
+            "least" and "most" of each, (Da,).
         lengths: sequence lengths the model has been trained on.
         config: how to plan and act.
         max_steps: length of an episode [control steps], for the planner that fills what is left of it.
@@ -67,6 +68,7 @@ class DiffusionForcingPolicy:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
+        self.action_limits = tuple(np.asarray(limits.get(k, v)) for k, v in (("least", -np.inf), ("most", np.inf)))
         self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
@@ -75,6 +77,8 @@ class DiffusionForcingPolicy:
                 f"velocity_indices must name one channel per goal channel {c.goal_channels}, or none, "
                 f"got {config.velocity_indices}"
             )
+        if config.controller == "actions" and not c.include_actions:
+            raise ValueError("controller='actions' needs a model of actions: train it with tokenizer.include_actions")
         self.frames_back = np.arange(-(c.frame_stack - 1), 1) * c.frame_skip - 1  # into history, present last
         self.base_seed = 0
         self._seeds = EpisodeSeeds()
@@ -185,18 +189,28 @@ class DiffusionForcingPolicy:
         need = self._needs_plan(state, starts, goal)
         if need.any():
             self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
+        actions = self._follow(state, values)
+        return (actions[0] if single else actions), state
+
+    def _follow(self, state: PolicyState, values: Array) -> Array:
+        """Return the actions (B, Da) that the plans ask for now, and note in the state how far they are done."""
+        if self.config.controller == "actions":
+            step = np.clip(state.age, 0, np.maximum(state.planned - 1, 0))
+            return np.clip(state.actions[np.arange(len(step)), step], *self.action_limits)
         position, velocity = self._motion(state, values)
         actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
         state.progress, state.off_path = progress, off_path
         if self.config.controller == "waypoints":
             skip = self.tokenizer.config.frame_skip
             actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
-        return (actions[0] if single else actions), state
+        return actions
 
     def _blank(self, values: Array, goal: Array) -> PolicyState:
         b, g = goal.shape
         back = max(2, int(-self.frames_back[0]))  # two at least, for velocities that are not observed
-        points = self.longest * self.tokenizer.config.frame_stack + 1
+        tokens = self.tokenizer.config
+        points = self.longest * tokens.frame_stack + 1
+        acts = (points - 1) * tokens.frame_skip if self.config.controller == "actions" else 0
 
         def zeros() -> NDArray[np.int64]:
             return np.zeros(b, np.int64)
@@ -208,6 +222,8 @@ class DiffusionForcingPolicy:
             seed=zeros(),
             plans=zeros(),
             age=zeros(),
+            actions=np.zeros((b, acts, tokens.action_dim)),
+            planned=zeros(),
             path=np.zeros((b, points, g)),
             progress=np.zeros(b),
             progress_at_plan=np.zeros(b),
@@ -236,6 +252,9 @@ class DiffusionForcingPolicy:
 
     def _needs_plan(self, state: PolicyState, starts: NDArray[np.bool_], goal: Array) -> NDArray[np.bool_]:
         c = self.config
+        if c.controller == "actions":
+            due = state.age >= np.minimum(c.open_loop_horizon, np.maximum(state.planned, 1))
+            return np.asarray(starts | self._goal_moved(state, goal) | due)
         left = arc_lengths(state.path)[:, -1] - state.progress
         due = (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
         lost = (state.off_path > c.deviation) & (state.age >= 5)
@@ -254,19 +273,24 @@ class DiffusionForcingPolicy:
         """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
         began = time.perf_counter()
         state.goal = np.where(fresh[:, None], goal, state.goal)
-        stuck = self._stuck(state, rows) & ~fresh[rows]
+        own_pace = self.config.controller == "actions"  # its plans are not followed as paths
+        stuck = self._stuck(state, rows) & ~fresh[rows] & (not own_pace)
         state.doubt = np.where(fresh, 1.0, state.doubt)
         state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
         plan, over = self.planner(self._situation(state, rows))
         paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
-        take = fresh[rows] | ~state.settled[rows] | stuck
+        take = fresh[rows] | ~state.settled[rows] | stuck | own_pace
         needed = travel_time(paths, self.limits.speed)
         take |= (over <= 1) & (needed <= self.config.keep_share * self._time_left(state, rows))
         new = rows[take]
-        for name in ("path", "progress", "off_path", "settled", "plans", "age"):
+        for name in ("actions", "planned", "path", "progress", "off_path", "settled", "plans", "age"):
             setattr(state, name, getattr(state, name).copy())  # the caller may keep the old state
         fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
         state.path[new] = paths[take][:, fill]
+        if own_pace:
+            assert plan.actions is not None
+            assert plan.action_lengths is not None
+            state.actions[new], state.planned[new] = plan.actions[take], plan.action_lengths[take]
         state.progress[new], state.off_path[new] = 0.0, 0.0
         state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
         state.plans[rows] += 1

@@ -10,8 +10,8 @@ from df_agent.proposals import SamplingConfig
 from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
 
-PLANNERS = ("shortest_feasible", "goal_guidance", "best_of_n")
-CONTROLLERS = ("path", "waypoints")
+PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "best_of_n")
+CONTROLLERS = ("path", "waypoints", "actions")
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,12 @@ class PolicyConfig:
 
     Attributes:
         planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan),
-            "goal_guidance" (the original's: the horizon is what is left of the episode, a window at most,
-            guided towards the goal at every time) or "best_of_n" (plans that know no goal; the one that is
-            nearest to it over time).
+            "fixed_horizon" (the goal as a clean token, always equally far ahead), "goal_guidance" (the original's:
+            the horizon is what is left of the episode, a window at most, guided towards the goal at every time) or
+            "best_of_n" (plans that know no goal; the one that is nearest to it over time).
         controller: "path" follows a plan as fast as the actuators can, "waypoints" at its own pace, as the
-            original does.
+            original does; "actions" executes the actions that the model plans, whatever they do.
+        horizon: of "fixed_horizon" [tokens]; 0 is as far as the model sees.
         open_loop_horizon: control steps between replans [steps].
         deviation: distance to the path beyond which the agent replans at once [position units].
         hold_distance: what is left of a path when replanning stops and the agent settles [position units].
@@ -44,6 +45,7 @@ class PolicyConfig:
 
     planner: str = "shortest_feasible"
     controller: str = "path"
+    horizon: int = 0
     open_loop_horizon: int = 50
     deviation: float = 0.6
     hold_distance: float = 0.5
@@ -67,6 +69,8 @@ class PolicyConfig:
             raise ValueError(f"candidates must be at least 1, got {self.candidates}")
         if self.open_loop_horizon < 1:
             raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
+        if self.horizon < 0 or self.horizon == 1:
+            raise ValueError(f"horizon must be at least 2 tokens, or 0 for the longest, got {self.horizon}")
         if self.patience < 1 or self.doubt < 1:
             raise ValueError(f"patience and doubt must be at least 1, got {self.patience} and {self.doubt}")
         if not self.control_period > 0:

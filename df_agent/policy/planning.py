@@ -76,6 +76,8 @@ class ModelPlanner:
         if c.planner == "best_of_n" and c.goal_conditioned:
             plans = self.guided(situation, scale=0.0, candidates=c.candidates)
             return best_of_n(plans, situation.goal, tuple(self.channels), c.candidates), np.zeros(rows)
+        if c.planner == "fixed_horizon" and c.goal_conditioned:
+            return self.ahead(situation), np.zeros(rows)
         if c.planner != "shortest_feasible" or not c.goal_conditioned:
             scale = c.guidance_scale if c.goal_conditioned else 0.0
             return self.guided(situation, scale), np.full(rows, 0.0 if c.goal_conditioned else np.inf)
@@ -98,6 +100,12 @@ class ModelPlanner:
             plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
             over[lost] = np.inf
         return plan, over
+
+    def ahead(self, situation: Situation) -> Plan:
+        """Return plans that are at the goal `config.horizon` tokens ahead."""
+        s, rows = situation, np.arange(len(situation.goal))
+        horizon = min(self.config.horizon or self.longest, self.longest)
+        return self.proposer.to_goal(s.history, s.goal, rows, np.full(len(rows), horizon), self._noise(s))
 
     def horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
         """Return the horizons to try, (n, K) tokens."""

@@ -21,6 +21,8 @@ class PolicyState:
         seed: (B,) seed of the episode's noise.
         plans: (B,) plans made in this episode.
         age: (B,) control steps since the last replan.
+        actions: (B, A, Da) planned actions, the first for the step after the last replan; A = 0 without.
+        planned: (B,) how many of these there are.
         path: (B, H, G) positions to follow; its first point is where the plan began.
         progress: (B,) arc length of the path that is done.
         progress_at_plan: (B,) the same at the last replan.
@@ -35,6 +37,8 @@ class PolicyState:
     seed: NDArray[np.int64]
     plans: NDArray[np.int64]
     age: NDArray[np.int64]
+    actions: Array
+    planned: NDArray[np.int64]
     path: Array
     progress: Array
     progress_at_plan: Array

@@ -574,3 +574,71 @@ def test_a_baseline_s_checkpoint_is_refused_by_name(tmp_path):
     save_checkpoint(tmp_path / "other", {"w": torch.zeros(1)}, {"algorithm": "gcbc"})
     with pytest.raises(CheckpointError, match="the baseline gcbc, not of Diffusion Forcing"):
         DiffusionForcingPolicy.from_pretrained(tmp_path / "other")
+
+
+def make_acting_policy(**options):
+    """One whose model plans actions too."""
+    checkpoint = copy.deepcopy(CHECKPOINT)
+    checkpoint["tokenizer"]["config"] |= {"include_actions": True, "action_dim": 3}
+    checkpoint["tokenizer"] |= {"mean": [0.0] * 14, "std": [1.0] * 14}
+    checkpoint["network"]["token_dim"] = 28
+    checkpoint["statistics"] |= {"least": [-9.0, -9.0, -0.1], "most": [9.0, 9.0, 0.1]}
+    torch.manual_seed(0)
+    model = build_model(checkpoint).requires_grad_(False).eval()
+    torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    return DiffusionForcingPolicy.from_model(
+        model, checkpoint, controller="actions", planner="fixed_horizon", **options
+    )
+
+
+def test_planned_actions_are_executed_as_they_are():
+    policy = make_acting_policy(open_loop_horizon=6)
+    plans, done, state = [], [], None
+    policy.on_plan = lambda event: plans.append(event.plan)
+    observation = observations(3)
+    for _ in range(13):
+        actions, state = policy.predict(observation, state, deterministic=True)
+        done.append(actions)
+    assert len(plans) == 3  # at steps 0, 6 and 12
+    assert plans[0].actions.shape == (3, 7 * 2 * 4, 3)  # of every control step, ahead of the present
+    assert plans[0].action_lengths.tolist() == [6 * 2 * 4] * 3  # the goal token holds none
+    planned = np.concatenate([plans[0].actions[:, :6], plans[1].actions[:, :6], plans[2].actions[:, :1]], 1)
+    planned[..., 2] = planned[..., 2].clip(-0.1, 0.1)  # the third stays within what the data did
+    assert np.abs(planned[..., :2]).max() < 9
+    assert np.stack(done, 1) == pytest.approx(planned)
+
+
+def test_a_plan_whose_actions_are_used_up_is_made_anew():
+    policy = make_acting_policy(open_loop_horizon=50, horizon=2)
+    steps, done, state = [], [], None
+    policy.on_plan = lambda event: steps.append(len(done))
+    for _ in range(20):
+        action, state = policy.predict(observations(1), state, deterministic=True)
+        done.append(action)
+    assert steps == [0, 8, 16]  # two tokens are two frames of four steps, and the goal's
+
+
+def test_a_new_goal_ends_a_plan_of_actions():
+    policy = make_acting_policy(open_loop_horizon=50)
+    rows = []
+    policy.on_plan = lambda event: rows.append(event.rows.tolist())
+    first, second = observations(2), observations(2)
+    second["desired_goal"][1] += 1
+    _, state = policy.predict(first, deterministic=True)
+    policy.predict(second, state, deterministic=True)
+    assert rows == [[0, 1], [1]]
+
+
+def test_actions_need_a_model_of_actions():
+    with pytest.raises(ValueError, match=r"train it with tokenizer\.include_actions"):
+        make_policy(controller="actions")
+
+
+@pytest.mark.parametrize(("horizon", "tokens"), [(0, 7), (3, 3), (99, 7)])
+def test_a_fixed_horizon_puts_the_goal_always_equally_far_ahead(horizon, tokens):
+    policy, plans = make_policy(planner="fixed_horizon", horizon=horizon), []
+    policy.on_plan = lambda event: plans.append(event.plan)
+    observation = observations(2)
+    policy.predict(observation, deterministic=True)
+    assert plans[0].lengths.tolist() == [2 * tokens + 1] * 2
+    assert plans[0].observations[:, -1] == pytest.approx(observation["desired_goal"])
