@@ -46,9 +46,11 @@ class PlanEvent:
         plan: their n plans.
         seconds: wall time of the whole call [s].
         executed: (n,) whether each plan is followed; the others were no better than the one before.
+        goal_channels: where in the plan's observations the goal is found, in its own order.
     """
 
     rows: NDArray[np.int64]
     plan: Plan
     seconds: float
     executed: NDArray[np.bool_] | None = None
+    goal_channels: tuple[int, ...] | None = None

@@ -1,84 +1,144 @@
-"""Collect demonstrations into the local Minari store: `python scripts/collect.py env=maze2d-large`.
+"""Record a policy into the local Minari store: `python scripts/collect.py env=maze2d-large`.
 
-The demonstrator walks from goal to goal without end, as the one did that made Minari's PointMaze sets.
+In the mazes the demonstrator walks from goal to goal without end, as the one did that made Minari's PointMaze sets.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium as gym
 import hydra
 import numpy as np
+from demonstrators import NoisyPolicy, demonstrator_of, policy_from
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from yardsticks import MAZE_IDS, check_env
 
 import envs
-from df_agent.data.collect import collect
+from df_agent.checkpoint import CheckpointError
+from df_agent.data.collect import RecordedEpisode, collect
 from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
-from envs.waypoints import demonstrator
+from df_agent.evaluation.rollout import PolicyError
+from df_agent.types import Policy
 
 # Segments of Minari's D4RL/pointmaze/*-v2: mean and longest, in steps.
 MINARI_SEGMENTS = {"umaze": (75.7, 190), "medium": (210.4, 504), "large": (297.6, 797)}
 
 
-def report(dataset: str, maze: str, lengths: NDArray[np.int64], seconds: float) -> None:
-    """Print how the segments compare with Minari's."""
-    arrived = lengths[:-1] if len(lengths) > 1 else lengths
-    mean, longest = MINARI_SEGMENTS[maze]
-    table = Table(title=f"{dataset}: {lengths.sum():,} steps in {seconds:.0f} s ({lengths.sum() / seconds:,.0f}/s)")
-    for column in ("steps from goal to goal", "segments", "mean", "median", "longest"):
-        table.add_column(column, justify="left" if column.startswith("steps") else "right")
-    table.add_row(
-        "this dataset",
-        f"{len(arrived)}",
-        f"{arrived.mean():.1f}",
-        f"{np.median(arrived):.0f}",
-        f"{arrived.max()}",
-    )
-    table.add_row(f"Minari D4RL/pointmaze/{maze}-v2", "", f"{mean}", "", f"{longest}")
+@dataclass
+class Job:
+    """What is collected, and where.
+
+    Attributes:
+        env: the environment.
+        policy: what acts in it.
+        dataset: id in the local Minari store.
+        about: what the dataset says of the policy and of itself.
+        arrivals: of the episodes so far, steps to the goal; None for those that did not arrive.
+    """
+
+    env: gym.Env[Any, Any]
+    policy: Policy
+    dataset: str
+    about: dict[str, str]
+    arrivals: list[int | None] = field(default_factory=list)
+
+    def note(self, episode: RecordedEpisode) -> None:
+        """Keep when an episode arrived."""
+        self.arrivals.append(episode.time_to_goal)
+
+
+def job_of(config: DictConfig) -> Job:
+    """Return what `config` asks for."""
+    name = str(config.env).removeprefix("envs:")
+    if name in MAZE_IDS and config.policy == "demonstrator":
+        noise = 0.5 if config.noise is None else config.noise
+        policy = demonstrator_of(config.env, noise=noise, seed=config.seed, waypoints=config.waypoints)
+        return Job(
+            gym.make(f"walk2d-{envs.maze_of(name).name}").unwrapped,
+            policy,
+            config.dataset or f"{OWN_NAMESPACE}/{name}-{config.waypoints}-v0",
+            {
+                "algorithm_name": f"PD along {config.waypoints} routes, action noise {noise}",
+                "description": "An endless walk from goal to goal; one episode per goal.",
+            },
+        )
+    env = gym.make(config.env)
+    if config.policy == "demonstrator":
+        policy = demonstrator_of(config.env, noise=config.noise, seed=config.seed)
+    else:
+        policy = policy_from(config.policy, config.env, env)
+        if config.noise:
+            policy = NoisyPolicy(policy, config.noise, env.action_space, config.seed)
+    label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-")
+    about = {"algorithm_name": f"{config.policy}, action noise {config.noise}", "description": f"Episodes of {name}."}
+    dataset = f"{OWN_NAMESPACE}/{name.rpartition(':')[2]}-{label}-v0"
+    return Job(env, policy, config.dataset or dataset, about)
+
+
+def report(job: Job, lengths: NDArray[np.int64], seconds: float) -> None:
+    """Print what was collected; in the mazes, how the segments compare with Minari's."""
+    title = f"{job.dataset}: {lengths.sum():,} steps in {seconds:.0f} s ({lengths.sum() / seconds:,.0f}/s)"
+    table = Table(title=title)
+    walk = job.env.spec is not None and job.env.spec.id.startswith("walk2d-")
+    first = "steps from goal to goal" if walk else "steps"
+    columns = [first, "segments" if walk else "episodes", "mean", "median", "longest"]
+    for column in columns if walk else [*columns, "arrived", "steps to goal"]:
+        table.add_column(column, justify="left" if column == first else "right")
+    ended = lengths[:-1] if len(lengths) > 1 else lengths
+    cells = ["this dataset", f"{len(ended)}", f"{ended.mean():.1f}", f"{np.median(ended):.0f}", f"{ended.max()}"]
+    if walk:
+        table.add_row(*cells)
+        maze = str(job.env.spec.id).removeprefix("walk2d-")  # type: ignore[union-attr]
+        mean, longest = MINARI_SEGMENTS[maze]
+        table.add_row(f"Minari D4RL/pointmaze/{maze}-v2", "", f"{mean}", "", f"{longest}")
+    else:
+        arrived = [steps for steps in job.arrivals if steps is not None]
+        soon = f"{np.mean(arrived):.1f}" if arrived else "–"
+        table.add_row(*cells, f"{len(arrived) / max(len(job.arrivals), 1):.3f}", soon)
     Console().print(table)
 
 
 def run(config: DictConfig) -> None:
     """Collect, report, and pack if asked."""
-    maze = envs.maze_of(config.env).name
-    env = gym.make(f"walk2d-{maze}").unwrapped
-    policy = demonstrator(config.env, route=config.waypoints, action_noise=config.noise, seed=config.seed)
-    dataset = config.dataset or f"{OWN_NAMESPACE}/{config.env}-{config.waypoints}-v0"
+    check_env(config.env)
+    job = job_of(config)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
     )
     began = time.perf_counter()
     with bar:
-        task = bar.add_task(f"collecting {dataset}", total=config.steps)
+        task = bar.add_task(f"collecting {job.dataset}", total=config.steps)
         lengths = collect(
-            env,
-            policy,
+            job.env,
+            job.policy,
             config.steps,
-            dataset,
+            job.dataset,
             seed=config.seed,
             overwrite=config.overwrite,
-            algorithm_name=f"PD along {config.waypoints} routes, action noise {config.noise}",
-            description="An endless walk from goal to goal; one episode per goal.",
+            **job.about,
             on_progress=lambda steps: bar.advance(task, steps),
+            on_episode=job.note,
         )
-    report(dataset, maze, lengths, time.perf_counter() - began)
+    report(job, lengths, time.perf_counter() - began)
     if config.pack:
-        load_episodes(dataset).save(config.pack)
+        load_episodes(job.dataset).save(config.pack)
         Console().print(f"Packed into {config.pack}")
 
 
-@hydra.main(version_base=None, config_path="../configs", config_name="collect")
+@hydra.main(version_base=None, config_path="../configs/collect", config_name="collect")
 def main(config: DictConfig) -> None:
     """Collect as the config says."""
     try:
         run(config)
-    except (ValueError, FileExistsError) as error:
-        raise SystemExit(f"error: {error}") from error
+    except (ValueError, OSError, CheckpointError, PolicyError, ImportError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -13,14 +13,25 @@ from typing import Any
 import gymnasium as gym
 import hydra
 import numpy as np
-from omegaconf import DictConfig
-from policies import as_json, check_arguments, check_policy, checkpoint_folder, make_policy, maze2d, use_checkpoint
+from omegaconf import DictConfig, OmegaConf
+from policies import (
+    as_json,
+    check_arguments,
+    check_policy,
+    checkpoint_folder,
+    load_weights,
+    make_policy,
+    maze2d,
+    use_checkpoint,
+)
 from rich.console import Console
 from yardsticks import check_env, maze_yardsticks
 
 from df_agent.baselines.random import RandomPolicy
+from df_agent.build import make
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.episodes import load_episodes
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
@@ -36,6 +47,14 @@ console = Console()
 def origin_of(config: DictConfig) -> dict[str, Any]:
     """Return where the results of this run come from."""
     return provenance(as_json(config), checkpoint_folder(config.policy))
+
+
+def view_of(config: DictConfig) -> GoalView:
+    """Return where the environment's goals are found: as said on the command line, or in the policy's checkpoint."""
+    said: Any = OmegaConf.to_container(config.goal, resolve=True) if config.goal else None
+    if said is None and config.policy.get("checkpoint"):
+        said = load_weights(config.policy).config.get("goal")
+    return make(GoalView, said or {})
 
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
@@ -57,6 +76,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             yardsticks=maze_yardsticks(config.env),
             timing_episodes=config.timing_episodes,
             provenance=origin,
+            view=view_of(config),
             pictures=config.pictures,
             on_progress=update,
             on_stage=stage_printer(console),
@@ -79,6 +99,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
                 max_steps=config.max_steps,
                 policy_name=name,
                 on_progress=update,
+                view=view_of(config),
             )
 
     records = run("true goals", policy)

@@ -6,6 +6,7 @@ runs the agent in its environment.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,29 +19,36 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
-from yardsticks import maze_yardsticks
+from yardsticks import check_env, maze_yardsticks
 
+from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.data.episodes import load_episodes
+from df_agent.data.goal_view import GoalView
+from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
-from df_agent.evaluation.rollout import PolicyError
+from df_agent.evaluation.rollout import PolicyError, spec_of
 from df_agent.evaluation.validation import Validation
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 
+CONFIGS = Path(__file__).parents[1] / "configs" / "train"
+
 
 class AgentValidation:
     """Runs the EMA model as a policy; pictures of its paths go to the run folder too.
 
     Args:
-        env_id: gymnasium id of a goal-conditioned environment.
+        env_id: gymnasium id.
         folder: where the pictures go.
+        view: where the environment's goals are found.
         **options: of `Validation`.
     """
 
-    def __init__(self, env_id: str, folder: Path, **options: int) -> None:
-        self.validate, self.folder = Validation(env_id, **options), folder
+    def __init__(self, env_id: str, folder: Path, view: GoalView, **options: int) -> None:
+        self.validate, self.folder = Validation(env_id, options["episodes"], options["seed"], view), folder
         self.yardsticks = maze_yardsticks(env_id)
 
     def __call__(
@@ -61,13 +69,67 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     resolved: dict[str, Any] = {"env": plain.pop("env_id"), **plain}
     for key in ("steps", "resolve_to"):
         resolved.pop(key)
+    if resolved["tokenizer"]["observation_indices"] is None:
+        fill_in(resolved)
     return resolved
+
+
+def fill_in(resolved: dict[str, Any]) -> None:
+    """Replace what is null by what follows from the environment and the data, and say what that is."""
+    spec = spec_of(resolved["env"])
+    goal = make(GoalView, resolved["goal"])
+    found = infer(load_episodes(resolved["dataset"]), goal, spec.max_episode_steps, control_period(resolved["env"]))
+    resolved["goal"] = found.goal.to_dict()
+    for key in ("tokenizer", "windows", "policy"):
+        options = getattr(found, key)
+        given = {name: value for name, value in resolved[key].items() if value is not None}
+        resolved[key] = {**options, **given}
+    seen = resolved["tokenizer"]
+    print(
+        f"Inferred for {resolved['env']}: {len(seen['observation_indices'])} observation channels, of which "
+        f"{seen['goal_channels']} are about the goal, {seen['action_dim']} actions; windows of "
+        f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps"
+    )
+
+
+def control_period(env_id: str) -> float | None:
+    """Return the seconds between two actions, if the environment says them."""
+    env = gym.make(env_id)
+    try:
+        period = getattr(env.unwrapped, "dt", None) or 1 / float(env.metadata.get("render_fps") or 0)
+    except (ZeroDivisionError, TypeError):
+        return None
+    finally:
+        env.close()
+    return float(period)
+
+
+def file_name(env_id: str) -> str:
+    """Return an environment's id as part of a file's name, without the module that registers it."""
+    return env_id.rpartition(":")[2].replace("/", "_")
+
+
+def any_environment(arguments: list[str]) -> list[str]:
+    """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name."""
+    out = []
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key == "env" and not (CONFIGS / "env" / f"{value}.yaml").exists():
+            out += ["env=any", f"env_id={value}"]
+        else:
+            out.append(argument)
+    return out
+
+
+OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 
 @hydra.main(version_base=None, config_path="../configs/train", config_name="train")
 def main(config: DictConfig) -> None:
     """Train as the config says."""
     try:
+        if not OmegaConf.is_missing(config, "env_id"):
+            check_env(config.env_id)
         resolved = resolve(config)
         if config.resolve_to:
             replace_file(Path(config.resolve_to), json_bytes(resolved))
@@ -75,7 +137,8 @@ def main(config: DictConfig) -> None:
         validate = None
         if resolved["train"]["validate_every"]:
             pictures = Path(resolved["run_dir"], "validation")
-            validate = AgentValidation(resolved["env"], pictures, **resolved["validation"])
+            view = make(GoalView, resolved["goal"])
+            validate = AgentValidation(resolved["env"], pictures, view, **resolved["validation"])
         train(resolved, validate)
     except MissingMandatoryValue as error:
         raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error
@@ -87,4 +150,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    sys.argv[1:] = any_environment(sys.argv[1:])
     main()

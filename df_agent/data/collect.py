@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # it imports torch, which collecting does not need
@@ -21,7 +23,11 @@ Observations = Array | dict[str, Array]
 
 
 class RecordedEpisode:
-    """One episode: T + 1 observations, T actions, rewards and flags, as lists while it is being recorded."""
+    """One episode: T + 1 observations, T actions, rewards and flags, as lists while it is being recorded.
+
+    Attributes:
+        time_to_goal: steps until info["success"] or ["is_success"] was first true; None if it never was.
+    """
 
     def __init__(self, observation: Any) -> None:
         self._keys: tuple[str, ...] | None = tuple(observation) if isinstance(observation, dict) else None
@@ -30,18 +36,30 @@ class RecordedEpisode:
         self.rewards: list[float] = []
         self.terminations: list[bool] = []
         self.truncations: list[bool] = []
+        self.time_to_goal: int | None = None
         self._observations.append(observation)
 
     def __len__(self) -> int:
         return len(self.rewards)
 
-    def add(self, action: Any, observation: Any, reward: float, terminated: bool, truncated: bool) -> None:
+    def add(
+        self,
+        action: Any,
+        observation: Any,
+        reward: float,
+        terminated: bool,
+        truncated: bool,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
         """Append a step."""
         self.actions.append(action)
         self._observations.append(observation)
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
+        arrived = info is not None and (info.get("success") or info.get("is_success"))
+        if arrived and self.time_to_goal is None:
+            self.time_to_goal = len(self.rewards)
 
     @property
     def observations(self) -> Observations:
@@ -76,9 +94,9 @@ def record(
     for step in range(1, steps + 1):
         action, state = policy.predict(observation, state, start)
         start = rest
-        observation, reward, terminated, truncated, _ = env.step(action)
+        observation, reward, terminated, truncated, info = env.step(action)
         truncated = truncated or (step == steps and not terminated)
-        episode.add(action, observation, float(reward), terminated, truncated)
+        episode.add(action, observation, float(reward), terminated, truncated, info)
         if on_progress is not None and (step % 1000 == 0 or step == steps):
             on_progress(step % 1000 or 1000)
         if terminated or truncated:
@@ -99,11 +117,13 @@ def collect(
     description: str = "",
     algorithm_name: str = "",
     on_progress: Callable[[int], None] | None = None,
+    on_episode: Callable[[RecordedEpisode], None] | None = None,
 ) -> NDArray[np.int64]:
     """Record `steps` steps into a new dataset of the local Minari store.
 
     Episode buffers are written directly: Minari's own collector wrapper is several times slower. The dataset
-    appears in the store under its id only when it is complete.
+    appears in the store under its id only when it is complete. `on_episode` is called with every episode as it ends;
+    for the other arguments see `record`.
 
     Returns:
         The episodes' lengths in steps, (E,).
@@ -133,6 +153,8 @@ def collect(
     def recorded() -> Iterator[RecordedEpisode]:
         for episode in record(env, policy, steps, seed=seed, on_progress=on_progress):
             lengths.append(len(episode))
+            if on_episode is not None:
+                on_episode(episode)
             yield episode
 
     _write(env, recorded(), metadata)
@@ -153,7 +175,7 @@ def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata
             staging / "new" / "data",
             observation_space=env.observation_space,
             action_space=env.action_space,
-            env_spec=env.spec,
+            env_spec=_named(env.spec),
         )
         storage.update_metadata(metadata)
         storage.update_episodes(_buffer(episode, env.action_space.dtype) for episode in episodes)
@@ -163,6 +185,16 @@ def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata
         os.replace(staging / "new", target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _named(spec: EnvSpec | None) -> EnvSpec | None:
+    """Return a specification that can be stored: a class as entry point is named by its module."""
+    if spec is None or not callable(spec.entry_point):
+        return spec
+    made: Any = spec.entry_point
+    named = copy.deepcopy(spec)
+    named.entry_point = f"{made.__module__}:{made.__qualname__}"
+    return named
 
 
 def _buffer(episode: RecordedEpisode, action_dtype: Any) -> Any:

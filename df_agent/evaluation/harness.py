@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
 from df_agent.evaluation.report import write_report
-from df_agent.evaluation.rollout import Progress, rollout
+from df_agent.evaluation.rollout import PLAIN, Progress, rollout
 from df_agent.types import Policy
 
 
@@ -28,6 +29,7 @@ def evaluate(
     pictures: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] = lambda text: None,
+    view: GoalView = PLAIN,
 ) -> dict[str, Any]:
     """Evaluate a policy in a goal-conditioned gymnasium environment and write a report.
 
@@ -35,7 +37,7 @@ def evaluate(
         policy: anything with Stable-Baselines3's `predict`.
         env_id: gymnasium id.
         output_dir: where the report goes, see `write_report`.
-        episodes, seed, num_envs, max_steps, policy_name, on_progress: see `rollout`.
+        episodes, seed, num_envs, max_steps, policy_name, on_progress, view: see `rollout`.
         yardsticks: references and walls, all optional.
         timing_episodes: episodes run afterwards with a single environment, to measure latencies; 0 for none.
         provenance: stored in the summary; see `df_agent.evaluation.provenance`.
@@ -55,6 +57,7 @@ def evaluate(
         max_steps=max_steps,
         policy_name=name,
         on_progress=on_progress,
+        view=view,
     )
     single = []
     if timing_episodes:
@@ -68,6 +71,7 @@ def evaluate(
             max_steps=max_steps,
             policy_name=name,
             keep_paths=False,
+            view=view,
         )
     on_stage("writing the report")
     return write_report(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.asking import Asker
 from df_agent.evaluation.asking import PolicyError as PolicyError
+from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 from df_agent.types import Policy
 from planners.plan import PlanEvent
@@ -23,6 +26,7 @@ Array = NDArray[Any]
 # Positions in the records are for pictures and for tests against walls; a tenth of a millimetre is enough.
 PATH_DECIMALS = 4
 MAX_PARALLEL = 128
+PLAIN = GoalView()
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ def rollout(
     keep_paths: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     on_record: Callable[[EpisodeRecord], None] | None = None,
+    view: GoalView = PLAIN,
 ) -> list[EpisodeRecord]:
     """Run `episodes` episodes of a goal-conditioned gymnasium environment.
 
@@ -74,6 +79,7 @@ def rollout(
         keep_paths: store executed and planned positions.
         on_progress: called after every step of the batch.
         on_record: called with every record as soon as its episode has ended.
+        view: where goals and success are found if the environment does not say it as above.
 
     Returns:
         The records in the order of their episodes.
@@ -87,6 +93,8 @@ def rollout(
     waves = -(-episodes // (num_envs or MAX_PARALLEL))
     size = -(-episodes // waves)
     overrides: dict[str, Any] = {} if max_steps is None else {"max_episode_steps": max_steps}
+    if not view.is_plain:
+        overrides["wrappers"] = (partial(GoalEnv, view=view),)
     env = gym.make_vec(env_id, num_envs=size, **overrides)
     plans_seen = getattr(policy, "on_plan", None)
     records: list[EpisodeRecord] = []
@@ -139,7 +147,7 @@ def check_goal_env(env_id: str, env: gym.vector.VectorEnv[Any, Any, Any]) -> Non
     if not needed <= found:
         raise ValueError(
             f"{env_id!r} is not a goal-conditioned environment: its observation space is {space}, "
-            f"which lacks {sorted(needed - found)}"
+            f"which lacks {sorted(needed - found)}; say where they are found with goal.achieved and goal.desired"
         )
 
 
@@ -245,13 +253,14 @@ class _Wave:
 
     def record_plans(self, event: PlanEvent) -> None:
         """Store what the policy says about a planning call."""
-        dims, plan = self.goal.shape[-1], event.plan
+        plan = event.plan
         # A policy may look at a new plan and keep to the old one; if it does not say so, it follows them all.
         executed = getattr(event, "executed", None)
+        # A policy that does not say where the goal is found has it in the leading channels.
+        channels = list(getattr(event, "goal_channels", None) or range(self.goal.shape[-1]))
         for i, row in enumerate(self.asker.rows[event.rows]):
             if self.alive[row]:
-                # In goal-conditioned environments the leading numbers of an observation are the position.
-                path = _rounded(plan.observations[i, : plan.lengths[i], :dims]) if self.keep_paths else []
+                path = _rounded(plan.observations[i, : plan.lengths[i], channels].T) if self.keep_paths else []
                 taken = True if executed is None else bool(executed[i])
                 self.plans[row].append(
                     PlanRecord(self.calls, self.now, float(event.seconds), len(event.rows), taken, path)
@@ -292,7 +301,10 @@ def _success(info: dict[str, Any], n: int, default: bool | None = None) -> Array
         if key in info:
             return np.asarray(info[key][:n]).astype(bool)
     if default is None:
-        raise ValueError(f"the environment must report info['success'] or 'is_success', got {sorted(info)}")
+        raise ValueError(
+            f"the environment must report info['success'] or 'is_success', got {sorted(info)}; say what success is "
+            "with goal.success: 'terminated', a key of info or a 'module:function'"
+        )
     return np.full(n, default)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import episode_limit, rollout
+from df_agent.evaluation.rollout import PLAIN, episode_limit, rollout
 from df_agent.types import Policy
 
 LOWEST_VALIDATION_SEED = 1000
@@ -27,15 +28,16 @@ class Validation:
         env_id: gymnasium id of a goal-conditioned environment.
         episodes: how many.
         seed: at least 1000.
+        view: see `rollout`.
 
     Raises:
         ValueError: a lower seed, or an environment without an episode limit.
         gymnasium.error.Error: an unknown environment.
     """
 
-    def __init__(self, env_id: str, episodes: int, seed: int) -> None:
+    def __init__(self, env_id: str, episodes: int, seed: int, view: GoalView = PLAIN) -> None:
         check_validation_seed(seed, "validation.seed")
-        self.env_id, self.episodes, self.seed = env_id, episodes, seed
+        self.env_id, self.episodes, self.seed, self.view = env_id, episodes, seed, view
         self.limit = episode_limit(env_id, None)
 
     def __call__(self, policy: Policy, *, keep_paths: bool = False) -> tuple[dict[str, float], list[EpisodeRecord]]:
@@ -43,7 +45,9 @@ class Validation:
 
         The records come with them, with executed and planned positions if asked for.
         """
-        records = rollout(policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths)
+        records = rollout(
+            policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths, view=self.view
+        )
         numbers = {
             "success_rate": float(np.mean([record.success for record in records])),
             "time_to_goal": float(time_to_goal(records)["mean"]),

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
-from df_agent.build import build_model
+from df_agent.build import build_model, make
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from df_agent.data.goal_view import GoalView
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.inference import choose_device, prepare_for_inference
@@ -62,6 +63,7 @@ class DiffusionForcingPolicy:
             raise ValueError("planner='goal_guidance' plans for the rest of the episode: give max_steps, its length")
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
+        self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
         self.on_plan: Callable[[PlanEvent], None] | None = None
         longest = max(lengths) - 1
         if not config.search.horizons:
@@ -169,7 +171,8 @@ class DiffusionForcingPolicy:
         """Return the next actions, (B, Da) or (Da,) as the observation has a leading axis or not, and the state.
 
         Args:
-            observation: goal-conditioned dict with "observation" (B, Do) and "desired_goal" (B, G).
+            observation: goal-conditioned dict with "observation" (B, Do) and "desired_goal" (B, G), or what the
+                checkpoint's `GoalView` makes one of.
             state: what the last call returned; None begins all episodes.
             episode_start: (B,) True for rows whose observation begins an episode.
             deterministic: derive the noise from the seed and the episode's first observation, so that the
@@ -180,7 +183,9 @@ class DiffusionForcingPolicy:
         """
         width = 1 + max(*self.observed, *self.config.velocity_indices, 0)
         values, goal, single = read_observation(
-            observation, least_width=width, goal_width=len(self.tokenizer.config.goal_channels)
+            self._as_goal_dict(observation),
+            least_width=width,
+            goal_width=len(self.tokenizer.config.goal_channels),
         )
         starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
@@ -191,6 +196,13 @@ class DiffusionForcingPolicy:
             self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
         actions = self._follow(state, values)
         return (actions[0] if single else actions), state
+
+    def _as_goal_dict(self, observation: Observation) -> Observation:
+        """Return the observation as the model knows it, if the environment's own is another."""
+        if self.view.is_plain and not self.view.appended:
+            return observation
+        known = self.view.goal_dict(observation)
+        return {"observation": self.view.model_values(known), "desired_goal": known["desired_goal"]}
 
     def _follow(self, state: PolicyState, values: Array) -> Array:
         """Return the actions (B, Da) that the plans ask for now, and note in the state how far they are done."""
@@ -298,7 +310,8 @@ class DiffusionForcingPolicy:
         state.progress_at_plan = state.progress_at_plan.copy()
         state.progress_at_plan[rows] = state.progress[rows]
         if self.on_plan is not None:
-            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began, take))
+            channels = self.tokenizer.config.goal_channels
+            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began, take, channels))
 
     def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose plan has led off itself or nowhere since it was last looked at."""

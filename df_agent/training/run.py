@@ -25,6 +25,7 @@ from torch import nn
 from df_agent.build import build_model, make
 from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes
+from df_agent.data.goal_view import GoalView
 from df_agent.data.pairs import PairSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
@@ -40,6 +41,7 @@ KEYS = (
     "run_dir",
     "load",
     "tracker",
+    "goal",
     "tokenizer",
     "windows",
     "network",
@@ -57,12 +59,13 @@ Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float |
 def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
-    First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal; then the diffusion
-    model, whose checkpoints hold the estimator too. `run_dir`/final is the last of them without the training state.
+    First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal, unless its steps are 0; then
+    the diffusion model, whose checkpoints hold the estimator too. `run_dir`/final is the last of them without the
+    training state.
 
     Args:
-        config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "tokenizer",
-            "windows", "network", "diffusion" and "train" are the options of TokenizerConfig, WindowSampler,
+        config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "goal", "tokenizer",
+            "windows", "network", "diffusion" and "train" are the options of GoalView, TokenizerConfig, WindowSampler,
             the network, DiffusionForcingConfig and TrainConfig; "load" names a checkpoint whose weights a new
             run starts from; "policy" is stored for the agent; "env" and "validation" are for `validate`.
         validate: called every train.validate_every steps; see `Validation`.
@@ -78,9 +81,10 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         own = {key: value for key, value in start.weights.items() if not key.startswith("time_to_goal.")}
         replace(start, weights=own).load_into(model)
     tracker = run_tracker(config)  # before the first minutes of training, or a wrong name would cost them
-    estimator, estimator_config = train_time_to_goal(config, sampler, options)
-    model.time_to_goal = estimator.requires_grad_(False)
-    checkpoint_config["time_to_goal"] = estimator_config
+    if config.get("time_to_goal", {}).get("steps") != 0:
+        estimator, estimator_config = train_time_to_goal(config, sampler, options)
+        model.time_to_goal = estimator.requires_grad_(False)
+        checkpoint_config["time_to_goal"] = estimator_config
     return train_to_the_end(model, sampler, options, config, checkpoint_config, tracker, validate)
 
 
@@ -171,7 +175,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
 
 def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     """Load the data, fit the normaliser on it, and cut windows on the training device."""
-    episodes = load_episodes(config["dataset"])
+    episodes = make(GoalView, dict(config.get("goal") or {})).apply(load_episodes(config["dataset"]))
     tokenizer = Tokenizer.fit(make(TokenizerConfig, dict(config["tokenizer"])), episodes)
     known = ("max_tokens", "short_tokens", "short_share")
     if unknown := sorted(set(config["windows"]) - set(known)):
@@ -191,6 +195,7 @@ def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any
         "env": config.get("env"),
         "network": network,
         "diffusion": {**config.get("diffusion", {}), **follows},
+        "goal": dict(config.get("goal") or {}),
         "tokenizer": sampler.tokenizer.to_dict(),
         "windows": dict(config["windows"]),
         "statistics": step_statistics(sampler),

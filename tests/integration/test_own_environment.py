@@ -41,47 +41,98 @@ class Point(gym.Env):
         return self.observe(), float(there), False, False, {"success": there}
 
 
+class Flat(Point):
+    """The same with a flat observation, the goal in its last two numbers, that does not say when it is reached."""
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.observation_space = gym.spaces.Box(-np.inf, np.inf, (6,), np.float64)
+
+    def observe(self):
+        return np.r_[self.x, self.v, self.goal]
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward, terminated, truncated, {}
+
+
+def there(observation, info):
+    return np.linalg.norm(observation["achieved_goal"] - observation["desired_goal"]) < 0.3
+
+
+class Walker:
+    """Goes to the goal, a little clumsily."""
+
+    def __init__(self):
+        self.random = np.random.default_rng(0)
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        way = observation[..., 4:6] - observation[..., :2]
+        push = 5 * way - observation[..., 2:4] + self.random.normal(0, 0.1, way.shape)
+        return np.clip(push, -1, 1), state
+
+
 gym.register("Mine-v0", Point, max_episode_steps=60)
+gym.register("Flat-v0", Flat, max_episode_steps=60)
 '''
 
 
-def run_script(script: str, *options: str, folder: Path) -> str:
+def run_script(script: str, *options: str, folder: Path, fails: bool = False) -> str:
+    """Return what a script prints; what it says of a mistake, if it is to fail."""
     command = [sys.executable, str(ROOT / "scripts" / script), *options]
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    store = str(folder / "store")
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "MINARI_DATASETS_PATH": store}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    assert (done.returncode != 0) == fails, done.stderr[-2000:]
+    return done.stderr if fails else done.stdout
 
 
-def walk(steps: int) -> np.ndarray:
-    """Positions of a walk from place to place at 0.03 per step."""
-    rng, x, goal, path = np.random.default_rng(0), np.zeros(2), np.zeros(2), []
-    for _ in range(steps + 1):
-        path.append(x)
-        if np.linalg.norm(goal - x) < 0.1:
-            goal = rng.uniform(-1, 1, 2)
-        x = x + 0.03 * (goal - x) / max(float(np.linalg.norm(goal - x)), 0.03)
-    return np.array(path)
+SMALL = [
+    "network.width=16", "network.depth=1", "network.heads=2", "train.compile=false", "train.batch_size=8", "steps=4",
+    "train.warmup_steps=1", "train.validate_every=4", "validation.episodes=2", "tracker=none",
+]  # fmt: skip
 
 
-def test_train_and_evaluate_in_an_environment_of_ones_own(tmp_path):
+def test_a_goal_env_and_a_file_of_walks(tmp_path):
     (tmp_path / "mypackage.py").write_text(MODULE)
-    positions = walk(3000)
-    velocities = np.diff(positions, axis=0, append=positions[-1:]) / 0.01
-    episode = {"observations": np.c_[positions, velocities], "actions": np.zeros((3000, 2)), "rewards": np.zeros(3000)}
-    from_segments([episode]).save(tmp_path / "mine.npz")
-    small = ["network.width=16", "network.depth=1", "network.heads=2", "train.compile=false", "train.batch_size=8"]
-    short = ["steps=4", "train.warmup_steps=1", "train.validate_every=4", "validation.episodes=2", "tracker=none"]
-    quick = ["time_to_goal.steps=4"]
-    run_script(
-        "train.py", "env=custom", "env_id=mypackage:Mine-v0", "dataset=mine.npz", "+policy.velocity_indices=[2,3]",
-        "windows.max_tokens=4", "windows.short_tokens=[]", *small, *short, *quick, folder=tmp_path,
-    )  # fmt: skip
-    checkpoint = tmp_path / "runs" / "custom" / "final"
+    rng = np.random.default_rng(0)
+    positions = np.cumsum(rng.uniform(-0.05, 0.05, (201, 2)), axis=0)
+    walks = []
+    for _ in range(5):
+        velocities = np.diff(positions, axis=0, append=positions[-1:]) / 0.01
+        observations = np.c_[positions, velocities]
+        walks.append({"observations": observations, "actions": np.zeros((200, 2)), "rewards": np.zeros(200)})
+        positions = positions + 1
+    from_segments(walks).save(tmp_path / "mine.npz")
+    said = run_script(
+        "train.py", "env=mypackage:Mine-v0", "dataset=mine.npz", "goal.achieved=[0,1]", *SMALL, folder=tmp_path
+    )
+    assert "4 observation channels, of which [0, 1] are about the goal, 2 actions; windows of 21 tokens of 2" in said
+    checkpoint = tmp_path / "runs" / "Mine-v0" / "final"
     options = ["episodes=2", "pictures=false", "output_dir=report"]
     run_script("evaluate.py", "env=mypackage:Mine-v0", f"checkpoint={checkpoint}", *options, folder=tmp_path)
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
     assert (summary["env"], summary["episodes"], summary["max_episode_steps"]) == ("mypackage:Mine-v0", 2, 60)
     assert summary["plans_to_goal"] >= 1
+
+
+def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(tmp_path):
+    (tmp_path / "mypackage.py").write_text(MODULE)
+    env = "env=mypackage:Flat-v0"
+    run_script("collect.py", env, "policy=mypackage:Walker", "steps=600", folder=tmp_path)
+    dataset = "dataset=df-agent/Flat-v0-mypackage-Walker-v0"
+    wrong = run_script("train.py", env, dataset, *SMALL, folder=tmp_path, fails=True)
+    assert "goal.achieved=[0,1]" in wrong
+    achieved, desired = "goal.achieved=[0,1]", "goal.desired=[4,5]"
+    wrong = run_script("train.py", env, dataset, achieved, *SMALL, folder=tmp_path, fails=True)
+    assert "name channels of it, or a 'module:function', with goal.desired" in wrong
+    goal = [achieved, desired, "goal.success=mypackage:there"]
+    said = run_script("train.py", env, dataset, *goal, *SMALL, "run_dir=runs/flat", folder=tmp_path)
+    assert "4 observation channels, of which [0, 1] are about the goal" in said  # the goal itself is not modelled
+    run_script(
+        "evaluate.py", env, "checkpoint=runs/flat/final", "episodes=2", "pictures=false", "output_dir=report",
+        folder=tmp_path,
+    )  # fmt: skip
+    assert json.loads((tmp_path / "report" / "summary.json").read_text())["episodes"] == 2

@@ -96,6 +96,6 @@ def test_a_configuration_without_an_environment_asks_for_one():
     from omegaconf.errors import MissingMandatoryValue
 
     with initialize_config_dir(str(ROOT / "configs" / "train"), version_base=None):
-        config = compose("train", ["env=custom"])
+        config = compose("train", ["env=any"])
     with pytest.raises(MissingMandatoryValue, match="env_id"):
         OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,0 +1,89 @@
+"""What a training run needs to know of an environment nobody has written a config for, read off its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from df_agent.data.episodes import Episodes
+from df_agent.data.goal_view import GoalView
+
+TOKENS = 33  # of a window; the first holds the present
+SHARE = 2 / 3  # of an episode that a window spans
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """Options that follow from the data.
+
+    Attributes:
+        goal: where goals are found.
+        tokenizer: options of `TokenizerConfig`: all channels that change, all actions.
+        windows: options of `WindowSampler`.
+        policy: options of `PolicyConfig`: the model's own actions, the goal always equally far ahead.
+    """
+
+    goal: GoalView
+    tokenizer: dict[str, Any]
+    windows: dict[str, Any]
+    policy: dict[str, Any]
+
+
+def infer(episodes: Episodes, goal: GoalView, limit: int | None, control_period: float | None = None) -> Inferred:
+    """Infer what is not said.
+
+    Args:
+        episodes: the data, as loaded.
+        goal: what was said of goals.
+        limit: length of an episode in use [control steps]; None takes the data's longest.
+        control_period: seconds per control step, if known.
+
+    Raises:
+        ValueError: the data does not say what was achieved.
+    """
+    seen = goal.apply(episodes)
+    if seen.achieved_goals is None:
+        raise ValueError(
+            f"the data has no achieved goals: say which of its {episodes.observations.shape[1]} observation channels "
+            "goals are about, e.g. goal.achieved=[0,1], or give a 'module:function'"
+        )
+    where = matching_channels(seen.observations, seen.achieved_goals)
+    if where is None:
+        goal = replace(goal, appended=True)
+        seen = goal.apply(episodes)
+        width = seen.achieved_goals.shape[1] if seen.achieved_goals is not None else 0
+        where = list(range(seen.observations.shape[1] - width, seen.observations.shape[1]))
+    desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
+    changes = np.ptp(seen.observations, axis=0) > 1e-6
+    channels = [c for c in range(seen.observations.shape[1]) if (changes[c] or c in where) and c not in desired]
+    longest = int(np.diff(episodes.starts).max()) - 1
+    span = max(1, round(SHARE * min(limit or longest, longest)))
+    frame_skip = max(1, -(-span // (TOKENS - 1)))
+    tokens = 1 + max(2, -(-span // frame_skip))
+    tokenizer = {
+        "observation_indices": channels,
+        "goal_channels": [channels.index(c) for c in where],
+        "action_dim": int(episodes.actions.shape[1]),
+        "include_actions": True,
+        "frame_skip": frame_skip,
+        "frame_stack": 1,
+    }
+    policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": 4 * frame_skip}
+    if control_period:
+        policy["control_period"] = control_period
+    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy)
+
+
+def matching_channels(observations: NDArray[Any], goals: NDArray[Any]) -> list[int] | None:
+    """Return which observation channel each goal channel is a copy of; None unless all are."""
+    found: list[int] = []
+    for goal in goals.T:
+        same = np.flatnonzero((np.abs(observations - goal[:, None]) < 1e-6).all(0))
+        same = same[~np.isin(same, found)]
+        if not len(same):
+            return None
+        found.append(int(same[0]))
+    return found

@@ -1,0 +1,53 @@
+"""Any environment as a goal-conditioned one, by a `GoalView`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from df_agent.data.goal_view import GoalView
+
+
+class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+    """Shows observations as a `GoalEnv` does and says in info["success"] whether the goal is reached.
+
+    Args:
+        env: flat observations, or those of a GoalEnv.
+        view: where its goals are found.
+
+    Raises:
+        ValueError: the environment has no goals, and the view names none.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], view: GoalView) -> None:
+        super().__init__(env)
+        self.view = view
+        space = env.observation_space
+        example: Any = (
+            {key: np.zeros(part.shape or ()) for key, part in space.spaces.items()}
+            if isinstance(space, gym.spaces.Dict)
+            else np.zeros(space.shape or ())
+        )
+        shapes = {key: value.shape for key, value in view.goal_dict(example).items()}
+        self.observation_space = gym.spaces.Dict(
+            {key: gym.spaces.Box(-np.inf, np.inf, shape, np.float64) for key, shape in shapes.items()}
+        )
+
+    def reset(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(**options)
+        return self._observed(observation), info
+
+    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        """Act once."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        seen = self._observed(observation)
+        success = self.view.succeeded(seen, terminated, info)
+        if success is not None:
+            info = {**info, "success": success}
+        return seen, reward, terminated, truncated, info
+
+    def _observed(self, observation: Any) -> dict[str, Any]:
+        return {key: np.asarray(value, np.float64) for key, value in self.view.goal_dict(observation).items()}

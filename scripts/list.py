@@ -1,0 +1,76 @@
+"""List what there is: `python scripts/list.py [environments|policies|checkpoints|datasets]`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import gymnasium as gym
+from omegaconf import OmegaConf
+from policies import FOLDER, policy_names
+from rich.console import Console
+from rich.table import Table
+from yardsticks import MAZE_IDS
+
+import envs  # noqa: F401 - registers them
+from df_agent.checkpoint import list_pretrained, load_checkpoint
+from envs.fetch import FETCH_TASKS
+
+
+def environments() -> Table:
+    """Return the environments that come with demonstrators; any other gymnasium id will do too."""
+    table = Table("environment", "steps", "demonstrator", title="environments (any other gymnasium id will do too)")
+    for env_id in MAZE_IDS:
+        table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "walks along depth-first routes")
+    for env_id in FETCH_TASKS:
+        table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "scripted")
+    return table
+
+
+def policies() -> Table:
+    """Return the policies in configs/policy."""
+    table = Table("policy", "sees", "what it is", title="policies")
+    for name in policy_names():
+        file = FOLDER / f"{name}.yaml"
+        comments = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ")]
+        table.add_row(name, str(OmegaConf.load(file).sees), " ".join(comments).partition(". ")[0])  # type: ignore[union-attr]
+    return table
+
+
+def checkpoints() -> Table:
+    """Return the checkpoints that ship with the package, and the finished runs in runs/."""
+    table = Table("checkpoint", "for", "algorithm", title="checkpoints (runs/*/final are your own)")
+    names = [*list_pretrained(), *(str(path) for path in sorted(Path("runs").glob("*/final")))]
+    for name in names:
+        config = load_checkpoint(name).config
+        table.add_row(name, str(config.get("env")), str(config.get("algorithm", "diffusion_forcing")))
+    return table
+
+
+def datasets() -> Table:
+    """Return the datasets in the local Minari store."""
+    import minari
+
+    table = Table("dataset", "episodes", "steps", title="datasets in the local Minari store")
+    for name, about in sorted(minari.list_local_datasets().items()):
+        table.add_row(name, f"{about.get('total_episodes', 0):,}", f"{about.get('total_steps', 0):,}")
+    return table
+
+
+TABLES = {"environments": environments, "policies": policies, "checkpoints": checkpoints, "datasets": datasets}
+
+
+def main() -> None:
+    """Print the tables asked for, all by default."""
+    parser = argparse.ArgumentParser(description="list environments, policies, checkpoints and datasets")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=f"of {', '.join(TABLES)}; all by default")
+    options = parser.parse_args()
+    for name in options.what:
+        if name not in TABLES:
+            parser.error(f"there is no list of {name!r}; there are {', '.join(TABLES)}")
+    for name in options.what or TABLES:
+        Console().print(TABLES[name]())
+
+
+if __name__ == "__main__":
+    main()
