@@ -94,7 +94,14 @@ class Proposer:
 
     @torch.no_grad()
     def to_goal(
-        self, history: Array, goal: Array, rows: NDArray[np.int64], horizons: NDArray[np.int64], noise: Noise
+        self,
+        history: Array,
+        goal: Array,
+        rows: NDArray[np.int64],
+        horizons: NDArray[np.int64],
+        noise: Noise,
+        objective: Callable[[NDArray[np.int64]], Objective] | None = None,
+        scale: float = 0.0,
     ) -> Plan:
         """Sample one plan per candidate that is at its goal after `horizons` (N,) tokens.
 
@@ -104,8 +111,9 @@ class Proposer:
             rows: (N,) which environment each candidate is for.
             horizons: (N,) tokens until the goal, at least 1.
             noise: source of the noise, the initial and, with eta > 0, that of each pass.
+            objective, scale: guidance besides, as for `guided`.
         """
-        return self._propose(history, rows, horizons, noise, goal=goal)
+        return self._propose(history, rows, horizons, noise, goal=goal, objective=objective, scale=scale)
 
     @torch.no_grad()
     def guided(

@@ -7,6 +7,7 @@ how long the data takes from one place to another.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,10 +127,14 @@ def shortest_feasible(
     reach: Reach | None,
     c: ShortestFeasibleConfig,
     doubt: Array | None = None,
+    cost: Callable[[Plan], Array] | None = None,
+    own_pace: bool = False,
 ) -> tuple[Plan, Array]:
     """Propose plans at `horizons` (B, K), all in one batch, and take the fastest feasible one of each row.
 
-    Where none is feasible, the least infeasible one is taken. `doubt` (B,) tightens the limit on shortcuts.
+    Where none is feasible, the least infeasible one is taken. `doubt` (B,) tightens the limit on shortcuts. `cost` says
+    by how many control steps (N,) plans are worse than the time they take, which is what travelling them at the data's
+    speed takes, or, at their `own_pace`, what they were planned to take.
 
     Returns:
         B plans, and how infeasible each is, (B,): at most 1 is feasible.
@@ -141,7 +146,8 @@ def shortest_feasible(
     if reach is not None:
         bold = shortcut(plan, paths, reach, c.gaps) / c.shortcut_limit
         over = np.maximum(over, bold if doubt is None else bold * np.repeat(doubt, k))
-    time = travel_time(paths, limits.speed).reshape(batch, k)
+    time = (plan.lengths - 1.0) * plan.frame_skip if own_pace else travel_time(paths, limits.speed)
+    time = (time if cost is None else time + cost(plan)).reshape(batch, k)
     over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
     best = np.where(over <= 1, time, 1e9 * (1 + over)).argmin(1)  # infeasible ones rank behind all feasible ones
     row = np.arange(batch)

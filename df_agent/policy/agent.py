@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from df_agent.data.goal_view import GoalView
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.guidance import Cost
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.planning import ModelPlanner, Situation
@@ -47,6 +48,7 @@ class DiffusionForcingPolicy:
         config: how to plan and act.
         max_steps: length of an episode [control steps], for the planner that fills what is left of it.
         checkpoint: the dict the policy was loaded from, kept for `save_pretrained`.
+        costs: what plans should be besides short, see `df_agent.guidance`; they are not saved.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class DiffusionForcingPolicy:
         config: PolicyConfig,
         max_steps: int | None = None,
         checkpoint: dict[str, Any] | None = None,
+        costs: Sequence[Cost] = (),
     ) -> None:
         if config.planner == "goal_guidance" and max_steps is None:
             raise ValueError("planner='goal_guidance' plans for the rest of the episode: give max_steps, its length")
@@ -71,7 +74,7 @@ class DiffusionForcingPolicy:
         self.config, self.longest = config, longest
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
         self.action_limits = tuple(np.asarray(limits.get(k, v)) for k, v in (("least", -np.inf), ("most", np.inf)))
-        self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps)
+        self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps, costs)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
         if len(config.velocity_indices) not in (0, len(c.goal_channels)):
@@ -93,6 +96,7 @@ class DiffusionForcingPolicy:
         max_steps: int | None = None,
         device: str = "auto",
         precision: str = "auto",
+        costs: Sequence[Cost] = (),
         **overrides: Any,
     ) -> DiffusionForcingPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id.
@@ -102,6 +106,7 @@ class DiffusionForcingPolicy:
             max_steps: length of an episode [control steps].
             device: "auto" takes CUDA, then Apple's MPS, then the CPU.
             precision: "fp32", "bf16", or "auto": bf16 where a short timing shows that it pays.
+            costs: see the constructor.
             **overrides: options of `PolicyConfig`, nested ones as dicts, over those in the checkpoint.
 
         Raises:
@@ -115,7 +120,7 @@ class DiffusionForcingPolicy:
         model = build_model(config)
         checkpoint.load_into(model)
         prepare_for_inference(model, choose_device(device), precision)
-        return cls.from_model(model, config, max_steps=max_steps, **overrides)
+        return cls.from_model(model, config, max_steps=max_steps, costs=costs, **overrides)
 
     @classmethod
     def from_model(
@@ -124,6 +129,7 @@ class DiffusionForcingPolicy:
         checkpoint: dict[str, Any],
         *,
         max_steps: int | None = None,
+        costs: Sequence[Cost] = (),
         **overrides: Any,
     ) -> DiffusionForcingPolicy:
         """Wrap a model in memory; `checkpoint` is the config that is stored beside its weights."""
@@ -138,6 +144,7 @@ class DiffusionForcingPolicy:
             PolicyConfig.from_dict(options),
             max_steps,
             {**checkpoint, "policy": options},
+            costs,
         )
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> None:
@@ -242,6 +249,7 @@ class DiffusionForcingPolicy:
             off_path=np.zeros(b),
             doubt=np.ones(b),
             settled=np.zeros(b, bool),
+            cost=np.zeros(b),
         )
 
     def _advance(
@@ -292,10 +300,12 @@ class DiffusionForcingPolicy:
         plan, over = self.planner(self._situation(state, rows))
         paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
         take = fresh[rows] | ~state.settled[rows] | stuck | own_pace
-        needed = travel_time(paths, self.limits.speed)
-        take |= (over <= 1) & (needed <= self.config.keep_share * self._time_left(state, rows))
+        costs = self.planner.cost(plan)
+        needed = travel_time(paths, self.limits.speed) + costs
+        left = self._time_left(state, rows) + state.cost[rows]
+        take |= (over <= 1) & (needed <= self.config.keep_share * left)
         new = rows[take]
-        for name in ("actions", "planned", "path", "progress", "off_path", "settled", "plans", "age"):
+        for name in ("cost", "actions", "planned", "path", "progress", "off_path", "settled", "plans", "age"):
             setattr(state, name, getattr(state, name).copy())  # the caller may keep the old state
         fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
         state.path[new] = paths[take][:, fill]
@@ -303,7 +313,7 @@ class DiffusionForcingPolicy:
             assert plan.actions is not None
             assert plan.action_lengths is not None
             state.actions[new], state.planned[new] = plan.actions[take], plan.action_lengths[take]
-        state.progress[new], state.off_path[new] = 0.0, 0.0
+        state.progress[new], state.off_path[new], state.cost[new] = 0.0, 0.0, costs[take]
         state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
         state.plans[rows] += 1
         state.age[rows] = 0

@@ -34,6 +34,7 @@ class PolicyConfig:
         patience: steps after which a plan that does not get on is given up [steps].
         doubt: factor on the agent's doubt each time that happens: longer horizons, fewer shortcuts believed.
         guidance_scale: strength of "goal_guidance".
+        cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
         candidates: N of "best_of_n".
         goal_conditioned: False plans without a goal, to show what the goal is worth.
         control_period: seconds per control step, for velocities where they are not observed.
@@ -53,6 +54,7 @@ class PolicyConfig:
     patience: int = 20
     doubt: float = 1.25
     guidance_scale: float = 1.0
+    cost_scale: float = 0.01
     candidates: int = 64
     goal_conditioned: bool = True
     control_period: float = 0.01

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.guidance import goal_objective
 from df_agent.diffusion.sampler import Objective
+from df_agent.guidance import Cost
 from df_agent.policy.config import PolicyConfig
 from df_agent.policy.state import Array
 from df_agent.proposals import Noise, Proposer
@@ -54,6 +56,7 @@ class ModelPlanner:
         lengths: sequence lengths the model has been trained on.
         config: how to plan.
         max_steps: length of an episode [control steps], for plans that fill what is left of it.
+        costs: what plans should be besides, see `df_agent.guidance`.
     """
 
     def __init__(
@@ -64,9 +67,10 @@ class ModelPlanner:
         lengths: list[int],
         config: PolicyConfig,
         max_steps: int | None,
+        costs: Sequence[Cost] = (),
     ) -> None:
         self.model, self.tokenizer, self.limits, self.config = model, tokenizer, limits, config
-        self.max_steps, self.longest = max_steps, max(lengths) - 1
+        self.max_steps, self.longest, self.costs = max_steps, max(lengths) - 1, tuple(costs)
         self.channels = list(tokenizer.config.goal_channels)
         self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
 
@@ -89,11 +93,22 @@ class ModelPlanner:
         noise = self._noise(s)
 
         def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
-            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise)
+            objective, scale = self.against_costs(horizons)
+            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise, objective, scale)
 
         reach = None if self.model.time_to_goal is None else self.reach
         horizons = self.horizons(s.history[:, -1, self.channels], s.goal, s.doubt)
-        plan, over = shortest_feasible(propose, horizons, tuple(self.channels), self.limits, reach, c.search, s.doubt)
+        plan, over = shortest_feasible(
+            propose,
+            horizons,
+            tuple(self.channels),
+            self.limits,
+            reach,
+            c.search,
+            s.doubt,
+            self.cost if self.costs else None,
+            own_pace=c.controller != "path",
+        )
         lost = np.flatnonzero(over > c.search.hopeless * s.doubt)
         if len(lost):  # wander, and look again from there
             wander = self.guided(s.take(lost), scale=0.0)
@@ -105,7 +120,38 @@ class ModelPlanner:
         """Return plans that are at the goal `config.horizon` tokens ahead."""
         s, rows = situation, np.arange(len(situation.goal))
         horizon = min(self.config.horizon or self.longest, self.longest)
-        return self.proposer.to_goal(s.history, s.goal, rows, np.full(len(rows), horizon), self._noise(s))
+        horizons = np.full(len(rows), horizon)
+        objective, scale = self.against_costs(horizons)
+        return self.proposer.to_goal(s.history, s.goal, rows, horizons, self._noise(s), objective, scale)
+
+    def cost(self, plan: Plan) -> Array:
+        """Return by how many control steps, (N,), plans are worse than the time they take."""
+        frames = torch.as_tensor(plan.observations)
+        valid = torch.arange(frames.shape[1])[None] < torch.as_tensor(plan.lengths)[:, None]
+        costs = np.zeros(len(plan))
+        for cost in self.costs:
+            costs += cost(frames, valid).numpy()
+        return costs
+
+    def against_costs(
+        self, horizons: NDArray[np.int64]
+    ) -> tuple[Callable[[NDArray[np.int64]], Objective] | None, float]:
+        """Return what makes the objective of plans of `horizons` (N,) tokens, and its scale; none without costs."""
+        if not self.costs:
+            return None, 0.0
+        back = self.tokenizer.config.frame_stack - 1
+
+        def objective(plans: NDArray[np.int64], /) -> Objective:
+            lengths = torch.as_tensor((horizons[plans] + 1) * (back + 1) - back, device=self.proposer.device)
+
+            def value(tokens: torch.Tensor) -> torch.Tensor:
+                frames = self.tokenizer.observations(tokens)[:, back:]
+                valid = torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
+                return -torch.stack([cost(frames, valid) for cost in self.costs]).sum(0)
+
+            return value
+
+        return objective, self.config.cost_scale
 
     def horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
         """Return the horizons to try, (n, K) tokens."""

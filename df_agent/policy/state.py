@@ -29,6 +29,7 @@ class PolicyState:
         off_path: (B,) distance to the path.
         doubt: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
         settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
+        cost: (B,) cost of the plan that is followed, see `df_agent.guidance` [control steps].
     """
 
     step: NDArray[np.int64]
@@ -45,3 +46,4 @@ class PolicyState:
     off_path: Array
     doubt: Array
     settled: NDArray[np.bool_]
+    cost: Array

@@ -11,6 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 
 from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, save_checkpoint
+from df_agent.guidance import Avoid, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
 
@@ -426,9 +427,9 @@ def asked(policy):
     """Horizons the proposer is asked for, call by call."""
     calls, propose = [], policy.planner.proposer.to_goal
 
-    def spy(history, goal, rows, horizons, noise):
+    def spy(history, goal, rows, horizons, noise, *guidance):
         calls.append(horizons.copy())
-        return propose(history, goal, rows, horizons, noise)
+        return propose(history, goal, rows, horizons, noise, *guidance)
 
     policy.planner.proposer.to_goal = spy
     return calls
@@ -642,3 +643,46 @@ def test_a_fixed_horizon_puts_the_goal_always_equally_far_ahead(horizon, tokens)
     policy.predict(observation, deterministic=True)
     assert plans[0].lengths.tolist() == [2 * tokens + 1] * 2
     assert plans[0].observations[:, -1] == pytest.approx(observation["desired_goal"])
+
+
+def plans_with(costs, **options):
+    options = {"search": {"horizons": [5], "samples": 1, **ANY_PLAN}, "sampling": {"steps": 5}, **options}
+    policy, plans = make_policy(costs=costs, **options), []
+    policy.on_plan = lambda event: plans.append(event.plan)
+    policy.predict(observations(3), deterministic=True)
+    return policy.planner, plans[0]
+
+
+@pytest.mark.parametrize("planner", ["shortest_feasible", "fixed_horizon"])
+def test_costs_guide_the_sampling(planner):
+    costs = [Avoid((0.0, 0.0), 1.0)]
+    judge, free = plans_with(costs, cost_scale=0.0, planner=planner)
+    _, same = plans_with([], planner=planner)
+    assert np.array_equal(free.observations, same.observations)
+    _, guided = plans_with(costs, cost_scale=1e-4, planner=planner)
+    assert (judge.cost(guided) != judge.cost(free)).any()  # test_proposals tells that it goes the right way
+    assert guided.observations[:, -1] == pytest.approx(free.observations[:, -1])  # still to the goal
+
+
+def test_the_candidate_is_taken_that_is_least_in_time_and_costs():
+    search = {"horizons": [3, 4, 5, 6, 7], "samples": 2, **ANY_PLAN}
+    seen = []
+
+    def upwards(frames, valid):
+        seen.append((frames.clone(), valid))
+        return 1e6 * (frames[..., 1] * valid).mean(1)
+
+    _, plan = plans_with([upwards], cost_scale=0.0, search=search)
+    frames, valid = next(pair for pair in seen if len(pair[0]) == 30)  # all candidates, when they are judged
+    judged = (frames[..., 1] * valid).mean(1).reshape(3, 10)
+    taken = (plan.observations[..., 1] * (np.arange(15) < plan.lengths[:, None])).mean(1)
+    assert taken == pytest.approx(judged.amin(1).numpy())
+    assert not np.allclose(judged.amin(1), judged[:, 0])
+
+
+def test_a_row_s_costs_do_not_depend_on_what_runs_beside_it():
+    policy = make_policy(costs=[PassBy((0.5, 0.5), 0.1)], search={"horizons": [3, 5], "samples": 2, **ANY_PLAN})
+    batch = observations(3)
+    together, _ = policy.predict(batch, deterministic=True)
+    alone = [policy.predict(row(batch, i), deterministic=True)[0][0] for i in range(3)]
+    assert together == pytest.approx(np.stack(alone), abs=1e-5)

@@ -147,6 +147,20 @@ def test_each_guided_plan_climbs_what_is_its_own(exact):
     assert ((guided - free) * np.sign(goals) > 0)[inside].all()
 
 
+@pytest.mark.parametrize("scale", [0.5, -0.5])
+def test_guidance_besides_a_goal_moves_what_lies_between(exact, scale):
+    _, proposer = exact(steps=20)
+    history, goal, rows, horizons = np.full((2, 1, 1), MEAN), np.full((2, 1), MEAN), np.arange(2), np.array([7, 4])
+    free, guided = (
+        proposer.to_goal(history, goal, rows, horizons, drawn, lambda _: lambda x: x.sum((1, 2)), s).observations
+        for s in (0.0, scale)
+    )
+    moved = (guided - free)[..., 0] * np.sign(scale)
+    for row, horizon in enumerate(horizons):
+        assert (moved[row, 1:horizon] > 0.1).all()
+        assert moved[row, [0, horizon]] == pytest.approx([0, 0], abs=1e-5)
+
+
 # --- with a network, of two frames a token ---
 
 

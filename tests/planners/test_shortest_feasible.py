@@ -255,3 +255,26 @@ def test_config_names_mistakes():
 
 def test_config_takes_the_lists_of_a_checkpoint():
     assert ShortestFeasibleConfig(horizons=[2, 3], gaps=[4]) == ShortestFeasibleConfig(horizons=(2, 3), gaps=(4,))
+
+
+# --- what a user wants besides ---
+
+
+@pytest.mark.parametrize(("price", "horizon"), [(7.0, 4), (9.0, 5)])
+def test_costs_count_as_time(price, horizon):
+    """Of plans of 32, 40 and 48 steps the second is taken once the first costs more than eight steps."""
+
+    def cost(plan):
+        return np.where(plan.lengths == 5, price, 0.0)
+
+    c = ShortestFeasibleConfig()
+    best, _ = shortest_feasible(Fake([3.0]), np.array([[4, 5, 6]]), (1, 2), LIMITS, None, c, cost=cost, own_pace=True)
+    assert best.lengths.tolist() == [horizon + 1]
+
+
+def test_at_their_own_pace_plans_are_ranked_by_how_long_they_are():
+    fake = Fake([3.0], {4: 2.0, 8: 0.0})
+    asked, c = np.array([[8, 4]]), ShortestFeasibleConfig(roughness_limit=1e9)
+    fast, _ = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c)
+    soon, _ = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c, own_pace=True)
+    assert (fast.lengths.tolist(), soon.lengths.tolist()) == ([9], [5])
