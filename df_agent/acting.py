@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 
 def read_observation(
-    observation: Observation, *, least_width: int = 1, goal_width: int | None = None
+    observation: Observation, *, least_width: int = 1, goal_width: int | None = None, missing: bool = False
 ) -> tuple[Array, Array, bool]:
     """Check a goal-conditioned observation; return values (B, Do), goals (B, G) and whether it was a single one.
 
@@ -22,6 +22,7 @@ def read_observation(
         observation: dict with "observation" (B, Do) and "desired_goal" (B, G), or both without the leading axis.
         least_width: the least Do that will do.
         goal_width: G; None takes any.
+        missing: NaN is allowed in "observation".
 
     Raises:
         ValueError: an observation that is not such a dict, has a wrong shape, or is not finite.
@@ -30,9 +31,9 @@ def read_observation(
         raise ValueError(
             f"expected a dict observation with 'observation' and 'desired_goal', got {type(observation).__name__}"
         )
-    missing = {"observation", "desired_goal"} - set(observation)
-    if missing:
-        raise ValueError(f"the observation lacks {sorted(missing)}, it has {sorted(observation)}")
+    lacking = {"observation", "desired_goal"} - set(observation)
+    if lacking:
+        raise ValueError(f"the observation lacks {sorted(lacking)}, it has {sorted(observation)}")
     values = np.asarray(observation["observation"], dtype=np.float64)
     goal = np.asarray(observation["desired_goal"], dtype=np.float64)
     single = values.ndim == 1
@@ -45,7 +46,8 @@ def read_observation(
             f"got {values.shape} and {goal.shape}"
         )
     for name, array in (("observation", values), ("desired_goal", goal)):
-        bad = np.flatnonzero(~np.isfinite(array).all(1))
+        fine = np.isfinite(array) | (np.isnan(array) & (missing and name == "observation"))
+        bad = np.flatnonzero(~fine.all(1))
         if len(bad):
             raise ValueError(f"'{name}' is not finite in rows {bad.tolist()}: {array[bad[0]]}")
     return values, goal, single

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from einops import repeat
+from einops import reduce, repeat
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -102,18 +102,20 @@ class Proposer:
         noise: Noise,
         objective: Callable[[NDArray[np.int64]], Objective] | None = None,
         scale: float = 0.0,
+        level: NDArray[np.int64] | None = None,
     ) -> Plan:
         """Sample one plan per candidate that is at its goal after `horizons` (N,) tokens.
 
         Args:
-            history: (B, fs, Do) observed frames, the present last.
+            history: (B, F, Do) observed frames of all observed tokens, the present last.
             goal: (B, G) goals.
             rows: (N,) which environment each candidate is for.
             horizons: (N,) tokens until the goal, at least 1.
             noise: source of the noise, the initial and, with eta > 0, that of each pass.
             objective, scale: guidance besides, as for `guided`.
+            level: (B, F) noise level of each observed frame: 0 is the truth, the model's top level says nothing.
         """
-        return self._propose(history, rows, horizons, noise, goal=goal, objective=objective, scale=scale)
+        return self._propose(history, rows, horizons, noise, goal=goal, objective=objective, scale=scale, level=level)
 
     @torch.no_grad()
     def guided(
@@ -124,18 +126,20 @@ class Proposer:
         rows: NDArray[np.int64],
         horizons: NDArray[np.int64],
         noise: Noise,
+        level: NDArray[np.int64] | None = None,
     ) -> Plan:
         """Sample one plan per row of `horizons` (N,) tokens under guidance, pads behind it (the original's way).
 
         Args:
-            history: (B, fs, Do) observed frames, the present last.
+            history: (B, F, Do) observed frames of all observed tokens, the present last.
             objective: makes what guidance climbs from the indices, among the N, of the plans in a batch.
             scale: strength of the guidance.
             rows: (N,) which environment each plan is for.
             horizons: (N,) tokens, at least 1.
             noise: source of the noise, the initial and, with eta > 0, that of each pass.
+            level: see `to_goal`.
         """
-        return self._propose(history, rows, horizons, noise, objective=objective, scale=scale)
+        return self._propose(history, rows, horizons, noise, objective=objective, scale=scale, level=level)
 
     def _propose(
         self,
@@ -146,21 +150,23 @@ class Proposer:
         goal: Array | None = None,
         objective: Callable[[NDArray[np.int64]], Objective] | None = None,
         scale: float = 0.0,
+        level: NDArray[np.int64] | None = None,
     ) -> Plan:
         """Sample each plan at the shortest length that holds it; a goal is a clean token, pads are behind the end."""
-        longest = self.lengths[-1]
-        if horizons.max() >= longest:
-            raise ValueError(f"horizons must be below {longest} tokens, got {int(horizons.max())}")
-        c = self.tokenizer.config
+        c, longest = self.tokenizer.config, self.lengths[-1]
+        if horizons.max() > longest - c.context:
+            raise ValueError(f"horizons must be below {longest - c.context + 1} tokens, got {int(horizons.max())}")
+        if level is None:
+            level = np.zeros(history.shape[:2], np.int64)
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
-        bucket = np.searchsorted(self.lengths, horizons + 1)
+        bucket = np.searchsorted(self.lengths, horizons + c.context)
         drawn = noise(rows, longest, 0)
         traces: list[tuple[NDArray[np.int64], list[Tensor]]] = []
         for k in np.unique(bucket):
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
-            x, levels = self._start(history[rows[pick]], drawn[pick, :length])
-            end = torch.as_tensor(horizons[pick], device=self.device)[:, None]
+            x, levels = self._start(history[rows[pick]], level[rows[pick]], drawn[pick, :length])
+            end = torch.as_tensor(horizons[pick] + c.context - 1, device=self.device)[:, None]
             index = torch.arange(length, device=self.device)[None]
             if goal is not None:
                 token = self.tokenizer.goal_token(self._tensor(goal[rows[pick]]))[:, None]
@@ -174,21 +180,28 @@ class Proposer:
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         if self.on_denoise is not None:
             self.on_denoise(self._denoising(rows, horizons, traces))
-        return self._plan(out, (horizons + 1) * c.frame_stack, ends_at_goal=goal is not None)
+        return self._plan(out, horizons * c.frame_stack + 1, ends_at_goal=goal is not None)
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
-    def _start(self, history: Array, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Initial tokens (N, T, D), the first one observed, and levels (M, N, T)."""
-        s = self.config
-        n, tokens, _ = noise.shape
+    def _start(self, history: Array, level: NDArray[np.int64], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Initial tokens (N, T, D), the first ones observed, and levels (M, N, T)."""
+        s, c = self.config, self.tokenizer.config
+        tokens = noise.shape[1]
         x = (noise * s.temperature).to(self.device)
-        x[:, 0] = self.tokenizer.observed_token(self._tensor(history))
-        matrix = scheduling_matrix(s.matrix, tokens - 1, s.steps, s.uncertainty)
+        observed = self.tokenizer.observed_tokens(self._tensor(history))
+        known = reduce(torch.as_tensor(level, device=self.device), "n (c f) -> n c", "max", f=c.frame_stack)
+        # What is noisy already is a sample at its level once it is scaled as one; of what is missing there is none.
+        scaled = self.model.alpha_bar[known][..., None].sqrt() * observed
+        missing = (known == self.model.config.levels)[..., None]
+        x[:, : c.context] = torch.where(
+            missing, x[:, : c.context], torch.where(known[..., None] == 0, observed, scaled)
+        )
+        matrix = scheduling_matrix(s.matrix, tokens - c.context, s.steps, s.uncertainty)
         free = torch.as_tensor(to_levels(matrix, s.steps, self.model.config.levels), device=self.device)
-        levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
-        return x, repeat(levels, "m t -> m n t", n=n)
+        waiting = repeat(known, "n c -> m n c", m=len(free))
+        return x, torch.cat([waiting, repeat(free, "m t -> m n t", n=len(x))], -1)
 
     def _sample(
         self,
@@ -222,19 +235,18 @@ class Proposer:
     ) -> Denoising:
         """Put the passes of all lengths together; where one needs fewer passes, its plans wait."""
         c = self.tokenizer.config
-        passes, back = max(len(trace) for _, trace in traces), c.frame_stack - 1
+        passes, back = max(len(trace) for _, trace in traces), c.context_frames - 1
         frames = np.zeros((passes, len(rows), self.lengths[-1] * c.frame_stack, c.observation_dim))
         for pick, trace in traces:
             for m in range(passes):
                 x = self.tokenizer.unpack(trace[min(m, len(trace) - 1)]).cpu().double().numpy()
                 frames[m, pick, : x.shape[1]] = x[..., : c.observation_dim]
-        return Denoising(rows, frames[:, :, back:], (horizons + 1) * c.frame_stack - back)
+        return Denoising(rows, frames[:, :, back:], horizons * c.frame_stack + 1)
 
     def _plan(self, frames: Array, lengths: NDArray[np.int64], ends_at_goal: bool) -> Plan:
         """Cut the plan out of the frames (N, T * fs, C): from the present on, the last valid frame repeated."""
         c = self.tokenizer.config
-        lengths = lengths - (c.frame_stack - 1)
-        frames = frames[:, c.frame_stack - 1 :]
+        frames = frames[:, c.context_frames - 1 :]
         if ends_at_goal:
             # The goal token says where to be at its end; its earlier frames hold copies, not a plan, and so do
             # its other channels.

@@ -8,6 +8,8 @@ and the present at step t:
     token          0                    1                     2
     frames at   t-8,  t            t+8, t+16            t+24, t+32
                 observed           planned              planned
+
+With a longer context, tokens of the past lie before that.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ class TokenizerConfig:
         include_rewards: whether frames hold the reward received.
         frame_skip: control steps per frame.
         frame_stack: frames per token.
+        context: tokens that hold what was observed, the present last; the tokens behind them are planned.
     """
 
     observation_indices: tuple[int, ...] = (0, 1)
@@ -44,6 +47,7 @@ class TokenizerConfig:
     include_rewards: bool = False
     frame_skip: int = 1
     frame_stack: int = 1
+    context: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "observation_indices", tuple(self.observation_indices))
@@ -52,6 +56,8 @@ class TokenizerConfig:
             raise ValueError(
                 f"frame_skip and frame_stack must be at least 1, got {self.frame_skip}, {self.frame_stack}"
             )
+        if self.context < 1:
+            raise ValueError(f"context must be at least 1 token, the present, got {self.context}")
         if self.include_actions and self.action_dim < 1:
             raise ValueError("include_actions needs action_dim, the size of an action")
         if any(not 0 <= c < len(self.observation_indices) for c in self.goal_channels):
@@ -75,6 +81,11 @@ class TokenizerConfig:
     def token_dim(self) -> int:
         """Channels of a token."""
         return self.frame_dim * self.frame_stack
+
+    @property
+    def context_frames(self) -> int:
+        """Number of frames that hold what was observed, the present last."""
+        return self.context * self.frame_stack
 
     @property
     def span(self) -> int:
@@ -150,11 +161,11 @@ class Tokenizer:
         flat = self.unpack(tokens)[..., start : start + c.action_dim * c.frame_skip]
         return rearrange(flat, "... h (s a) -> ... (h s) a", s=c.frame_skip)
 
-    def observed_token(self, history: Tensor) -> Tensor:
-        """Token (..., D) of observed frames (..., fs, Do); its action and reward channels are zero."""
+    def observed_tokens(self, history: Tensor) -> Tensor:
+        """Tokens (..., T, D) of observed frames (..., T * fs, Do); their action and reward channels are zero."""
         frames = self.normalize(self._pad(history))
         frames[..., self.config.observation_dim :] = 0
-        return rearrange(frames, "... f c -> ... (f c)")
+        return rearrange(frames, "... (t f) c -> ... t (f c)", f=self.config.frame_stack)
 
     def goal_token(self, goal: Tensor) -> Tensor:
         """Token (..., D) that says where to be, from goals (..., G): the form `repeat_last_frame` trains."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WindowSampler:
-    """Draws batches of windows; every step of every episode may be the present (token 0).
+    """Draws batches of windows; every step of every episode may be the present.
 
     Windows stay inside their episode: before its start the first frame is repeated, as the policy does
     when it has no history yet; behind its end tokens are masked.
@@ -42,10 +42,13 @@ class WindowSampler:
         c = tokenizer.config
         self.tokenizer, self.max_tokens, self.short_tokens = tokenizer, max_tokens, tuple(short_tokens)
         self.short_share = short_share
-        if max_tokens < 2:
-            raise ValueError(f"a window needs the present and something to plan: max_tokens >= 2, got {max_tokens}")
-        if any(not 2 <= t <= max_tokens for t in self.short_tokens):
-            raise ValueError(f"short_tokens must lie in 2..{max_tokens}, got {self.short_tokens}")
+        least = c.context + 1
+        if max_tokens < least:
+            raise ValueError(
+                f"a window needs what was observed and something to plan: max_tokens >= {least}, got {max_tokens}"
+            )
+        if any(not least <= t <= max_tokens for t in self.short_tokens):
+            raise ValueError(f"short_tokens must lie in {least}..{max_tokens}, got {self.short_tokens}")
         if not 0 <= short_share <= 1:
             raise ValueError(f"short_share must lie in [0, 1], got {short_share}")
         observations = torch.as_tensor(episodes.observations)
@@ -78,9 +81,9 @@ class WindowSampler:
         return self.windows(self.anchors[pick.to(self.anchors.device)], tokens)
 
     def windows(self, anchor: Tensor, tokens: int) -> Batch:
-        """Cut windows of `tokens` tokens whose token 0 ends at the steps `anchor` (B,)."""
+        """Cut windows of `tokens` tokens whose observed ones end at the steps `anchor` (B,)."""
         c = self.tokenizer.config
-        frame = torch.arange(tokens * c.frame_stack, device=anchor.device) - (c.frame_stack - 1)
+        frame = torch.arange(tokens * c.frame_stack, device=anchor.device) - (c.context_frames - 1)
         step = anchor[:, None] + frame * c.frame_skip  # (B, T * fs)
         first, last = self.first[anchor][:, None], self.last[anchor][:, None]
         mask = (step <= last)[:, c.frame_stack - 1 :: c.frame_stack]
@@ -95,9 +98,9 @@ class WindowSampler:
             if c.include_rewards:
                 parts.append(self.rewards[inner].sum(-1, keepdim=True))
         packed = self.tokenizer.pack(torch.cat(parts, -1))
-        # Token 0 is the past, of which only observations are known in use.
+        # Of the past only observations are known in use.
         known = torch.arange(c.token_dim, device=anchor.device) % c.frame_dim < c.observation_dim
-        packed[:, 0] = torch.where(known, packed[:, 0], 0.0)
+        packed[:, : c.context] = torch.where(known, packed[:, : c.context], 0.0)
         return Batch(packed, mask)
 
 

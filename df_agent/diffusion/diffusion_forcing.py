@@ -36,9 +36,9 @@ class DiffusionForcingConfig:
         snr_decay: memory of the fused SNR, per token.
         clip_noise: noise is clamped to this absolute value.
         shared_level: share of windows whose free tokens have one level in common; the rest draw one each.
-        clean_first: share of windows whose token 0 is given clean, as the present is in use.
-        repeat_first: share of windows whose token 0 holds its last frame only, repeated, as at an
-            episode's start, when there is no history.
+        clean_first: share of windows whose observed tokens are given clean, as in use.
+        repeat_first: share of windows in whose observed tokens nothing lies before the last frame of one of them,
+            which is repeated, as at an episode's start, when there is no history.
         terminal: share of windows that end at a token drawn at random; behind it lies pure noise.
         terminal_tail: that token is among the last so many real ones of its window; 0 for any but the first.
             Where windows have several lengths, the gap between two lengths lets all horizons come up alike.
@@ -47,6 +47,7 @@ class DiffusionForcingConfig:
         pad_weight: loss weight of the pads behind the terminal token.
         frame_stack: frames in a token.
         goal_channels: positions of the goal within a frame.
+        context: tokens that hold what was observed, the present last.
     """
 
     levels: int = 1000
@@ -66,6 +67,7 @@ class DiffusionForcingConfig:
     pad_weight: float = 0.05
     frame_stack: int = 1
     goal_channels: tuple[int, ...] = (0, 1)
+    context: int = 1
 
     def __post_init__(self) -> None:
         check_objective(self.objective)
@@ -147,19 +149,22 @@ class DiffusionForcing(nn.Module):
 
         real = mask.cpu().sum(1)  # real tokens come first
         draw = torch.rand(b, generator=generator)
-        tail = (real - 1).clamp(1, c.terminal_tail or None)
-        terminal = (real - tail + (draw * tail).long()).clamp_min(1)
-        has_end = coin(c.terminal) & (real > 1)
+        tail = (real - c.context).clamp(1, c.terminal_tail or None)
+        terminal = (real - tail + (draw * tail).long()).clamp_min(c.context)
+        has_end = coin(c.terminal) & (real > c.context)
         end = torch.where(has_end, terminal, real - 1)[:, None]
         goal = (has_end & coin(c.clean_goal))[:, None] & (index == end)
-        first = coin(c.clean_first)[:, None] & (index == 0)
-        repeat = coin(c.repeat_first)[:, None] & (index == 0)
+        first = coin(c.clean_first)[:, None] & (index < c.context)
+        repeat = coin(c.repeat_first)[:, None]
+        since = torch.randint(c.context, (b, 1), generator=generator) if c.context > 1 else torch.zeros(b, 1).long()
+        repeat = repeat & (index <= since)
         pad = index > end
         level = torch.where(goal | first, 0, torch.where(pad, c.levels, level))
 
         goal, repeat = (m.to(tokens.device)[..., None] for m in (goal, repeat))
         tokens = torch.where(goal, repeat_last_frame(tokens, c.frame_stack, c.goal_channels), tokens)
-        tokens = torch.where(repeat, repeat_last_frame(tokens, c.frame_stack), tokens)
+        known = tokens.take_along_dim(since.to(tokens.device)[..., None], 1)
+        tokens = torch.where(repeat, repeat_last_frame(known, c.frame_stack), tokens)
         weight = torch.where(pad, c.pad_weight, 1.0) * (level > 0)
         # A pad behind an episode's end has no data; there is nothing to learn there.
         weight = weight * mask.cpu()

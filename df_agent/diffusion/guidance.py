@@ -11,7 +11,9 @@ from torch import Tensor
 from df_agent.diffusion.sampler import Objective
 
 
-def goal_objective(goal: Tensor, horizon: Tensor, frame_stack: int, channels: Sequence[int]) -> Objective:
+def goal_objective(
+    goal: Tensor, horizon: Tensor, frame_stack: int, channels: Sequence[int], context: int = 1
+) -> Objective:
     """Be at the goal at every planned time (Diffusion Forcing v1.5's planning guidance).
 
     The value of a row is the sum over its own planned frames of -tanh(|x - goal| / 2) in normalised units,
@@ -20,9 +22,10 @@ def goal_objective(goal: Tensor, horizon: Tensor, frame_stack: int, channels: Se
 
     Args:
         goal: (B, G) normalised goals.
-        horizon: (B,) planned tokens behind token 0; later ones are padding.
+        horizon: (B,) planned tokens behind the observed ones; later ones are padding.
         frame_stack: frames per token.
         channels: where the goal lies in a frame.
+        context: number of observed tokens.
     """
 
     def value(tokens: Tensor) -> Tensor:
@@ -30,7 +33,7 @@ def goal_objective(goal: Tensor, horizon: Tensor, frame_stack: int, channels: Se
         squared = (frames - goal[:, None, None]).square().sum(-1)
         distance = (squared + 1e-12).sqrt()  # smooth at the goal, where the norm has no gradient
         index = torch.arange(tokens.shape[1], device=tokens.device)[None]
-        planned = (index > 0) & (index <= horizon[:, None])
+        planned = (index >= context) & (index < context + horizon[:, None])
         return -(torch.tanh(distance / 2) * planned[..., None]).sum((1, 2))
 
     return value

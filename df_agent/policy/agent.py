@@ -68,7 +68,7 @@ class DiffusionForcingPolicy:
         self.checkpoint = checkpoint or {}
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
         self.on_plan: Callable[[PlanEvent], None] | None = None
-        longest = max(lengths) - 1
+        longest = max(lengths) - tokenizer.config.context
         if not config.search.horizons:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest
@@ -84,7 +84,8 @@ class DiffusionForcingPolicy:
             )
         if config.controller == "actions" and not c.include_actions:
             raise ValueError("controller='actions' needs a model of actions: train it with tokenizer.include_actions")
-        self.frames_back = np.arange(-(c.frame_stack - 1), 1) * c.frame_skip - 1  # into history, present last
+        self.frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
+        self.level = self.level_of(config.observation_noise)
         self.base_seed = 0
         self._seeds = EpisodeSeeds()
 
@@ -157,6 +158,11 @@ class DiffusionForcingPolicy:
         """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
         self.base_seed = seed
 
+    def level_of(self, noise: float) -> int:
+        """Return the level at which a token holds as much noise as `noise` times the data's standard deviation."""
+        alpha_bar = self.model.alpha_bar.double().cpu()
+        return int(((1 / alpha_bar - 1).sqrt() - noise).abs().argmin())
+
     def randomize_weights(self, seed: int = 0) -> None:
         """Replace the trained weights by random ones, to show what training is worth."""
         with torch.random.fork_rng():
@@ -193,6 +199,7 @@ class DiffusionForcingPolicy:
             self._as_goal_dict(observation),
             least_width=width,
             goal_width=len(self.tokenizer.config.goal_channels),
+            missing=self.config.missing,
         )
         starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
@@ -236,7 +243,8 @@ class DiffusionForcingPolicy:
 
         return PolicyState(
             step=zeros() - 1,
-            history=np.repeat(values[:, None, self.observed], back, axis=1),
+            history=np.repeat(np.nan_to_num(values[:, None, self.observed]), back, axis=1),
+            level=np.full((b, back), self.model.config.levels),
             goal=goal.copy(),
             seed=zeros(),
             plans=zeros(),
@@ -258,8 +266,14 @@ class DiffusionForcingPolicy:
         """Take in a new observation; rows that begin an episode forget the last one."""
         state = copy.copy(state)  # a caller may keep the old state, so its arrays are replaced, not written to
         observed = values[:, self.observed]
+        absent = np.asarray(np.isnan(observed).any(1))
+        # What is missing looks like what was seen last, where something has to be steered by.
+        last = np.where(starts[:, None], np.nan_to_num(observed), state.history[:, -1])
+        observed = np.where(absent[:, None], last, observed)
+        level = np.where(absent, self.model.config.levels, self.level)
         state.history = np.concatenate([state.history[:, 1:], observed[:, None]], axis=1)
-        state.history[starts] = observed[starts, None]
+        state.level = np.concatenate([state.level[:, 1:], level[:, None]], axis=1)
+        state.history[starts], state.level[starts] = observed[starts, None], level[starts, None]
         state.step = np.where(starts, 0, state.step + 1)
         state.age = state.age + 1
         state.plans = np.where(starts, 0, state.plans)
@@ -339,5 +353,5 @@ class DiffusionForcingPolicy:
 
     def _situation(self, state: PolicyState, rows: NDArray[np.int64]) -> Situation:
         seeds = [[self.base_seed, int(state.seed[row]), int(state.plans[row])] for row in rows]
-        history = state.history[rows][:, self.frames_back]
-        return Situation(history, state.goal[rows], state.step[rows], state.doubt[rows], seeds)
+        history, level = state.history[rows][:, self.frames_back], state.level[rows][:, self.frames_back]
+        return Situation(history, level, state.goal[rows], state.step[rows], state.doubt[rows], seeds)

@@ -37,6 +37,9 @@ class PolicyConfig:
         cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
         candidates: N of "best_of_n".
         goal_conditioned: False plans without a goal, to show what the goal is worth.
+        observation_noise: standard deviation of the noise on observations, in the data's own standard deviations:
+            they are fed to the model at the level where it has seen as much, instead of as the truth.
+        missing: observations that are NaN are taken as missing and fed at the top level; otherwise they are an error.
         control_period: seconds per control step, for velocities where they are not observed.
         velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
         sampling: how plans are sampled.
@@ -57,6 +60,8 @@ class PolicyConfig:
     cost_scale: float = 0.01
     candidates: int = 64
     goal_conditioned: bool = True
+    observation_noise: float = 0.0
+    missing: bool = False
     control_period: float = 0.01
     velocity_indices: tuple[int, ...] = ()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
@@ -75,6 +80,8 @@ class PolicyConfig:
             raise ValueError(f"horizon must be at least 2 tokens, or 0 for the longest, got {self.horizon}")
         if self.patience < 1 or self.doubt < 1:
             raise ValueError(f"patience and doubt must be at least 1, got {self.patience} and {self.doubt}")
+        if not self.observation_noise >= 0:
+            raise ValueError(f"observation_noise must not be negative, got {self.observation_noise}")
         if not self.control_period > 0:
             raise ValueError(f"control_period is in seconds and must be positive, got {self.control_period}")
         object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))

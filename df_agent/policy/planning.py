@@ -27,7 +27,8 @@ class Situation:
     """Where n environments stand that need a plan.
 
     Attributes:
-        history: (n, F, Do) the last observations, one per frame of a token, the present last.
+        history: (n, F, Do) the last observations, one per frame of the observed tokens, the present last.
+        level: (n, F) noise level at which each is fed to the model; 0 is the truth.
         goal: (n, G).
         step: (n,) control steps since the episode began.
         doubt: (n,) by how much plans have proved too bold; 1 at first.
@@ -35,6 +36,7 @@ class Situation:
     """
 
     history: Array
+    level: NDArray[np.int64]
     goal: Array
     step: NDArray[np.int64]
     doubt: Array
@@ -43,7 +45,9 @@ class Situation:
     def take(self, rows: NDArray[np.int64]) -> Situation:
         """Return some rows of it."""
         seeds = [self.seeds[row] for row in rows]
-        return Situation(self.history[rows], self.goal[rows], self.step[rows], self.doubt[rows], seeds)
+        return Situation(
+            self.history[rows], self.level[rows], self.goal[rows], self.step[rows], self.doubt[rows], seeds
+        )
 
 
 class ModelPlanner:
@@ -70,7 +74,8 @@ class ModelPlanner:
         costs: Sequence[Cost] = (),
     ) -> None:
         self.model, self.tokenizer, self.limits, self.config = model, tokenizer, limits, config
-        self.max_steps, self.longest, self.costs = max_steps, max(lengths) - 1, tuple(costs)
+        self.max_steps, self.costs = max_steps, tuple(costs)
+        self.longest = max(lengths) - tokenizer.config.context
         self.channels = list(tokenizer.config.goal_channels)
         self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
 
@@ -94,7 +99,7 @@ class ModelPlanner:
 
         def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
             objective, scale = self.against_costs(horizons)
-            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise, objective, scale)
+            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise, objective, scale, s.level)
 
         reach = None if self.model.time_to_goal is None else self.reach
         horizons = self.horizons(s.history[:, -1, self.channels], s.goal, s.doubt)
@@ -122,7 +127,7 @@ class ModelPlanner:
         horizon = min(self.config.horizon or self.longest, self.longest)
         horizons = np.full(len(rows), horizon)
         objective, scale = self.against_costs(horizons)
-        return self.proposer.to_goal(s.history, s.goal, rows, horizons, self._noise(s), objective, scale)
+        return self.proposer.to_goal(s.history, s.goal, rows, horizons, self._noise(s), objective, scale, s.level)
 
     def cost(self, plan: Plan) -> Array:
         """Return by how many control steps, (N,), plans are worse than the time they take."""
@@ -139,10 +144,11 @@ class ModelPlanner:
         """Return what makes the objective of plans of `horizons` (N,) tokens, and its scale; none without costs."""
         if not self.costs:
             return None, 0.0
-        back = self.tokenizer.config.frame_stack - 1
+        c = self.tokenizer.config
+        back = c.context_frames - 1
 
         def objective(plans: NDArray[np.int64], /) -> Objective:
-            lengths = torch.as_tensor((horizons[plans] + 1) * (back + 1) - back, device=self.proposer.device)
+            lengths = torch.as_tensor(horizons[plans] * c.frame_stack + 1, device=self.proposer.device)
 
             def value(tokens: torch.Tensor) -> torch.Tensor:
                 frames = self.tokenizer.observations(tokens)[:, back:]
@@ -163,7 +169,7 @@ class ModelPlanner:
             tokens = steps[:, None] * np.array(c.stretch) / self.tokenizer.config.span
             grid = np.clip(np.ceil(tokens), 2, self.longest)
         if c.whole_windows:
-            whole = np.array(self.proposer.lengths) - 1
+            whole = np.array(self.proposer.lengths) - self.tokenizer.config.context
             grid = whole[np.searchsorted(whole, grid)]
         return np.repeat(grid.astype(np.int64), c.samples, axis=1)
 
@@ -193,9 +199,10 @@ class ModelPlanner:
 
         def objective(plans: NDArray[np.int64], /) -> Objective:
             planned = torch.as_tensor(horizons[plans], device=device)
-            return goal_objective(goal[owner[plans]][:, list(channels)], planned, tokens.frame_stack, channels)
+            places = goal[owner[plans]][:, list(channels)]
+            return goal_objective(places, planned, tokens.frame_stack, channels, tokens.context)
 
-        return self.proposer.guided(s.history, objective, scale, owner, horizons, self._noise(s))
+        return self.proposer.guided(s.history, objective, scale, owner, horizons, self._noise(s), s.level)
 
     def _noise(self, situation: Situation) -> Noise:
         """Return where the noise of the candidates comes from: each row's own seeds."""

@@ -17,6 +17,7 @@ class PolicyState:
     Attributes:
         step: (B,) control steps since the episode began.
         history: (B, L, Do) the last observations, the present last.
+        level: (B, L) noise level at which each of these is fed to the model; 0 is the truth.
         goal: (B, G) goal the plan is for.
         seed: (B,) seed of the episode's noise.
         plans: (B,) plans made in this episode.
@@ -34,6 +35,7 @@ class PolicyState:
 
     step: NDArray[np.int64]
     history: Array
+    level: NDArray[np.int64]
     goal: Array
     seed: NDArray[np.int64]
     plans: NDArray[np.int64]

@@ -190,7 +190,11 @@ def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any
     """
     tokens = sampler.tokenizer.config
     network = {**config["network"], "token_dim": tokens.token_dim, "max_tokens": sampler.max_tokens}
-    follows = {"frame_stack": tokens.frame_stack, "goal_channels": list(tokens.goal_channels)}
+    follows = {
+        "frame_stack": tokens.frame_stack,
+        "goal_channels": list(tokens.goal_channels),
+        "context": tokens.context,
+    }
     return {
         "env": config.get("env"),
         "network": network,

@@ -218,12 +218,38 @@ def test_a_repeated_present_has_the_form_of_a_history_that_stands_still(tokenize
     model = silent(repeat_first=0.4, terminal=0.0, frame_stack=c.frame_stack)
     got, _, _ = model.corrupt(tokens, mask, seeded())
     now = raw[:, c.frame_stack - 1, : c.observation_dim]
-    standing = tokenizer.observed_token(now[:, None].repeat(1, c.frame_stack, 1))
-    moving = tokenizer.observed_token(raw[:, : c.frame_stack, : c.observation_dim])
+    standing = tokenizer.observed_tokens(now[:, None].repeat(1, c.frame_stack, 1))[:, 0]
+    moving = tokenizer.observed_tokens(raw[:, : c.frame_stack, : c.observation_dim])[:, 0]
     repeated = (got[:, 0] != tokens[:, 0]).any(1)
     assert share_is(repeated.double().mean().item(), 0.4, 2000)
     torch.testing.assert_close(got[repeated, 0], standing[repeated])
     torch.testing.assert_close(got[~repeated, 0], moving[~repeated])
+
+
+def test_all_observed_tokens_are_given_and_what_lies_before_a_start_stands_still():
+    tokens, mask = torch.randn(4000, 6, 4, generator=seeded()), torch.ones(4000, 6, dtype=torch.bool)
+    model = silent(context=3, clean_first=0.5, repeat_first=0.6, frame_stack=2)
+    got, level, weight = model.corrupt(tokens, mask, seeded())
+    given = level[:, :3] == 0
+    assert share_is(given.all(1).double().mean().item(), 0.5, 4000)
+    assert (given.all(1) | ~given.any(1)).all()
+    assert not weight[:, :3][given].any()
+    changed = (got[:, :3] != tokens[:, :3]).any(-1)
+    assert share_is(changed.any(1).double().mean().item(), 0.6, 4000)
+    for since in range(3):  # the episode began with the last frame of this token
+        begun = changed[:, since] & ~changed[:, since + 1 :].any(1)
+        assert share_is(begun.double().mean().item(), 0.2, 4000)
+        still = tokens[begun, since, 2:].repeat(1, 2)[:, None].expand(-1, since + 1, -1)
+        assert torch.equal(got[begun, : since + 1], still)
+
+
+def test_an_end_lies_behind_what_was_observed():
+    tokens, mask = torch.randn(2000, 6, 4, generator=seeded()), torch.ones(2000, 6, dtype=torch.bool)
+    model = silent(context=3, clean_first=1.0, terminal=1.0, clean_goal=1.0, frame_stack=2)
+    _, level, _ = model.corrupt(tokens, mask, seeded())
+    ends = (level == 0)[:, 3:]
+    assert (ends.sum(1) == 1).all()
+    assert (ends.double().mean(0) - 1 / 3).abs().max() < 0.05
 
 
 def test_repeat_last_frame_by_hand():

@@ -686,3 +686,62 @@ def test_a_row_s_costs_do_not_depend_on_what_runs_beside_it():
     together, _ = policy.predict(batch, deterministic=True)
     alone = [policy.predict(row(batch, i), deterministic=True)[0][0] for i in range(3)]
     assert together == pytest.approx(np.stack(alone), abs=1e-5)
+
+
+def fed(policy, steps):
+    """What the model is told of each step's observation: (frames, levels) of the last plan."""
+    seen, propose, state = [], policy.planner.proposer.to_goal, None
+
+    def spy(history, goal, rows, horizons, noise, objective, scale, level):
+        seen.append((history[0], level[0]))
+        return propose(history, goal, rows, horizons, noise, objective, scale, level)
+
+    policy.planner.proposer.to_goal = spy
+    for observation in steps:
+        _, state = policy.predict(observation, state, deterministic=True)
+    return seen[-1]
+
+
+def walk(n):
+    """One environment in which the ball moves by (1, 0) each step."""
+    goal = np.array([[50.0, 50.0]])
+    return [{"observation": np.array([[t, 0.0, 0.0, 0.0]]), "desired_goal": goal} for t in np.arange(float(n))]
+
+
+def make_remembering_policy(**options):
+    checkpoint = copy.deepcopy(CHECKPOINT)
+    checkpoint["tokenizer"]["config"] |= {"context": 3, "frame_stack": 1}
+    checkpoint["diffusion"] |= {"context": 3, "frame_stack": 1}
+    checkpoint["network"]["token_dim"] = 2
+    model = build_model(checkpoint).requires_grad_(False).eval()
+    return DiffusionForcingPolicy.from_model(
+        model, checkpoint, planner="fixed_horizon", controller="waypoints", open_loop_horizon=1, **options
+    )
+
+
+def test_executed_history_is_shown_to_the_model():
+    frames, level = fed(make_remembering_policy(), walk(12))
+    assert frames[:, 0].tolist() == [3, 7, 11]  # every fourth step, the present last
+    assert level.tolist() == [0, 0, 0]
+    frames, _ = fed(make_remembering_policy(), walk(2))
+    assert frames[:, 0].tolist() == [0, 0, 1]  # there was nothing before
+
+
+def test_missing_observations_are_fed_as_such_and_steered_by_as_last_seen():
+    steps = walk(12)
+    steps[7]["observation"][:] = np.nan
+    steps[11]["observation"][0, 0] = np.nan
+    frames, level = fed(make_remembering_policy(missing=True), steps)
+    assert frames[:, 0].tolist() == [3, 6, 10]
+    assert level.tolist() == [0, 50, 50]
+    with pytest.raises(ValueError, match="'observation' is not finite in rows"):
+        fed(make_remembering_policy(), steps)
+
+
+def test_noisy_observations_are_fed_at_the_level_that_is_as_noisy():
+    policy = make_remembering_policy(observation_noise=0.5)
+    _, level = fed(policy, walk(3))
+    alpha_bar = policy.model.alpha_bar[int(level[0])]
+    assert (level == level[0]).all()
+    assert float((1 / alpha_bar - 1).sqrt()) == pytest.approx(0.5, abs=0.05)
+    assert make_remembering_policy().level == 0

@@ -37,7 +37,7 @@ MEAN, STD = 10.0, 2.0
 def exact(gaussian_world):
     """Make a proposer over the Gaussian world; frames are in other units than tokens."""
 
-    def make(**options):
+    def make(context=1, **options):
         steps = options.pop("steps", 100)
         world = gaussian_world(tokens=8, levels=steps, dtype=torch.float32)
         world.config = SimpleNamespace(levels=steps)
@@ -52,7 +52,7 @@ def exact(gaussian_world):
             return (x0[:, : 8 - more], eps[:, : 8 - more]) if more else (x0, eps)
 
         world.denoise = denoise
-        tokenizer = Tokenizer(TokenizerConfig((0,), (0,)), torch.tensor([MEAN]), torch.tensor([STD]))
+        tokenizer = Tokenizer(TokenizerConfig((0,), (0,), context=context), torch.tensor([MEAN]), torch.tensor([STD]))
         return world, Proposer(world, tokenizer, LENGTHS, SamplingConfig(steps=steps, **options))
 
     return make
@@ -159,6 +159,52 @@ def test_guidance_besides_a_goal_moves_what_lies_between(exact, scale):
     for row, horizon in enumerate(horizons):
         assert (moved[row, 1:horizon] > 0.1).all()
         assert moved[row, [0, horizon]] == pytest.approx([0, 0], abs=1e-5)
+
+
+# --- what was observed before, or not for sure ---
+
+
+def planned(proposer, history, goal, horizon, level=None):
+    """The mean of all plans from what was observed to a goal, in tokens."""
+    frames, ends = MEAN + STD * np.array(history)[None, :, None], np.array([[MEAN + STD * goal]])
+    levels = None if level is None else np.array([level])
+    plan = proposer.to_goal(frames, ends, np.zeros(1, np.int64), np.array([horizon]), drawn, level=levels)
+    assert plan.lengths.tolist() == [horizon + 1]
+    return (plan.observations[0, : horizon + 1, 0] - MEAN) / STD
+
+
+def test_a_plan_begins_at_the_present_behind_what_was_observed(exact):
+    world, proposer = exact(context=3, temperature=0.0)
+    mean, _ = world.given({0: 2.0, 1: -1.0, 2: 0.5, 6: 3.0})
+    np.testing.assert_allclose(planned(proposer, [2.0, -1.0, 0.5], 3.0, 4), mean[2:7], atol=0.01)
+    with pytest.raises(ValueError, match="horizons must be below 6 tokens"):
+        planned(proposer, [2.0, -1.0, 0.5], 3.0, 6)
+
+
+def test_noisy_observations_are_believed_as_far_as_they_deserve(exact):
+    """The plan is the conditional mean given observations with independent noise of their level's strength."""
+    world, proposer = exact(context=2, temperature=0.0)
+    level = 60
+    strength = float(1 / world.alpha_bar[level] - 1)
+    known, values = [0, 1, 5], torch.tensor([1.5, 0.0, 2.0], dtype=torch.float64)
+    noise = torch.diag(torch.tensor([strength, 0.0, 0.0], dtype=torch.float64))
+    total = world.covariance.double()[known][:, known] + noise
+    residual = values - world.mean.double()[known]
+    mean = world.mean.double() + world.covariance.double()[:, known] @ torch.linalg.solve(total, residual)
+    plan = planned(proposer, [1.5, 0.0], 2.0, 4, level=[level, 0])
+    np.testing.assert_allclose(plan, mean[1:6], atol=0.01)
+    assert strength > 0.5  # which is worth a test
+    believed = planned(proposer, [1.5, 0.0], 2.0, 4)
+    assert np.abs(believed - plan).max() < 0.05  # an AR(1) process forgets the past, once the present is known
+    plan = planned(proposer, [1.5, 0.0], 2.0, 4, level=[level, level])
+    assert np.abs(believed - plan)[1:4].max() > 0.1
+
+
+def test_a_missing_observation_says_nothing(exact):
+    world, proposer = exact(context=2, temperature=0.0)
+    mean, _ = world.given({0: 1.5, 5: 2.0})
+    plan = planned(proposer, [1.5, 99.0], 2.0, 4, level=[0, 100])
+    np.testing.assert_allclose(plan[1:], mean[2:6], atol=0.02)
 
 
 # --- with a network, of two frames a token ---

@@ -63,7 +63,7 @@ def test_observed_token_knows_nothing_but_observations():
     tokenizer = make(XVA)
     history = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(1))
     before = history.clone()
-    token = tokenizer.observed_token(history)
+    token = tokenizer.observed_tokens(history)[:, 0]
     assert torch.equal(history, before)
     torch.testing.assert_close(tokenizer.observations(token[:, None]), history)
     assert (token.reshape(3, 2, 10)[..., 4:] == 0).all()

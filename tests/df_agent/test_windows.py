@@ -40,6 +40,19 @@ def test_a_window_written_out():
     assert batch.mask.all()
 
 
+def test_more_tokens_of_the_past_lie_before_the_present():
+    """Two observed tokens: the second ends at the present, step 7; before the start the first frame is repeated."""
+    sampler = make(context=2, include_actions=True, action_dim=2)
+    batch = sampler.windows(torch.tensor([7]), 4)
+    frames = sampler.tokenizer.unpack(batch.tokens)[0]
+    assert frames[:, 0].tolist() == [0, 1, 4, 7, 10, 13, 16, 19]
+    assert not frames[:4, 2:].any()  # what was done in the past is not told
+    assert frames[4:, 2].tolist() == [7.5, 10.5, 13.5, 16.5]
+    assert batch.mask.all()
+    with pytest.raises(ValueError, match="max_tokens >= 3, got 2"):
+        make(context=2, max_tokens=2)
+
+
 def test_every_window_stays_within_its_episode():
     sampler = make()
     batch = sampler.windows(sampler.anchors, 5)
