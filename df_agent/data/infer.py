@@ -71,7 +71,7 @@ def infer(episodes: Episodes, goal: GoalView, limit: int | None, control_period:
         "frame_skip": frame_skip,
         "frame_stack": 1,
     }
-    policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": 4 * frame_skip}
+    policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": frame_skip}
     if control_period:
         policy["control_period"] = control_period
     return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy)
