@@ -1,6 +1,8 @@
 """The smaller scripts: what they say, and how they fail."""
 
+import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -12,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import demonstrators  # noqa: E402
+import guidance as guidance_script  # noqa: E402
 import list as list_script  # noqa: E402
 
 import envs  # noqa: E402, F401
@@ -76,3 +79,38 @@ def test_noise_stays_inside_the_action_space_and_out_of_deterministic_actions():
     assert not policy.predict(np.zeros((4, 1)), deterministic=True)[0].any()
     with pytest.raises(ValueError, match="needs a continuous action space"):
         demonstrators.NoisyPolicy(Still(), 1.0, gym.spaces.Discrete(2), seed=0)
+
+
+def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
+    options = ["zone", "--episodes", "3", "--seed", "1000", "--precision", "fp32"]
+    files = ["--output", str(tmp_path / "g.json"), "--picture", str(tmp_path / "g.png")]
+    monkeypatch.setattr(guidance_script, "ENV", "maze2d-umaze")
+    monkeypatch.setattr(guidance_script, "ZONE", (0.5, 0.5))  # on everybody's way
+    quick = replace(guidance_script.EXAMPLES["zone"], counts=lambda start: True, options={})
+    monkeypatch.setitem(guidance_script.EXAMPLES, "zone", quick)
+    monkeypatch.setattr(sys, "argv", ["guidance.py", *options, *files])
+    guidance_script.main()
+    rows = json.loads((tmp_path / "g.json").read_text())["examples"]["zone"]
+    assert set(rows) == {"without", "with its cost"}
+    assert rows["without"]["episodes"] == 3
+    assert rows["without"]["violation_rate"] == rows["without"]["violations"] / 3
+    assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(sys, "argv", ["guidance.py", "no-such-wish"])
+    with pytest.raises(SystemExit):
+        guidance_script.main()
+    assert "there are zone, place, speed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "violated"),
+    [
+        ("zone", [(1.5, -1.6), (1.5, -1.0)], True),
+        ("zone", [(1.5, -1.6), (1.5, -1.55)], False),
+        ("place", [(0.0, 0.0), (-3.5, 0.4)], True),
+        ("place", [(0.0, 0.0), (-3.5, 0.6)], False),
+        ("speed", [(0.0, 0.0), (0.03, 0.0)], True),
+        ("speed", [(0.0, 0.0), (0.01, 0.0)], False),
+    ],
+)
+def test_what_violates_a_wish(name, path, violated):
+    assert guidance_script.EXAMPLES[name].violated(np.array(path)) is violated
