@@ -1,9 +1,9 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
-Takes every folder of outputs/evaluate with 200 episodes of the shipped agent under seed 0 or 1, keeps its summary and
-its episodes (without the paths, which are large), the sanity checks, the validations of the baselines' trainings in
-runs/ and the report of the comparison named main with its rows as CSV, and writes the README's tables from what
-results/ holds then; results/published.yaml says what others reported.
+Takes every folder of outputs/evaluate with 200 episodes of the shipped agent under seed 0 or 1 (of Fetch those of any
+policy), keeps its summary and its episodes (without the paths, which are large), the sanity checks, the validations of
+the trainings in runs/ and the report of the comparison named main with its rows as CSV, and writes the README's tables
+from what results/ holds then; results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from df_agent.evaluation.comparison.types import EnvComparison
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
-SANITY = RESULTS / "sanity"
+SANITY, ROBOTS = RESULTS / "sanity", RESULTS / "robots"
 COMPARISON, COMPARED = RESULTS / "comparison", ROOT / "outputs" / "compare" / "main"
 TRAINING, CURVE = RESULTS / "training", ("step", "success_rate", "time_to_goal", "at_goal_at_end")
 COLUMNS = (
@@ -35,9 +35,13 @@ COLUMNS = (
 def collect() -> None:
     """Copy summaries and episode rows into results/."""
     for source in sorted((ROOT / "outputs" / "evaluate").glob("*-seed[01]")):
-        if not (source / "summary.json").exists() or not reported(json.loads((source / "summary.json").read_text())):
+        if not (source / "summary.json").exists():
             continue
-        target = RESULTS / source.name
+        summary = json.loads((source / "summary.json").read_text())
+        robot = summary["env"].startswith("Fetch")
+        if not reported(summary, of_any_policy=robot):
+            continue
+        target = (ROBOTS if robot else RESULTS) / source.name
         target.mkdir(parents=True, exist_ok=True)
         (target / "summary.json").write_bytes((source / "summary.json").read_bytes())
         rows = []
@@ -52,7 +56,7 @@ def collect() -> None:
         SANITY.mkdir(parents=True, exist_ok=True)
         (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
-    for run in sorted((ROOT / "runs").glob("maze2d-*-*")):
+    for run in sorted([*(ROOT / "runs").glob("maze2d-*-*"), *(ROOT / "runs").glob("Fetch*")]):
         if lines := validations(run):
             TRAINING.mkdir(parents=True, exist_ok=True)
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -78,10 +82,11 @@ def check_complete() -> None:
         raise SystemExit(f"{COMPARED} lacks {what} that {COMPARISON} has; run it to its end, or delete one")
 
 
-def reported(summary: dict[str, Any]) -> bool:
-    """Whether an evaluation is one of those that the README shows: the shipped agent's, of 200 episodes."""
+def reported(summary: dict[str, Any], *, of_any_policy: bool = False) -> bool:
+    """Whether an evaluation is one of those that the README shows: of what ships, of 200 episodes."""
     config = summary["provenance"]["config"]
-    return config["policy"]["name"] == "diffusion_forcing" and not config["checkpoint"] and summary["episodes"] == 200
+    named = of_any_policy or config["policy"]["name"] == "diffusion_forcing"
+    return named and not config["checkpoint"] and summary["episodes"] == 200
 
 
 def validations(run: Path) -> list[dict[str, float]]:
@@ -166,11 +171,44 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def robots_table() -> str:
+    """Return the Markdown table of the summaries in results/robots."""
+    columns = ("task", "policy", "seed", "success [95 %]", "at goal at end", "steps to goal [95 %]", COLUMNS[-1])
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for path in sorted(ROBOTS.glob("*/summary.json")):
+        s = json.loads(path.read_text())
+        time, plan = s["time_to_goal"], s["plan_ms_single"]
+        low, high = time["ci95"]
+        speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
+        lines.append(
+            f"| {s['env']} | {s['provenance']['config']['policy']['name']} | {s['seed']} | {success(s)} "
+            f"| {s['at_goal_at_end']:.2f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] | {speed} |"
+        )
+    return "\n".join(lines)
+
+
+def guidance_table() -> str:
+    """Return the Markdown table of scripts/guidance.py's examples."""
+    result = json.loads((RESULTS / "guidance.json").read_text())
+    lines = ["| wish | | violated [95 %] | arrived | steps to goal |", "|---|---|---|---|---|"]
+    for name, variants in result["examples"].items():
+        for variant, row in variants.items():
+            low, high = row["interval"]
+            rate = f"{row['violation_rate']:.2f} [{low:.2f}, {high:.2f}] of {row['episodes']}"
+            cells = f"{name} | {variant} | {rate} | {row['success_rate']:.2f} | {row['steps_to_goal']:.0f}"
+            lines.append(f"| {cells} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
     text = README.read_text()
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
+    if ROBOTS.exists():
+        tables["robots"] = robots_table()
+    if (RESULTS / "guidance.json").exists():
+        tables["guidance"] = guidance_table()
     if COMPARISON.exists():
         comparisons = read_raw_rows(COMPARISON, maze_yardsticks)
         tables["comparison"], tables["published"] = readme_table(comparisons), published_table(comparisons)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from df_agent.data.episodes import load_episodes
 from df_agent.training.config import TrainConfig
 from df_agent.training.state import best_step, saved_steps
 
@@ -34,6 +36,16 @@ up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 - Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):
 
 {results}
+"""
+
+ROBOT_CARD = """# {name}
+
+A Diffusion Forcing planner for `{env}`: observations and actions, {span} control steps per token, windows of up to
+{tokens} tokens, the actions executed as planned; {parameters:.2f} M parameters, EMA weights in fp16.
+
+{data}
+{training}
+- Results: the table of Fetch's tasks in the project's README.
 """
 
 BASELINE_CARD = """# {name}
@@ -87,19 +99,29 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
     provenance, last = checkpoint.config["provenance"], last_provenance(ROOT / "runs" / name)
     env, train, step = checkpoint.config["env"], provenance["train"], provenance.get("step")  # none in final
     best = f"; these are the weights of step {step}, the best on the validation starts"
-    collect = f"python scripts/collect.py env={env}"
+    walker = env.startswith("maze2d-")
+    steps = "one million" if walker else f"{data_steps(provenance['dataset']):,}"
+    collect = f"python scripts/collect.py env={env}" + ("" if walker else f" steps={steps.replace(',', '')}")
     return {
         "name": name,
         "env": env,
         "multi": env.replace("maze2d", "multi2d"),
         "parameters": sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
-        "data": item(f"Data: one million steps of a scripted walker, `{collect}` (dataset `{provenance['dataset']}`)."),
+        "data": item(
+            f"Data: {steps} steps of a scripted {'walker' if walker else 'demonstrator with noise'}, `{collect}` "
+            f"(dataset `{provenance['dataset']}`)."
+        ),
         "training": item(
             f"Training: `{provenance['command']}`; {before}{train['steps']} steps of batch {train['batch_size']} in "
             f"{last['precision']}: {last['seconds'] / 60:.0f} minutes from the first to the last step, on two CPU "
             f"cores shared with other work{best if step and step < train['steps'] else ''}."
         ),
     }
+
+
+def data_steps(dataset: str) -> int:
+    """Return the number of steps in a dataset."""
+    return load_episodes(dataset).steps
 
 
 def online_facts(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -132,14 +154,24 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     """Give `config` the agent's options from configs/train, and return the card."""
     if name == config["env"]:
         options = OmegaConf.load(ROOT / "configs" / "train" / "env" / f"{name}.yaml")
-        config["policy"] = OmegaConf.to_container(options.policy, resolve=True)
+        given: Any = OmegaConf.to_container(options.policy, resolve=True)
+        inferred = {} if name.startswith("maze2d-") else config["policy"]
+        config["policy"] = {**inferred, **given}
     tokens = config["tokenizer"]["config"]
+    if not config["env"].startswith("maze2d-"):
+        span, most = tokens["frame_skip"] * tokens["frame_stack"], config["windows"]["max_tokens"]
+        return ROBOT_CARD.format(span=span, tokens=most, **facts(name, checkpoint))
     return CARD.format(
         span=tokens["frame_skip"] * tokens["frame_stack"],
         tokens=config["windows"]["max_tokens"],
         results=results(name) if name == config["env"] else "the comparison in the project's README.",
         **facts(name, checkpoint, "the estimator of the time to the goal first, then "),
     )
+
+
+def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config with the paths of this checkout made relative to it."""
+    return dict(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
 
 
 def main() -> None:
@@ -149,7 +181,8 @@ def main() -> None:
     name = parser.parse_args().name
     run = ROOT / "runs" / name
     checkpoint = load_checkpoint(chosen(run))
-    config: dict[str, Any] = dict(checkpoint.config)
+    config: dict[str, Any] = without_machine(checkpoint.config)
+    checkpoint = replace(checkpoint, config=config)
     if "algorithm" in config:
         part = ACTING.get(config["algorithm"], "")
         checkpoint = replace(checkpoint, weights={k: v for k, v in checkpoint.weights.items() if k.startswith(part)})
