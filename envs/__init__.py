@@ -1,15 +1,11 @@
 """Environments. Importing this registers them with gymnasium.
 
 `maze2d-{umaze,medium,large}`: D4RL's protocol, a fixed goal; `multi2d-*`: the same, the goal drawn anew in
-each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations are collected on. With them come
-Gymnasium-Robotics' environments, Fetch among them.
+each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations are collected on.
 `gym.make("envs:maze2d-large")` imports and makes in one.
 """
 
 from __future__ import annotations
-
-import contextlib
-import io
 
 from gymnasium.envs.registration import register, registry
 
@@ -32,5 +28,3 @@ def _register() -> None:
 
 if "maze2d-large" not in registry:
     _register()
-    with contextlib.redirect_stderr(io.StringIO()):  # it warns of old versions of environments that nobody asked for
-        import gymnasium_robotics  # noqa: F401 - registers its environments

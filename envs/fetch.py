@@ -1,15 +1,21 @@
 """Scripted demonstrators of Gymnasium-Robotics' Fetch tasks: the arm moves by rules on where things are.
 
 They see positions only through the observation and remember nothing, so that noise and recovery come for free.
+Importing this registers Gymnasium-Robotics' environments.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+with contextlib.redirect_stderr(io.StringIO()):  # it warns of old versions of environments that nobody asked for
+    import gymnasium_robotics  # noqa: F401
 
 Array = NDArray[np.float64]
 
