@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gymnasium as gym
 import numpy as np
 
 from df_agent.data.goal_view import GoalView
+from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PLAIN, episode_limit, rollout
@@ -39,6 +41,8 @@ class Validation:
         check_validation_seed(seed, "validation.seed")
         self.env_id, self.episodes, self.seed, self.view = env_id, episodes, seed, view
         self.limit = episode_limit(env_id, None)
+        if not view.is_plain:  # what the view lacks is said now, not after the first hour of training
+            GoalEnv(gym.make(env_id), view).close()
 
     def __call__(self, policy: Policy, *, keep_paths: bool = False) -> tuple[dict[str, float], list[EpisodeRecord]]:
         """Return success, mean time to goal [control steps; timeouts as the limit] and share at the goal at the end.

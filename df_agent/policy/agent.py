@@ -299,9 +299,11 @@ class DiffusionForcingPolicy:
         """Positions in the goal's channels and their velocities per second."""
         channels = list(self.tokenizer.config.goal_channels)
         position = state.history[:, -1, channels]
+        velocity = (position - state.history[:, -2, channels]) / self.config.control_period
         if self.config.velocity_indices:
-            return position, values[:, list(self.config.velocity_indices)]
-        return position, (position - state.history[:, -2, channels]) / self.config.control_period
+            given = values[:, list(self.config.velocity_indices)]
+            velocity = np.where(np.isnan(given), velocity, given)  # it may be missing
+        return position, velocity
 
     def _replan(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array) -> None:
         """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""

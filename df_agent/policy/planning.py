@@ -135,7 +135,14 @@ class ModelPlanner:
         valid = torch.arange(frames.shape[1])[None] < torch.as_tensor(plan.lengths)[:, None]
         costs = np.zeros(len(plan))
         for cost in self.costs:
-            costs += cost(frames, valid).numpy()
+            value = cost(frames, valid).detach().numpy()
+            if value.shape != costs.shape or not np.isfinite(value).all():
+                name = getattr(cost, "__name__", type(cost).__name__)
+                raise ValueError(
+                    f"the cost {name} must return {len(plan)} finite numbers, one per plan, for frames "
+                    f"{tuple(frames.shape)}, got {value.shape}: {value.ravel()[:3]}"
+                )
+            costs += value
         return costs
 
     def against_costs(

@@ -745,3 +745,19 @@ def test_noisy_observations_are_fed_at_the_level_that_is_as_noisy():
     assert (level == level[0]).all()
     assert float((1 / alpha_bar - 1).sqrt()) == pytest.approx(0.5, abs=0.05)
     assert make_remembering_policy().level == 0
+
+
+def test_velocities_that_are_missing_follow_from_what_was_seen_last():
+    policy, batch = make_policy(missing=True), observations(2)
+    _, state = policy.predict(batch, deterministic=True)
+    batch["observation"][1] = np.nan
+    actions, _ = policy.predict(batch, state, deterministic=True)
+    assert np.isfinite(actions).all()
+
+
+@pytest.mark.parametrize(
+    "cost", [lambda frames, valid: frames[..., 0], lambda frames, valid: torch.full((len(frames),), torch.nan)]
+)
+def test_a_cost_that_is_no_number_per_plan_is_named(cost):
+    with pytest.raises(ValueError, match=r"the cost <lambda> must return .* finite numbers, one per plan"):
+        plans_with([cost], cost_scale=0.0)

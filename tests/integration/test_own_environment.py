@@ -128,6 +128,7 @@ def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(t
     achieved, desired = "goal.achieved=[0,1]", "goal.desired=[4,5]"
     wrong = run_script("train.py", env, dataset, achieved, *SMALL, folder=tmp_path, fails=True)
     assert "name channels of it, or a 'module:function', with goal.desired" in wrong
+    assert not (tmp_path / "runs").exists()  # before anything is trained
     goal = [achieved, desired, "goal.success=mypackage:there"]
     said = run_script("train.py", env, dataset, *goal, *SMALL, "run_dir=runs/flat", folder=tmp_path)
     assert "4 observation channels, of which [0, 1] are about the goal" in said  # the goal itself is not modelled
