@@ -3,6 +3,9 @@
 `maze2d-{umaze,medium,large}`: D4RL's protocol, a fixed goal; `multi2d-*`: the same, the goal drawn anew in
 each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations are collected on.
 `gym.make("envs:maze2d-large")` imports and makes in one.
+
+`FetchPushRecall-v0`: FetchPush whose goal is shown during the first 4 steps only; `FetchPushCued-v0`: the same, shown
+always.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ def _register() -> None:
                 kwargs={"maze": name, "random_goal": random_goal},
             )
         register(id=f"walk2d-{name}", entry_point="envs.point_maze:WalkEnv", kwargs={"maze": name})
+    for name, shown in (("FetchPushRecall-v0", 4), ("FetchPushCued-v0", None)):
+        register(id=name, entry_point="envs.recall:make_push", max_episode_steps=50, kwargs={"shown": shown})
 
 
 if "maze2d-large" not in registry:

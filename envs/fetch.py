@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.recall import Rememberer
+
 with contextlib.redirect_stderr(io.StringIO()):  # it warns of old versions of environments that nobody asked for
     import gymnasium_robotics  # noqa: F401
 
@@ -101,6 +103,7 @@ SCRIPTS: dict[str, Callable[[Array, Array], Array]] = {
     "FetchSlide-v4": slide,
 }
 FETCH_TASKS = tuple(SCRIPTS)
+RECALL_TASKS = ("FetchPushRecall-v0", "FetchPushCued-v0")
 
 
 class FetchDemonstrator:
@@ -135,3 +138,10 @@ class FetchDemonstrator:
         if self.action_noise and not deterministic:
             actions = np.clip(actions + self._random.normal(0.0, self.action_noise, actions.shape), -1.0, 1.0)
         return (actions[0] if single else actions), state
+
+
+def fetch_demonstrator(env_id: str, *, action_noise: float = 0.0, seed: int = 0) -> FetchDemonstrator | Rememberer:
+    """Return the demonstrator of a Fetch task; that of `RECALL_TASKS` is FetchPush's, with a memory."""
+    if env_id in RECALL_TASKS:
+        return Rememberer(FetchDemonstrator("FetchPush-v4", action_noise=action_noise, seed=seed))
+    return FetchDemonstrator(env_id, action_noise=action_noise, seed=seed)

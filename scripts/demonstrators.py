@@ -13,7 +13,7 @@ from policies import make_policy, policy_config, policy_names
 from yardsticks import MAZE_IDS
 
 from df_agent.types import Observation, Policy
-from envs.fetch import FETCH_TASKS, FetchDemonstrator
+from envs.fetch import FETCH_TASKS, RECALL_TASKS, fetch_demonstrator
 from envs.waypoints import demonstrator
 
 
@@ -52,9 +52,9 @@ def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: s
     name = env_id.removeprefix("envs:")
     if name in MAZE_IDS:
         return demonstrator(name, route=waypoints, action_noise=0.5 if noise is None else noise, seed=seed)
-    if name in FETCH_TASKS:
-        return FetchDemonstrator(name, action_noise=0.2 if noise is None else noise, seed=seed)
-    known = ", ".join([*MAZE_IDS, *FETCH_TASKS])
+    if name in (*FETCH_TASKS, *RECALL_TASKS):
+        return fetch_demonstrator(name, action_noise=0.2 if noise is None else noise, seed=seed)
+    known = ", ".join([*MAZE_IDS, *FETCH_TASKS, *RECALL_TASKS])
     raise ValueError(f"{env_id!r} has no demonstrator (those have: {known}); give policy= a name, a file or a module")
 
 

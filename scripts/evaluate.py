@@ -25,7 +25,7 @@ from policies import (
     use_checkpoint,
 )
 from rich.console import Console
-from yardsticks import check_env, maze_yardsticks
+from yardsticks import MAZE_IDS, check_env, maze_yardsticks
 
 from df_agent.baselines.random import RandomPolicy
 from df_agent.build import make
@@ -40,6 +40,7 @@ from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals,
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Policy
+from envs.rendering import has_display, opengl_backend
 
 console = Console()
 
@@ -80,8 +81,52 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             pictures=config.pictures,
             on_progress=update,
             on_stage=stage_printer(console),
+            scenes=scenes_of(config),
         )
     console.print(summary_table(summary))
+
+
+def scenes_of(config: DictConfig) -> int:
+    """Return how many episodes are filmed with the environment's own pictures; none in mazes, where plans say more."""
+    if not (config.scenes and config.pictures) or config.env.removeprefix("envs:") in MAZE_IDS:
+        return 0
+    if "rgb_array" not in (gym.make(config.env).metadata.get("render_modes") or ()):
+        return 0
+    opengl_backend()
+    try:
+        env = gym.make(config.env, render_mode="rgb_array")
+        env.reset()
+        env.render()
+        env.close()
+    except Exception as error:  # what a simulator raises where it cannot draw is its own affair
+        console.print(f"The video is without the simulator's pictures, it cannot draw here: {error}", markup=False)
+        return 0
+    return int(config.scenes)
+
+
+def run_on_screen(config: DictConfig) -> None:
+    """Show episode after episode in a window, and say how each went."""
+
+    def say(record: EpisodeRecord) -> None:
+        outcome = f"arrived in {record.time_to_goal}" if record.success else f"not arrived in {record.length}"
+        console.print(f"episode {record.episode}: {outcome} steps", highlight=False)
+
+    if config.render != "human":
+        raise ValueError(f"render must be human, or null for none, got {config.render!r}")
+    if not has_display():
+        raise ValueError("render=human needs a display; without one the report's rollout.mp4 shows the episodes")
+    rollout(
+        make_policy(config),
+        config.env,
+        episodes=config.episodes,
+        seed=config.seed,
+        num_envs=1,
+        max_steps=config.max_steps,
+        policy_name=config.policy.name,
+        on_record=say,
+        view=view_of(config),
+        render_mode="human",
+    )
 
 
 def run_sanity(config: DictConfig, folder: Path) -> None:
@@ -160,6 +205,9 @@ def main(config: DictConfig) -> None:
             raise ValueError("sanity=true shuffles goals among episodes, so it takes at least 2 of them")
         if config.checkpoint:
             use_checkpoint(config.policy, config.checkpoint)
+        if config.render:
+            run_on_screen(config)
+            return
         (run_sanity if config.sanity else run_evaluation)(config, folder)
     except (ValueError, OSError, CheckpointError, PolicyError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error

@@ -14,7 +14,7 @@ from yardsticks import MAZE_IDS
 
 import envs  # noqa: F401 - registers them
 from df_agent.checkpoint import list_pretrained, load_checkpoint
-from envs.fetch import FETCH_TASKS
+from envs.fetch import FETCH_TASKS, RECALL_TASKS
 
 
 def environments() -> Table:
@@ -22,7 +22,7 @@ def environments() -> Table:
     table = Table("environment", "steps", "demonstrator", title="environments (any other gymnasium id will do too)")
     for env_id in MAZE_IDS:
         table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "walks along depth-first routes")
-    for env_id in FETCH_TASKS:
+    for env_id in (*FETCH_TASKS, *RECALL_TASKS):
         table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "scripted")
     return table
 

@@ -9,7 +9,7 @@ import gymnasium as gym
 
 from df_agent.evaluation.metrics import StepsFunction, Yardsticks
 from df_agent.evaluation.rollout import spec_of
-from envs.fetch import FETCH_TASKS
+from envs.fetch import FETCH_TASKS, RECALL_TASKS
 from envs.geometry import crosses_wall
 from envs.maps import MAZES, wall_boxes
 from envs.oracle import SUCCESS_RADIUS, lower_bound_steps, oracle_steps
@@ -38,7 +38,7 @@ def check_env(env_id: str) -> None:
         close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"there is no environment {env_id!r}; ours are {', '.join([*MAZE_IDS, *FETCH_TASKS])}.{hint}"
+            f"there is no environment {env_id!r}; ours are {', '.join([*MAZE_IDS, *FETCH_TASKS, *RECALL_TASKS])}.{hint}"
         ) from None
 
 

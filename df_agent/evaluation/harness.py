@@ -10,6 +10,7 @@ from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import PLAIN, Progress, rollout
+from df_agent.evaluation.video import Film
 from df_agent.types import Policy
 
 
@@ -30,6 +31,7 @@ def evaluate(
     on_progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] = lambda text: None,
     view: GoalView = PLAIN,
+    scenes: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a policy in a goal-conditioned gymnasium environment and write a report.
 
@@ -43,6 +45,8 @@ def evaluate(
         provenance: stored in the summary; see `df_agent.evaluation.provenance`.
         pictures: draw plots and a video.
         on_stage: told what happens after the rollout, for the terminal.
+        scenes: episodes whose video shows the environment's own pictures beside the plans, which takes OpenGL; they
+            are run once more for it.
 
     Returns:
         The summary, as in summary.json.
@@ -73,7 +77,23 @@ def evaluate(
             keep_paths=False,
             view=view,
         )
+    film = None
+    if scenes and pictures:
+        on_stage("filming")
+        film = Film()
+        rollout(
+            policy,
+            env_id,
+            episodes=min(scenes, episodes),
+            seed=seed,
+            num_envs=min(scenes, episodes),
+            max_steps=max_steps,
+            keep_paths=False,
+            view=view,
+            render_mode="rgb_array",
+            on_frame=film.add,
+        )
     on_stage("writing the report")
     return write_report(
-        output_dir, records, yardsticks, seed=seed, single=single, provenance=provenance, pictures=pictures
+        output_dir, records, yardsticks, seed=seed, single=single, provenance=provenance, pictures=pictures, film=film
     )

@@ -10,7 +10,7 @@ from typing import Any
 from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks, summarize, yardstick_steps
 from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
-from df_agent.evaluation.video import write_video
+from df_agent.evaluation.video import Film, write_video
 
 RECORDS_FILE, SUMMARY_FILE = "episodes.jsonl", "summary.json"
 PLANS_FILE, CURVE_FILE, VIDEO_FILE = "plans.png", "time_to_goal.png", "rollout.mp4"
@@ -25,6 +25,7 @@ def write_report(
     single: Sequence[EpisodeRecord] = (),
     provenance: dict[str, Any] | None = None,
     pictures: bool = True,
+    film: Film | None = None,
 ) -> dict[str, Any]:
     """Write episodes.jsonl, summary.json and, with `pictures`, plans.png, time_to_goal.png and rollout.mp4.
 
@@ -36,6 +37,7 @@ def write_report(
         single: records of a rollout with one environment at a time, for the latencies.
         provenance: stored in the summary.
         pictures: draw them; needs records with paths.
+        film: the simulator's pictures of the first episodes, for the video.
 
     Returns:
         The summary.
@@ -51,5 +53,6 @@ def write_report(
     if pictures:
         plot_plans(records, folder / PLANS_FILE, yardsticks, oracle=oracle)
         plot_time_to_goal(records, folder / CURVE_FILE, oracle=oracle, lower_bound=bound)
-        write_video(records, folder / VIDEO_FILE, yardsticks)
+        shown = records if film is None else records[: len(film.scenes[0])]
+        write_video(shown, folder / VIDEO_FILE, yardsticks, film=film)
     return summary

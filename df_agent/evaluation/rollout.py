@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -59,6 +59,8 @@ def rollout(
     on_progress: Callable[[Progress], None] | None = None,
     on_record: Callable[[EpisodeRecord], None] | None = None,
     view: GoalView = PLAIN,
+    render_mode: str | None = None,
+    on_frame: Callable[[Sequence[Array]], None] | None = None,
 ) -> list[EpisodeRecord]:
     """Run `episodes` episodes of a goal-conditioned gymnasium environment.
 
@@ -80,6 +82,9 @@ def rollout(
         on_progress: called after every step of the batch.
         on_record: called with every record as soon as its episode has ended.
         view: where goals and success are found if the environment does not say it as above.
+        render_mode: of the environments: "human" shows them in windows of their own, "rgb_array" is for `on_frame`.
+        on_frame: called with a picture (height, width, 3) of every running environment at the start and after every
+            step.
 
     Returns:
         The records in the order of their episodes.
@@ -93,6 +98,8 @@ def rollout(
     waves = -(-episodes // (num_envs or MAX_PARALLEL))
     size = -(-episodes // waves)
     overrides: dict[str, Any] = {} if max_steps is None else {"max_episode_steps": max_steps}
+    if render_mode is not None:
+        overrides["render_mode"] = render_mode
     if not view.is_plain:
         overrides["wrappers"] = (partial(GoalEnv, view=view),)
     env = gym.make_vec(env_id, num_envs=size, **overrides)
@@ -108,10 +115,14 @@ def rollout(
             wave = _Wave(
                 env, policy, policy_name or type(policy).__name__, env_id, limit, seed, numbers, calls, keep_paths
             )
+            if on_frame is not None:
+                on_frame(pictures(env)[: len(numbers)])
             while wave.running:
                 for record in wave.step():
                     if on_record is not None:
                         on_record(record)
+                if on_frame is not None:
+                    on_frame(pictures(env)[: len(numbers)])
                 if on_progress is not None:
                     on_progress(wave.progress(records, episodes))
             records += wave.records
@@ -121,6 +132,14 @@ def rollout(
             policy.on_plan = plans_seen
         env.close()
     return records
+
+
+def pictures(env: gym.vector.VectorEnv[Any, Any, Any]) -> Sequence[Array]:
+    """Return a picture of each environment; raises ValueError where it draws none."""
+    drawn: Any = env.render()
+    if not drawn or any(picture is None for picture in drawn):
+        raise ValueError("the environments draw no pictures: give render_mode='rgb_array'")
+    return list(drawn)
 
 
 def spec_of(env_id: str) -> EnvSpec:

@@ -1,4 +1,4 @@
-"""A rollout video drawn from episode records with Pillow: no simulator, no OpenGL."""
+"""A rollout video drawn from episode records with Pillow: no simulator, no OpenGL, but room for their pictures."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def write_video(
     fps: int = 25,
     frame_skip: int | None = None,
     panel_width: int = 320,
+    film: Film | None = None,
 ) -> Path:
     """Show the first episodes side by side: the ball, its trail coloured by time and its present plan.
 
@@ -57,6 +58,7 @@ def write_video(
         fps: frames per second.
         frame_skip: control steps per frame; by default real time, at least 1.
         panel_width: [pixels].
+        film: the simulator's pictures of these episodes, shown above their plans.
 
     Returns:
         The file written.
@@ -67,12 +69,45 @@ def write_video(
     if frame_skip is None:
         period = yardsticks.control_period or 1.0 / fps
         frame_skip = max(1, round(1.0 / (fps * period)))
-    frames = video_frames(shown, yardsticks, frame_skip, panel_width)
+    frames = video_frames(shown, yardsticks, frame_skip, panel_width, film)
     return encode(frames, Path(path), fps)
 
 
+class Film:
+    """The simulator's pictures of episodes that run side by side, made smaller as they come.
+
+    Args:
+        width: of a picture [pixels].
+    """
+
+    def __init__(self, width: int = 320) -> None:
+        self.width = width
+        self.scenes: list[list[Image.Image]] = []
+
+    def add(self, pictures: Sequence[Array]) -> None:
+        """Add a picture (height, width, 3) of each episode, one control step after the last."""
+        scene = []
+        for picture in pictures:
+            image = Image.fromarray(np.asarray(picture, dtype=np.uint8))
+            scene.append(image.resize((self.width, round(self.width * image.height / image.width))))
+        self.scenes.append(scene)
+
+    @property
+    def height(self) -> int:
+        """Of a picture [pixels]."""
+        return self.scenes[0][0].height
+
+    def at(self, step: int, episode: int) -> Image.Image:
+        """Return the picture of an episode at a control step, or its last one."""
+        return self.scenes[min(step, len(self.scenes) - 1)][episode]
+
+
 def video_frames(
-    records: Sequence[EpisodeRecord], yardsticks: Yardsticks, frame_skip: int, panel_width: int
+    records: Sequence[EpisodeRecord],
+    yardsticks: Yardsticks,
+    frame_skip: int,
+    panel_width: int,
+    film: Film | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield (height, width, 3) frames, `frame_skip` control steps apart; both sides are even."""
     bounds = drawing_bounds(records, yardsticks.walls)
@@ -80,9 +115,10 @@ def video_frames(
     rows = -(-len(records) // columns)
     ratio = float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
     panel_height = round(panel_width * ratio)
+    above = 0 if film is None else film.height + GAP
     size = (
         even(columns * (panel_width + GAP) + GAP),
-        even(rows * (panel_height + CAPTION) + GAP),
+        even(rows * (above + panel_height + CAPTION) + GAP),
     )
     ended = max(record.time_to_goal if record.success else record.length for record in records)
     last = min(ended + LINGER, max(record.length for record in records))
@@ -94,8 +130,11 @@ def video_frames(
         draw = ImageDraw.Draw(frame)
         for i, panel in enumerate(panels):
             x = GAP + (i % columns) * (panel_width + GAP)
-            y = (i // columns) * (panel_height + CAPTION) + CAPTION
-            frame.paste(panel.draw(step).resize((panel_width, panel_height), Image.Resampling.BOX), (x, y))
+            y = (i // columns) * (above + panel_height + CAPTION) + CAPTION
+            if film is not None:
+                frame.paste(film.at(step, i), (x + (panel_width - film.width) // 2, y))
+            drawn = panel.draw(step).resize((panel_width, panel_height), Image.Resampling.BOX)
+            frame.paste(drawn, (x, y + above))
             text, colour = panel.caption(step)
             draw.text((x + panel_width / 2, y - CAPTION / 2), text, fill=colour, font=font, anchor="mm")
         yield np.asarray(frame)

@@ -160,6 +160,8 @@ class DiffusionForcingPolicy:
 
     def level_of(self, noise: float) -> int:
         """Return the level at which a token holds as much noise as `noise` times the data's standard deviation."""
+        if np.isinf(noise):
+            return self.model.config.levels
         alpha_bar = self.model.alpha_bar.double().cpu()
         return int(((1 / alpha_bar - 1).sqrt() - noise).abs().argmin())
 
@@ -185,7 +187,8 @@ class DiffusionForcingPolicy:
 
         Args:
             observation: goal-conditioned dict with "observation" (B, Do) and "desired_goal" (B, G), or what the
-                checkpoint's `GoalView` makes one of.
+                checkpoint's `GoalView` makes one of. With "noise" (B,) besides, sensors say how far off they are, as
+                `observation_noise` does for all; inf is an observation that says nothing.
             state: what the last call returned; None begins all episodes.
             episode_start: (B,) True for rows whose observation begins an episode.
             deterministic: derive the noise from the seed and the episode's first observation, so that the
@@ -201,15 +204,29 @@ class DiffusionForcingPolicy:
             goal_width=len(self.tokenizer.config.goal_channels),
             missing=self.config.missing,
         )
+        level = self._levels(observation, values)
         starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
             state = self._blank(values, goal)
-        state = self._advance(state, values, goal, starts, deterministic)
+        state = self._advance(state, values, level, goal, starts, deterministic)
         need = self._needs_plan(state, starts, goal)
         if need.any():
             self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
         actions = self._follow(state, values)
         return (actions[0] if single else actions), state
+
+    def _levels(self, observation: Observation, values: Array) -> NDArray[np.int64]:
+        """Return the noise level, (B,), of an observation; the model's top level where it is missing."""
+        level = np.full(len(values), self.level)
+        if isinstance(observation, dict) and "noise" in observation:
+            noise = np.asarray(observation["noise"], dtype=np.float64).reshape(-1)
+            if noise.shape != (len(values),) or not (noise >= 0).all():
+                raise ValueError(
+                    f"'noise' must be {len(values)} numbers from 0 to inf, one per observation, got {noise}"
+                )
+            level = np.array([self.level_of(each) for each in noise], dtype=np.int64)
+        level[np.isnan(values[:, self.observed]).any(1)] = self.model.config.levels
+        return level
 
     def _as_goal_dict(self, observation: Observation) -> Observation:
         """Return the observation as the model knows it, if the environment's own is another."""
@@ -261,16 +278,21 @@ class DiffusionForcingPolicy:
         )
 
     def _advance(
-        self, state: PolicyState, values: Array, goal: Array, starts: NDArray[np.bool_], deterministic: bool
+        self,
+        state: PolicyState,
+        values: Array,
+        level: NDArray[np.int64],
+        goal: Array,
+        starts: NDArray[np.bool_],
+        deterministic: bool,
     ) -> PolicyState:
-        """Take in a new observation; rows that begin an episode forget the last one."""
+        """Take in a new observation and its noise level; rows that begin an episode forget the last one."""
         state = copy.copy(state)  # a caller may keep the old state, so its arrays are replaced, not written to
         observed = values[:, self.observed]
-        absent = np.asarray(np.isnan(observed).any(1))
+        absent = level == self.model.config.levels
         # What is missing looks like what was seen last, where something has to be steered by.
         last = np.where(starts[:, None], np.nan_to_num(observed), state.history[:, -1])
         observed = np.where(absent[:, None], last, observed)
-        level = np.where(absent, self.model.config.levels, self.level)
         state.history = np.concatenate([state.history[:, 1:], observed[:, None]], axis=1)
         state.level = np.concatenate([state.level[:, 1:], level[:, None]], axis=1)
         state.history[starts], state.level[starts] = observed[starts, None], level[starts, None]

@@ -747,6 +747,18 @@ def test_noisy_observations_are_fed_at_the_level_that_is_as_noisy():
     assert make_remembering_policy().level == 0
 
 
+def test_sensors_may_say_how_far_off_they_are():
+    policy, steps = make_remembering_policy(), walk(12)
+    for step, noise in zip(steps, [0.0] * 7 + [np.inf] + [0.0] * 3 + [0.5], strict=True):
+        step["noise"] = np.array([noise])
+    frames, level = fed(policy, steps)
+    assert frames[:, 0].tolist() == [3, 6, 11]  # what says nothing is not looked at
+    assert level.tolist() == [0, 50, policy.level_of(0.5)]
+    steps[-1]["noise"] = np.array([np.nan])
+    with pytest.raises(ValueError, match="'noise' must be 1 numbers from 0 to inf"):
+        fed(policy, steps)
+
+
 def test_velocities_that_are_missing_follow_from_what_was_seen_last():
     policy, batch = make_policy(missing=True), observations(2)
     _, state = policy.predict(batch, deterministic=True)

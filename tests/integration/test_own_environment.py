@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from df_agent.data.episodes import from_segments
 
@@ -137,3 +138,19 @@ def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(t
         folder=tmp_path,
     )  # fmt: skip
     assert json.loads((tmp_path / "report" / "summary.json").read_text())["episodes"] == 2
+
+
+def test_minaris_pen_by_its_name(tmp_path):
+    """With a stand-in of the published set's layout: flat observations and actions of the same environment."""
+    pen = "env=AdroitHandPen-v1"
+    run_script("collect.py", pen, "policy=random", "dataset=D4RL/pen/expert-v2", "steps=300", folder=tmp_path)
+    run_script("train.py", pen, *SMALL, "train.validate_every=0", folder=tmp_path)
+    checkpoint = "checkpoint=runs/AdroitHandPen-v1/final"
+    options = ["episodes=2", "max_steps=20", "timing_episodes=0", "scenes=0", "output_dir=report"]
+    run_script("evaluate.py", pen, checkpoint, *options, folder=tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "report" / "episodes.jsonl").read_text().splitlines()]
+    assert len(records) == 2
+    for record in records:
+        assert np.linalg.norm(record["goal"]) == pytest.approx(1, abs=1e-3)  # the direction that the pen is to have
+        assert np.linalg.norm(record["path"][-1]) == pytest.approx(1, abs=1e-3)  # and the one that it has
+        assert len(record["plans"]) == 10

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ SPEED, RADIUS = 0.1, 0.15
 class ToyPoint(gym.Env):
     """Position in [-1, 1]^2, moved by 0.1 * action; reward 1 and success within 0.15 of the goal."""
 
-    def __init__(self, stop_at_goal=False):
-        self.stop_at_goal = stop_at_goal
+    metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 10}
+
+    def __init__(self, stop_at_goal=False, render_mode=None):
+        self.stop_at_goal, self.render_mode = stop_at_goal, render_mode
         box = spaces.Box(-2.0, 2.0, (2,), np.float64)
         self.observation_space = spaces.Dict({"observation": box, "achieved_goal": box, "desired_goal": box})
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
@@ -35,6 +39,10 @@ class ToyPoint(gym.Env):
 
     def compute_reward(self, achieved, desired, info):
         return (np.linalg.norm(achieved - desired, axis=-1) <= RADIUS).astype(float)
+
+    def render(self):
+        """A grey picture, the brighter the further to the right."""
+        return np.full((60, 80, 3), 100 + 50 * self.place[0], np.uint8) if self.render_mode else None
 
     def _there(self):
         return bool(np.linalg.norm(self.place - self.goal) <= RADIUS)

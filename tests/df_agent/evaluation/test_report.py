@@ -14,7 +14,7 @@ from df_agent.evaluation.records import read_records
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.terminal import summary_rows
-from df_agent.evaluation.video import video_frames, write_video
+from df_agent.evaluation.video import Film, video_frames, write_video
 
 WALLS = np.array([[-1.5, -1.5, -1.2, 1.5], [1.2, -1.5, 1.5, 1.5], [-1.5, -1.5, 1.5, -1.2], [-1.5, 1.2, 1.5, 1.5]])
 TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second"}
@@ -129,6 +129,31 @@ def test_the_ball_in_the_video_is_where_the_record_says(make_record):
         expected_x = 10 + 300 * (-1.0 + 0.02 * step + 1.5) / 3
         expected_y = 26 + 300 * (1.5 - 0.5) / 3
         assert (x.mean(), y.mean()) == pytest.approx((expected_x, expected_y), abs=2.0)
+
+
+def test_the_environments_own_pictures_stand_above_the_plans(straight):
+    film = Film(width=40)
+    records = rollout(straight, "toy-point", episodes=2, seed=2, num_envs=2, render_mode="rgb_array", on_frame=film.add)
+    assert len(film.scenes) == 31  # the start, and after each of 30 steps
+    plain = next(video_frames(records, Yardsticks(), 5, 60))
+    filmed = list(video_frames(records, Yardsticks(), 5, 60, film))
+    assert filmed[0].shape[0] - plain.shape[0] == pytest.approx(film.height, abs=12)
+    for frame, step in ((filmed[0], 0), (filmed[2], 10), (filmed[-1], 30)):
+        for i, record in enumerate(records):
+            x = 10 + i * 70 + 30  # the middle of each column
+            assert frame[26 + film.height // 2, x, 0] == pytest.approx(100 + 50 * record.path[step][0], abs=1.5)
+
+
+def test_pictures_that_are_not_drawn_are_missed(straight):
+    with pytest.raises(ValueError, match="render_mode='rgb_array'"):
+        rollout(straight, "toy-point", episodes=1, on_frame=Film().add)
+
+
+def test_a_film_becomes_part_of_the_report(tmp_path, straight):
+    seen = []
+    evaluate(straight, "toy-point", tmp_path, episodes=4, timing_episodes=0, scenes=2, on_stage=seen.append)
+    assert seen == ["filming", "writing the report"]
+    assert (tmp_path / "rollout.mp4").stat().st_size > 1000
 
 
 def test_the_video_falls_back_to_gif_without_an_encoder(tmp_path, make_record, monkeypatch):
