@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.models.transformer import Transformer, TransformerConfig
 
@@ -24,7 +25,10 @@ def make(cls: type[T], options: dict[str, Any], **given: Any) -> T:
 
 
 def build_model(config: dict[str, Any]) -> DiffusionForcing:
-    """Build the untrained model of a checkpoint's config: its "network", "diffusion" and "time_to_goal" entries."""
+    """Build the untrained model of a checkpoint's config.
+
+    Its entries "network", "diffusion" and, where it has them, "time_to_goal" and "inverse_dynamics".
+    """
     options = dict(config["network"])
     name = options.pop("name", "transformer")
     if name not in NETWORKS:
@@ -32,9 +36,10 @@ def build_model(config: dict[str, Any]) -> DiffusionForcing:
     network, network_config = NETWORKS[name]
     diffusion = make(DiffusionForcingConfig, config["diffusion"])
     options.setdefault("level_scale", diffusion.levels)
-    estimator = config.get("time_to_goal")
+    estimator, inverse = config.get("time_to_goal"), config.get("inverse_dynamics")
     return DiffusionForcing(
         network(make(network_config, options)),
         diffusion,
         TimeToGoal(make(TimeToGoalConfig, estimator)) if estimator else None,
+        InverseDynamics(make(InverseDynamicsConfig, inverse)) if inverse else None,
     )

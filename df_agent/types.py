@@ -73,3 +73,22 @@ class Pairs:
     def to(self, device: torch.device | str) -> Pairs:
         """Return the pairs on another device."""
         return Pairs(self.start.to(device), self.goal.to(device), self.steps.to(device))
+
+
+@dataclass
+class Moves:
+    """Actions, and where the episode went within a frame.
+
+    Attributes:
+        observation: (B, Do) normalised.
+        displacement: (B, G) change of the goal channels until a frame later, in units of its own deviation.
+        action: (B, Da) the first action on the way, in environment units.
+    """
+
+    observation: torch.Tensor
+    displacement: torch.Tensor
+    action: torch.Tensor
+
+    def to(self, device: torch.device | str) -> Moves:
+        """Return the moves on another device."""
+        return Moves(self.observation.to(device), self.displacement.to(device), self.action.to(device))

@@ -128,13 +128,14 @@ def follow_waypoints(
         frame_skip: control steps between two points of the path.
         c: gains; the lookahead plays no part.
     """
+    target = planned_place(path, age + 1, frame_skip)
+    return pd_action(position, velocity, target, target - planned_place(path, age, frame_skip), c)
+
+
+def planned_place(path: Array, step: NDArray[np.int64], frame_skip: int) -> Array:
+    """Return where, (B, D), paths (B, H, D) are at control steps `step` (B,) after their beginning."""
     row = np.arange(len(path))
-
-    def planned(step: NDArray[np.int64]) -> Array:
-        whole = np.minimum(step // frame_skip, path.shape[1] - 1)
-        share = (step % frame_skip / frame_skip)[:, None]
-        after = np.minimum(whole + 1, path.shape[1] - 1)
-        return np.asarray((1 - share) * path[row, whole] + share * path[row, after])
-
-    target = planned(age + 1)
-    return pd_action(position, velocity, target, target - planned(age), c)
+    whole = np.minimum(step // frame_skip, path.shape[1] - 1)
+    share = (step % frame_skip / frame_skip)[:, None]
+    after = np.minimum(whole + 1, path.shape[1] - 1)
+    return np.asarray((1 - share) * path[row, whole] + share * path[row, after])

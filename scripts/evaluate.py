@@ -19,9 +19,9 @@ from policies import (
     check_arguments,
     check_policy,
     checkpoint_folder,
+    demonstrations,
     load_weights,
     make_policy,
-    maze2d,
     use_checkpoint,
 )
 from rich.console import Console
@@ -169,7 +169,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
 
 def data_wandering(config: DictConfig, goals: np.ndarray[Any, Any], window: int) -> float | None:
     """Return how often a walk in the data touches a goal of the evaluation; None without the data."""
-    name = config.dataset or f"df-agent/{maze2d(config.env)}-dfs-v0"
+    name = config.dataset or demonstrations(config.env)
     try:
         episodes = load_episodes(name)
     except (OSError, ValueError) as error:

@@ -17,9 +17,11 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yardsticks import MAZE_IDS
 
 import envs
 from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
+from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
@@ -42,14 +44,23 @@ def trained(env_id: str, algorithm: str) -> str:
     return str(run) if run.exists() and name not in list_pretrained() else name
 
 
-def by_maze(env_id: str, umaze: Any, medium: Any, large: Any) -> Any:
-    """Return the value that belongs to the maze of an environment."""
+def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
+    """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
+    if elsewhere is not None and env_id.removeprefix("envs:") not in MAZE_IDS:
+        return elsewhere
     return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
+
+
+def demonstrations(env_id: str) -> str:
+    """Return the dataset that scripts/collect.py writes by default."""
+    name = env_id.removeprefix("envs:")
+    return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0" if name in MAZE_IDS else f"{OWN_NAMESPACE}/{name}-demonstrator-v0"
 
 
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
 OmegaConf.register_new_resolver("trained", trained, replace=True)
 OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
+OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 
 

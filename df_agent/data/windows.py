@@ -110,7 +110,7 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
     Returns:
         Per goal channel, in environment units: "step", the `quantile` of |x[k+1] - x[k]| over frames, and
         "turn", that of |x[k+2] - 2 x[k+1] + x[k]|; and "speed", the `quantile` of the change per control step.
-        With actions also their "least" and "most" value each.
+        Of the actions, the "least" and the "most" value of each.
     """
     c = sampler.tokenizer.config
     generator = torch.Generator().manual_seed(0)
@@ -130,7 +130,5 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
         "turn": measure(x[2] - 2 * x[1] + x[0]),
         "speed": measure(near - x[0]),
     }
-    if c.include_actions:
-        statistics["least"] = sampler.actions.amin(0).tolist()
-        statistics["most"] = sampler.actions.amax(0).tolist()
+    statistics["least"], statistics["most"] = sampler.actions.amin(0).tolist(), sampler.actions.amax(0).tolist()
     return statistics

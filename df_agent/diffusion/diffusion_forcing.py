@@ -18,6 +18,7 @@ from df_agent.diffusion.noise_schedule import (
     target,
     to_x0_eps,
 )
+from df_agent.models.inverse_dynamics import InverseDynamics
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.types import Batch
 
@@ -104,18 +105,23 @@ class DiffusionForcing(nn.Module):
     Args:
         network: forward(x (B, T, D), level (B, T), cond) -> (B, T, D).
         config: how noise is added and weighted.
-        time_to_goal: an estimator trained on the same data, carried along for the planner; it takes no part
-            in the loss.
+        time_to_goal, inverse_dynamics: models trained on the same data, carried along for the agent; they take no
+            part in the loss.
     """
 
     alpha_bar: Tensor
 
     def __init__(
-        self, network: nn.Module, config: DiffusionForcingConfig, time_to_goal: TimeToGoal | None = None
+        self,
+        network: nn.Module,
+        config: DiffusionForcingConfig,
+        time_to_goal: TimeToGoal | None = None,
+        inverse_dynamics: InverseDynamics | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.time_to_goal = time_to_goal
+        self.inverse_dynamics = inverse_dynamics
         self.config = config
         self.objective = check_objective(config.objective)
         table = alpha_bar_table(config.schedule, config.levels, config.zero_terminal_snr)

@@ -21,6 +21,7 @@ from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.build import build_model, make
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_view import GoalView
+from df_agent.data.moves import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
@@ -29,7 +30,7 @@ from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
-from planners.controllers import arc_lengths, follow_waypoints, track_path
+from planners.controllers import arc_lengths, follow_waypoints, planned_place, track_path
 from planners.diffusion_forcing import MotionLimits, travel_time
 from planners.plan import PlanEvent
 
@@ -42,8 +43,7 @@ class DiffusionForcingPolicy:
     Args:
         model: the trained model.
         tokenizer: its tokenizer and normaliser.
-        limits: motion statistics of the training data, as `step_statistics` measures them, and with actions the
-            "least" and "most" of each, (Da,).
+        limits: statistics of the training data, as `step_statistics` measures them.
         lengths: sequence lengths the model has been trained on.
         config: how to plan and act.
         max_steps: length of an episode [control steps], for the planner that fills what is left of it.
@@ -84,6 +84,10 @@ class DiffusionForcingPolicy:
             )
         if config.controller == "actions" and not c.include_actions:
             raise ValueError("controller='actions' needs a model of actions: train it with tokenizer.include_actions")
+        if config.controller == "inverse_dynamics" and model.inverse_dynamics is None:
+            raise ValueError(
+                "controller='inverse_dynamics' needs an inverse model: train one with inverse_dynamics.steps=5000"
+            )
         self.frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
         self.level = self.level_of(config.observation_noise)
         self.base_seed = 0
@@ -243,10 +247,25 @@ class DiffusionForcingPolicy:
         position, velocity = self._motion(state, values)
         actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
         state.progress, state.off_path = progress, off_path
+        skip = self.tokenizer.config.frame_skip
+        if self.config.controller == "inverse_dynamics":
+            actions = self._towards(state, planned_place(state.path, state.age + skip, skip) - position)
         if self.config.controller == "waypoints":
-            skip = self.tokenizer.config.frame_skip
             actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
         return actions
+
+    @torch.no_grad()
+    def _towards(self, state: PolicyState, displacement: Array) -> Array:
+        """Return the actions (B, Da) that the inverse model takes for displacements (B, G) within a frame."""
+        assert self.model.inverse_dynamics is not None
+        mean, std = (x[: len(self.observed)].numpy() for x in (self.tokenizer.mean, self.tokenizer.std))
+        most = self.limits.step
+        unit = displacement_scale(most.tolist()).numpy()
+        inputs = ((state.history[:, -1] - mean) / std, np.clip(displacement, -most, most) / unit)
+        device = self.planner.proposer.device
+        observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
+        actions = self.model.inverse_dynamics(observation, move).cpu().double().numpy()
+        return np.asarray(np.clip(actions, *self.action_limits))
 
     def _blank(self, values: Array, goal: Array) -> PolicyState:
         b, g = goal.shape

@@ -11,7 +11,7 @@ from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
 
 PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "best_of_n")
-CONTROLLERS = ("path", "waypoints", "actions")
+CONTROLLERS = ("path", "waypoints", "inverse_dynamics", "actions")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class PolicyConfig:
             the horizon is what is left of the episode, a window at most, guided towards the goal at every time) or
             "best_of_n" (plans that know no goal; the one that is nearest to it over time).
         controller: "path" follows a plan as fast as the actuators can, "waypoints" at its own pace, as the
-            original does; "actions" executes the actions that the model plans, whatever they do.
+            original does; "inverse_dynamics" likewise, by the actions that lead to its places in the data;
+            "actions" executes the actions that the model plans, whatever they do.
         horizon: of "fixed_horizon" [tokens]; 0 is as far as the model sees.
         open_loop_horizon: control steps between replans [steps].
         deviation: distance to the path beyond which the agent replans at once [position units].

@@ -20,7 +20,7 @@ class TrainConfig:
     """How to train; checks itself.
 
     Attributes:
-        steps: optimiser steps in all.
+        steps: optimiser steps in all; 0 leaves the weights as they are.
         batch_size: windows per step and process.
         learning_rate: the peak, reached when the warm-up ends.
         weight_decay: AdamW's, on matrices only (not on biases, norms, and other vectors).
@@ -63,9 +63,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))
-        for key in ("steps", "batch_size", "checkpoint_every", "log_every", "keep"):
+        for key in ("batch_size", "checkpoint_every", "log_every", "keep"):
             self._require(key, getattr(self, key) >= 1, "at least 1")
-        for key in ("warmup_steps", "validate_every", "seed", "weight_decay"):
+        for key in ("steps", "warmup_steps", "validate_every", "seed", "weight_decay"):
             self._require(key, getattr(self, key) >= 0, "at least 0")
         self._require("learning_rate", 0 < self.learning_rate < math.inf, "positive and finite")
         self._require("betas", len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")

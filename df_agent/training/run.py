@@ -26,9 +26,11 @@ from df_agent.build import build_model, make
 from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes
 from df_agent.data.goal_view import GoalView
+from df_agent.data.moves import MoveSampler, displacement_scale
 from df_agent.data.pairs import PairSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.training.processes import make_accelerator
 from df_agent.training.trackers import Tracker, make_tracker
@@ -47,10 +49,13 @@ KEYS = (
     "network",
     "diffusion",
     "time_to_goal",
+    "inverse_dynamics",
     "policy",
     "train",
     "validation",
 )
+
+CARRIED = ("time_to_goal.", "inverse_dynamics.")  # weights of what is trained before the diffusion model
 
 # (EMA model, steps done, checkpoint config) -> numbers and pictures
 Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float | NDArray[np.uint8]"]]
@@ -59,9 +64,9 @@ Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float |
 def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
-    First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal, unless its steps are 0; then
-    the diffusion model, whose checkpoints hold the estimator too. `run_dir`/final is the last of them without the
-    training state.
+    First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal, unless its steps are 0, and
+    the inverse model likewise; then the diffusion model, whose checkpoints hold these too. `run_dir`/final is the last
+    of them without the training state. With train.steps 0 the diffusion model stays what "load" holds.
 
     Args:
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "goal", "tokenizer",
@@ -78,13 +83,17 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
     model = build_model(checkpoint_config)
     if config.get("load"):
         start = load_checkpoint(config["load"])
-        own = {key: value for key, value in start.weights.items() if not key.startswith("time_to_goal.")}
+        own = {key: value for key, value in start.weights.items() if not key.startswith(CARRIED)}
         replace(start, weights=own).load_into(model)
     tracker = run_tracker(config)  # before the first minutes of training, or a wrong name would cost them
     if config.get("time_to_goal", {}).get("steps") != 0:
         estimator, estimator_config = train_time_to_goal(config, sampler, options)
         model.time_to_goal = estimator.requires_grad_(False)
         checkpoint_config["time_to_goal"] = estimator_config
+    if config.get("inverse_dynamics", {}).get("steps", 0):
+        inverse, inverse_config = train_inverse_dynamics(config, sampler, options, checkpoint_config["statistics"])
+        model.inverse_dynamics = inverse.requires_grad_(False)
+        checkpoint_config["inverse_dynamics"] = inverse_config
     return train_to_the_end(model, sampler, options, config, checkpoint_config, tracker, validate)
 
 
@@ -159,6 +168,39 @@ def train_time_to_goal(
     estimator = trainer.fit()
     assert isinstance(estimator, TimeToGoal)
     return estimator, options.to_dict()
+
+
+def train_inverse_dynamics(
+    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig, statistics: Mapping[str, Any]
+) -> tuple[InverseDynamics, dict[str, Any]]:
+    """Train, or load from a finished run, the inverse model; return it and the options it is rebuilt from."""
+    tokens, given = sampler.tokenizer.config, dict(config["inverse_dynamics"])
+    steps = given.pop("steps")
+    actions = sampler.actions.shape[1]
+    options = make(
+        InverseDynamicsConfig,
+        {
+            **given,
+            "observation_dim": tokens.observation_dim,
+            "channels": len(tokens.goal_channels),
+            "action_dim": actions,
+        },
+    )
+    torch.manual_seed(train_options.seed)
+    schedule = TrainConfig(
+        steps=steps,
+        batch_size=1024,
+        weight_decay=0.0,
+        warmup_steps=min(100, steps),
+        seed=train_options.seed,
+        precision="fp32",
+        checkpoint_every=min(1000, steps),
+    )
+    moves = MoveSampler(sampler, displacement_scale(statistics["step"]))
+    folder = Path(config["run_dir"], "inverse_dynamics")
+    inverse = Trainer(InverseDynamics(options), moves, schedule, folder, {"inverse_dynamics": options.to_dict()}).fit()
+    assert isinstance(inverse, InverseDynamics)
+    return inverse, options.to_dict()
 
 
 def check_keys(config: Mapping[str, Any]) -> None:

@@ -337,7 +337,7 @@ def test_without_a_terminal_lines_tell_loss_speed_and_time_left(tmp_path, capsys
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps must be at least 1, got steps=0"),
+        ({"steps": -1}, "steps must be at least 0, got steps=-1"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
         ({"learning_rate": math.nan}, "learning_rate must be positive"),
         ({"decay": "cosin"}, "decay must be one of cosine, linear, constant"),

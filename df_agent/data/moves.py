@@ -1,0 +1,47 @@
+"""Single actions and where they led, for the inverse model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from df_agent.data.windows import WindowSampler
+from df_agent.types import Moves
+
+
+def displacement_scale(step: list[float]) -> Tensor:
+    """Return the unit, (G,), of displacements within a frame: a third of the most that the data moves, its "step"."""
+    return torch.tensor(step, dtype=torch.float32) / 3
+
+
+class MoveSampler:
+    """Draws actions with the observation before them and the places a frame later.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        scale: (G,) unit of displacements.
+
+    Raises:
+        ValueError: every episode is shorter than a frame.
+    """
+
+    def __init__(self, windows: WindowSampler, scale: Tensor) -> None:
+        config = windows.tokenizer.config
+        self.windows, self.scale, self.ahead = windows, scale.to(windows.observations.device), config.frame_skip
+        self.channels = list(config.goal_channels)
+        dim = config.observation_dim
+        self.mean, self.std = (
+            x[:dim].to(windows.observations.device) for x in (windows.tokenizer.mean, windows.tokenizer.std)
+        )
+        step = torch.arange(len(windows.last), device=windows.last.device)
+        self.anchors = step[step + self.ahead <= windows.last]
+        if not len(self.anchors):
+            raise ValueError(f"every episode is shorter than a frame of {self.ahead} steps")
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> Moves:
+        """Draw `batch_size` moves with a CPU generator; the same generator gives the same moves."""
+        pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
+        step = self.anchors[pick.to(self.anchors.device)]
+        now, later = self.windows.observations[step], self.windows.observations[step + self.ahead]
+        displacement = (later - now)[:, self.channels] / self.scale
+        return Moves((now - self.mean) / self.std, displacement, self.windows.actions[step])
