@@ -6,29 +6,21 @@ violated, and draws the paths. Writes results/guidance.json and docs/guidance.pn
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
+from study import new_figure, parser_of, rate, run, with_interval, write
 from yardsticks import maze_yardsticks
 
 import envs  # noqa: F401 - registers the mazes
-from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.plots import GOAL, PLAN, draw_map, drawing_bounds
-from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import Progress, rollout
-from df_agent.evaluation.terminal import progress_bar
 from df_agent.guidance import Avoid, Cost, KeepSpeed, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 
@@ -86,38 +78,24 @@ EXAMPLES = {
 }
 
 
-def run(name: str, example: Example, costs: Sequence[Cost], options: argparse.Namespace) -> list[EpisodeRecord]:
-    """Run the agent with some costs."""
-    policy = DiffusionForcingPolicy.from_pretrained(ENV, precision=options.precision, costs=costs, **example.options)
-    label = f"{name}, {'with' if costs else 'without'}"
-    with progress_bar(label, Console()) as update:
-
-        def show(progress: Progress) -> None:
-            update(progress)
-
-        return rollout(policy, ENV, episodes=options.episodes, seed=options.seed, policy_name=label, on_progress=show)
-
-
 def measure(example: Example, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     """Return how often the wish was violated among the starts that can tell, and what the way cost."""
     told = [record for record in records if example.counts(np.array(record.start[:2]))]
     paths = [np.array(record.path)[: record.time_to_goal + 1] for record in told]
-    broken = [example.violated(path) for path in paths]
+    violated, interval = rate([example.violated(path) for path in paths])
     return {
         "episodes": len(told),
-        "violations": int(sum(broken)),
-        "violation_rate": float(np.mean(broken)),
-        "interval": [float(v) for v in wilson_interval(sum(broken), len(broken))],
+        "violation_rate": violated,
+        "interval": interval,
         "success_rate": float(np.mean([record.success for record in records])),
         "steps_to_goal": float(np.mean([record.time_to_goal for record in records])),
     }
 
 
-def draw(pictures: dict[str, dict[str, list[EpisodeRecord]]], file: Path) -> None:
+def draw(pictures: dict[str, dict[str, list[EpisodeRecord]]]) -> Figure:
     """Draw all paths of each example, without and with its cost."""
     yardsticks = maze_yardsticks(ENV)
-    figure = Figure(figsize=(11, 3.6 * len(pictures)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.6 * len(pictures))
     axes = figure.subplots(len(pictures), 2, squeeze=False)
     for line, (name, variants) in zip(axes, pictures.items(), strict=True):
         for axis, (variant, records) in zip(line, variants.items(), strict=True):
@@ -135,51 +113,37 @@ def draw(pictures: dict[str, dict[str, list[EpisodeRecord]]], file: Path) -> Non
                 centre, radius = marks[name]
                 axis.add_patch(Circle(centre, radius, color=PLAN, alpha=0.35, lw=0))
             axis.set_title(f"{EXAMPLES[name].title}: {variant}", fontsize=10)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=110)
+    return figure
 
 
 def main() -> None:
     """Run the examples, print the table, write the numbers and the picture."""
-    parser = argparse.ArgumentParser(description="what a plan should be besides short: examples with and without")
+    parser = parser_of("guidance", "what a plan should be besides short: examples with and without")
     parser.add_argument("examples", nargs="*", metavar="EXAMPLE", help=f"of {', '.join(EXAMPLES)}; all by default")
-    parser.add_argument("--episodes", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0, help="tune on 1000 and above")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--output", type=Path, default=Path("results", "guidance.json"))
-    parser.add_argument("--picture", type=Path, default=Path("docs", "guidance.png"))
     options = parser.parse_args()
     for name in options.examples:
         if name not in EXAMPLES:
             parser.error(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}")
-    if options.episodes < 1:
-        parser.error("--episodes must be at least 1")
     table = Table("wish", "", "violated [95 %]", "arrived", "steps to goal", title=f"{ENV}, seed {options.seed}")
     pictures: dict[str, dict[str, list[EpisodeRecord]]] = {}
     rows: dict[str, Any] = {}
+    skip = DiffusionForcingPolicy.from_pretrained(ENV, precision="fp32").tokenizer.config.frame_skip
     for name in options.examples or EXAMPLES:
-        example = EXAMPLES[name]
-        skip = DiffusionForcingPolicy.from_pretrained(ENV, precision="fp32").tokenizer.config.frame_skip
-        pictures[name] = {
-            "without": run(name, example, [], options),
-            "with its cost": run(name, example, [example.cost(skip)], options),
-        }
+        example, pictures[name] = EXAMPLES[name], {}
+        for variant, costs in (("without", []), ("with its cost", [example.cost(skip)])):
+            policy = DiffusionForcingPolicy.from_pretrained(ENV, costs=costs, **example.options)
+            pictures[name][variant] = run(policy, ENV, f"{name}, {variant}", options)
         rows[name] = {variant: measure(example, records) for variant, records in pictures[name].items()}
         for variant, row in rows[name].items():
-            low, high = row["interval"]
+            violated = with_interval(row["violation_rate"], row["interval"])
             table.add_row(
                 example.title if variant == "without" else "",
                 variant,
-                f"{row['violation_rate']:.2f} [{low:.2f}, {high:.2f}] of {row['episodes']}",
+                f"{violated} of {row['episodes']}",
                 f"{row['success_rate']:.2f}",
                 f"{row['steps_to_goal']:.0f}",
             )
-    Console().print(table)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    result = {"env": ENV, "seed": options.seed, "examples": rows, "provenance": provenance()}
-    replace_file(options.output, json_bytes(result))
-    draw(pictures, options.picture)
-    Console().print(f"Written to {options.output} and {options.picture}", highlight=False)
+    write(options, {"env": ENV, "examples": rows}, table, draw(pictures))
 
 
 if __name__ == "__main__":
