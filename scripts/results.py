@@ -200,6 +200,34 @@ def guidance_table() -> str:
     return "\n".join(lines)
 
 
+def sensors_table() -> str:
+    """Return the Markdown table of scripts/sensors.py."""
+    rows = json.loads((RESULTS / "sensors.json").read_text())["rows"]
+    columns = {"told": "told which are bad", "not told": "told nothing", "gcbc": "`gcbc`"}
+    lines = [f"| corrupted | | {' | '.join(columns.values())} |", "|---|---|" + "---|" * len(columns)]
+    for kind, share in dict.fromkeys((row["kind"], row["share"]) for row in rows):
+        cells = [
+            success(row)
+            for name in columns
+            for row in rows
+            if (row["policy"], row["kind"], row["share"]) == (name, kind, share)
+        ]
+        lines.append(f"| {share:.0%} | {kind if share else ''} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def actions_table() -> str:
+    """Return the Markdown table of scripts/actions.py."""
+    columns = ("maze", "acts by", "plans every", "success [95 %]", "at goal at end", "steps to goal")
+    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    for row in json.loads((RESULTS / "actions.json").read_text())["rows"]:
+        lines.append(
+            f"| {row['env']} | `{row['controller']}` | {row['interval']} steps | {success(row)} "
+            f"| {row['at_goal_at_end']:.2f} | {row['time_to_goal']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
@@ -207,8 +235,8 @@ def main() -> None:
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     if ROBOTS.exists():
         tables["robots"] = robots_table()
-    if (RESULTS / "guidance.json").exists():
-        tables["guidance"] = guidance_table()
+    studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table}
+    tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
     if COMPARISON.exists():
         comparisons = read_raw_rows(COMPARISON, maze_yardsticks)
         tables["comparison"], tables["published"] = readme_table(comparisons), published_table(comparisons)

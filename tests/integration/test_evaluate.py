@@ -1,6 +1,7 @@
 """The harness on the mazes, and the script as a user starts it."""
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -97,3 +98,15 @@ def test_the_sanity_mode_takes_the_goal_away(tmp_path):
     assert rates["true goals"] == 1.0
     assert rates["shuffled goals"] < 1.0
     assert table["wandering_rate"] == pytest.approx(0.75, abs=4 * np.sqrt(0.75 * 0.25 / 2000))
+
+
+def test_watching_on_the_screen_needs_one(tmp_path):
+    bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "env=maze2d-umaze", "policy=oracle"]
+    for render, said in (("human", "needs a display"), ("robot", "render must be human, or null")):
+        result = subprocess.run(
+            [*command, f"render={render}"], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120
+        )
+        assert result.returncode != 0
+        assert said in result.stderr
+    assert not list(tmp_path.iterdir())
