@@ -82,7 +82,7 @@ class Moves:
     Attributes:
         observation: (B, Do) normalised.
         displacement: (B, G) change of the goal channels until a frame later, in units of its own deviation.
-        action: (B, Da) the first action on the way, in environment units.
+        action: (B, Da) the mean action on the way, in environment units.
     """
 
     observation: torch.Tensor

@@ -1,4 +1,4 @@
-"""Single actions and where they led, for the inverse model."""
+"""The actions of a frame and where they led, for the inverse model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def displacement_scale(step: list[float]) -> Tensor:
 
 
 class MoveSampler:
-    """Draws actions with the observation before them and the places a frame later.
+    """Draws the mean action of a frame with the observation before it and the places after it.
+
+    Where the data's actions are noisy, a single one has little part in where a frame ends; their mean has all.
 
     Args:
         windows: the sampler of the same data's windows.
@@ -44,4 +46,5 @@ class MoveSampler:
         step = self.anchors[pick.to(self.anchors.device)]
         now, later = self.windows.observations[step], self.windows.observations[step + self.ahead]
         displacement = (later - now)[:, self.channels] / self.scale
-        return Moves((now - self.mean) / self.std, displacement, self.windows.actions[step])
+        actions = self.windows.actions[step[:, None] + torch.arange(self.ahead, device=step.device)].mean(1)
+        return Moves((now - self.mean) / self.std, displacement, actions)

@@ -39,7 +39,7 @@ class InverseDynamicsConfig:
 
 
 class InverseDynamics(nn.Module):
-    """The mean action on the way from an observation to a place that is one frame of a plan away."""
+    """The action that leads, held for a frame, from an observation to a place."""
 
     def __init__(self, config: InverseDynamicsConfig) -> None:
         super().__init__()

@@ -350,8 +350,9 @@ class DiffusionForcingPolicy:
         """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
         began = time.perf_counter()
         state.goal = np.where(fresh[:, None], goal, state.goal)
-        own_pace = self.config.controller == "actions"  # its plans are not followed as paths
-        stuck = self._stuck(state, rows) & ~fresh[rows] & (not own_pace)
+        own_pace = self.config.controller != "path"  # it follows the plan's clock, which begins anew with each plan
+        acts = self.config.controller == "actions"
+        stuck = self._stuck(state, rows) & ~fresh[rows] & (not acts)
         state.doubt = np.where(fresh, 1.0, state.doubt)
         state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
         plan, over = self.planner(self._situation(state, rows))
@@ -366,7 +367,7 @@ class DiffusionForcingPolicy:
             setattr(state, name, getattr(state, name).copy())  # the caller may keep the old state
         fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
         state.path[new] = paths[take][:, fill]
-        if own_pace:
+        if acts:
             assert plan.actions is not None
             assert plan.action_lengths is not None
             state.actions[new], state.planned[new] = plan.actions[take], plan.action_lengths[take]

@@ -719,6 +719,20 @@ def make_remembering_policy(**options):
     )
 
 
+def test_who_follows_a_plans_clock_follows_the_newest_plan():
+    """The clock begins anew with each plan, so going on with an old one would go back to where that began."""
+    options = {"open_loop_horizon": 2, "search": ANY_PLAN, "keep_share": 1e-9}  # no new plan is fast enough
+    taken = {}
+    for controller in ("path", "waypoints"):
+        policy, events, state = make_policy_with_estimator(controller=controller, **options), [], None
+        policy.on_plan = events.append
+        for _ in range(8):
+            _, state = policy.predict(observations(4), state, deterministic=True)
+        taken[controller] = np.concatenate([event.executed for event in events[1:]])
+    assert not taken["path"].all()
+    assert taken["waypoints"].all()
+
+
 def test_executed_history_is_shown_to_the_model():
     frames, level = fed(make_remembering_policy(), walk(12))
     assert frames[:, 0].tolist() == [3, 7, 11]  # every fourth step, the present last

@@ -153,7 +153,7 @@ def test_ways_to_act_upon_the_same_plans(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["actions.py", "--episodes", "2", "--seed", "1000", *files])
     actions_script.main()
     rows = json.loads((tmp_path / "a.json").read_text())["rows"]
-    assert [row["controller"] for row in rows] == ["path", "inverse_dynamics", "inverse_dynamics", "actions"]
+    assert [row["controller"] for row in rows] == ["path", "inverse_dynamics", "actions"]
     assert all(row["episodes"] == 2 and len(row["steps_to_goal"]) == 2 for row in rows)
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(sys, "argv", ["actions.py", "maze2d-tiny"])
