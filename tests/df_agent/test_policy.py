@@ -14,6 +14,7 @@ from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.guidance import Avoid, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
+from planners.controllers import arc_lengths, point_at
 
 CHECKPOINT = {
     "env": "toy",
@@ -725,9 +726,11 @@ def test_who_follows_a_plans_clock_follows_the_newest_plan():
     taken = {}
     for controller in ("path", "waypoints"):
         policy, events, state = make_policy_with_estimator(controller=controller, **options), [], None
-        policy.on_plan = events.append
+        policy.on_plan, batch = events.append, observations(4)
         for _ in range(8):
-            _, state = policy.predict(observations(4), state, deterministic=True)
+            _, state = policy.predict(batch, state, deterministic=True)
+            further = point_at(state.path, arc_lengths(state.path), state.progress + 0.2)  # it is not stuck
+            batch["observation"][:, :2] = further
         taken[controller] = np.concatenate([event.executed for event in events[1:]])
     assert not taken["path"].all()
     assert taken["waypoints"].all()
