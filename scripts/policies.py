@@ -37,9 +37,9 @@ def maze2d(env_id: str) -> str:
     return env_id.removeprefix("envs:").replace("multi2d-", "maze2d-")
 
 
-def trained(env_id: str, algorithm: str) -> str:
-    """Return the checkpoint of a baseline: the one that ships, or else where its training leaves one."""
-    name = f"{maze2d(env_id)}-{algorithm}"
+def trained(env_id: str, algorithm: str = "") -> str:
+    """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
+    name = f"{maze2d(env_id)}-{algorithm}".strip("-")
     run = Path("runs", name, "final")
     return str(run) if run.exists() and name not in list_pretrained() else name
 

@@ -228,6 +228,14 @@ def actions_table() -> str:
     return "\n".join(lines)
 
 
+def recall_table() -> str:
+    """Return the Markdown table of scripts/recall.py."""
+    lines = ["| the goal | success [95 %] | at goal at end | steps to goal |", "|---|---|---|---|"]
+    for row in json.loads((RESULTS / "recall.json").read_text())["rows"]:
+        lines.append(f"| {row['case']} | {success(row)} | {row['at_goal_at_end']:.2f} | {row['time_to_goal']:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
@@ -235,7 +243,7 @@ def main() -> None:
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     if ROBOTS.exists():
         tables["robots"] = robots_table()
-    studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table}
+    studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table, "recall": recall_table}
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
     if COMPARISON.exists():
         comparisons = read_raw_rows(COMPARISON, maze_yardsticks)

@@ -17,6 +17,7 @@ import actions as actions_script  # noqa: E402
 import demonstrators  # noqa: E402
 import guidance as guidance_script  # noqa: E402
 import list as list_script  # noqa: E402
+import recall as recall_script  # noqa: E402
 import sensors as sensors_script  # noqa: E402
 
 import envs  # noqa: E402, F401
@@ -178,3 +179,21 @@ def test_what_bad_sensors_cost(tmp_path, monkeypatch):
     assert len(result["rows"]) == 3 + 2 * 3  # nothing corrupted; half of it, in two ways
     assert {row["policy"] for row in result["rows"]} == {"told", "not told", "gcbc"}
     assert (tmp_path / "s.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_history_is_worth(tmp_path, monkeypatch):
+    folder = untrained(tmp_path / "agent", 29, [3, 4, 5], 4)
+    asked = []
+    monkeypatch.setattr(recall_script, "trained", lambda env, variant: asked.append((env, variant)) or folder)
+    files = ["--output", str(tmp_path / "r.json"), "--picture", str(tmp_path / "r.png")]
+    monkeypatch.setattr(sys, "argv", ["recall.py", "--episodes", "2", "--seed", "1000", *files])
+    recall_script.main()
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    assert asked == [("FetchPushCued-v0", ""), ("FetchPushRecall-v0", ""), ("FetchPushRecall-v0", "present")]
+    assert [row["env"] for row in rows] == [
+        "FetchPushCued-v0",
+        "FetchPushRecall-v0",
+        "FetchPushRecall-v0",
+        "FetchPush-v4",
+    ]
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
