@@ -2,11 +2,14 @@
 
 One model of observations and actions in each maze. Its plans are followed by the path tracker, by the inverse model, or
 not at all: the actions that it plans are executed as they are, for more or fewer steps before it plans again. All see
-the same starts and goals. Writes results/actions.json and docs/actions.png, or wherever --output says.
+the same starts and goals. Writes results/actions.json and docs/actions.png, or wherever --output says; rows of another
+maze from the same starts stay there.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -48,6 +51,17 @@ def draw(rows: list[dict[str, Any]], mazes: list[str]) -> Figure:
     return figure
 
 
+def kept(options: argparse.Namespace, mazes: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of other mazes from the same starts that are there already."""
+    if not options.output.exists():
+        return []
+    earlier = json.loads(options.output.read_text())
+    if earlier["seed"] != options.seed:
+        return []
+    rows: list[dict[str, Any]] = earlier["rows"]
+    return [row for row in rows if row["env"] not in mazes and row["episodes"] == options.episodes]
+
+
 def main() -> None:
     """Run all, print the table, write the numbers and the picture."""
     parser = parser_of("actions", "the same plans tracked, followed by an inverse model, and as actions alone")
@@ -57,7 +71,7 @@ def main() -> None:
         if maze not in MAZES:
             parser.error(f"there is no model for {maze!r}; there are those for {', '.join(MAZES)}")
     mazes = options.mazes or list(MAZES)
-    rows: list[dict[str, Any]] = []
+    rows = kept(options, mazes)
     table = Table("maze", "controller", "plans every", "success [95 %]", "at goal at end", "steps to goal")
     try:
         for maze in mazes:
@@ -79,7 +93,8 @@ def main() -> None:
                 )
     except CheckpointError as error:
         raise SystemExit(f"CheckpointError: {error}") from error
-    write(options, {"rows": rows}, table, draw(rows, mazes))
+    rows.sort(key=lambda row: MAZES.index(row["env"]))
+    write(options, {"rows": rows}, table, draw(rows, sorted({row["env"] for row in rows}, key=MAZES.index)))
 
 
 if __name__ == "__main__":

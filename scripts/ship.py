@@ -28,14 +28,12 @@ ROOT = Path(__file__).parents[1]
 
 CARD = """# {name}
 
-A Diffusion Forcing planner for `{name}` and `{multi}`: positions only, {span} control steps per token, windows of
+A Diffusion Forcing planner for `{env}` and `{multi}`: {what}, {span} control steps per token, windows of
 up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
 {data}
 {training}
-- Results (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):
-
-{results}
+- Results{results}
 """
 
 ROBOT_CARD = """# {name}
@@ -68,7 +66,8 @@ def item(text: str) -> str:
 
 def results(name: str) -> str:
     """Return a table of the summaries in outputs/evaluate that belong to this maze."""
-    rows = ["| env | seed | episodes | success | time to goal | ratio to oracle |", "|---|---|---|---|---|---|"]
+    how = " (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):\n"
+    rows = [how, "| env | seed | episodes | success | time to goal | ratio to oracle |", "|---|---|---|---|---|---|"]
     for path in sorted((ROOT / "outputs" / "evaluate").glob("*-diffusion_forcing-seed[01]/summary.json")):
         s = json.loads(path.read_text())
         if s["env"].split("-")[1] == name.split("-")[1]:
@@ -94,14 +93,24 @@ def last_provenance(run: Path) -> dict[str, Any]:
     return dict(json.loads(newest.read_text())["provenance"])
 
 
+def training_of(run: Path) -> Path:
+    """Return the run that trained the weights: another one if this one only added models beside them."""
+    config = load_checkpoint(run / "final").config
+    return training_of(Path(config["load"]).parent) if config["provenance"]["train"].get("steps") == 0 else run
+
+
 def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]:
     """Return what the cards of offline learners say; `before` is what was trained first."""
-    provenance, last = checkpoint.config["provenance"], last_provenance(ROOT / "runs" / name)
+    trained = training_of(ROOT / "runs" / name)
+    last = last_provenance(trained)
+    provenance = without_machine(load_checkpoint(chosen(trained)).config)["provenance"]
     env, train, step = checkpoint.config["env"], provenance["train"], provenance.get("step")  # none in final
     best = f"; these are the weights of step {step}, the best on the validation starts"
     walker = env.startswith("maze2d-")
     steps = "one million" if walker else f"{data_steps(provenance['dataset']):,}"
-    collect = f"python scripts/collect.py env={env}" + ("" if walker else f" steps={steps.replace(',', '')}")
+    collect = f"python scripts/collect.py env={env}"
+    if not walker:
+        collect += f" steps={steps.replace(',', '')}{noise_option(provenance['dataset'])}"
     return {
         "name": name,
         "env": env,
@@ -122,6 +131,15 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
 def data_steps(dataset: str) -> int:
     """Return the number of steps in a dataset."""
     return load_episodes(dataset).steps
+
+
+def noise_option(dataset: str) -> str:
+    """Return the option that says a dataset's action noise, if it was not collected with the usual one."""
+    import minari
+
+    about = minari.list_local_datasets().get(dataset, {}).get("algorithm_name", "")
+    noise = about.partition("action noise ")[2]
+    return f" noise={noise}" if noise not in ("", "None") else ""
 
 
 def online_facts(name: str, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -161,11 +179,13 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     if not config["env"].startswith("maze2d-"):
         span, most = tokens["frame_skip"] * tokens["frame_stack"], config["windows"]["max_tokens"]
         return ROBOT_CARD.format(span=span, tokens=most, **facts(name, checkpoint))
+    inverse = " and the inverse model" if config.get("inverse_dynamics") else ""
     return CARD.format(
         span=tokens["frame_skip"] * tokens["frame_stack"],
         tokens=config["windows"]["max_tokens"],
-        results=results(name) if name == config["env"] else "the comparison in the project's README.",
-        **facts(name, checkpoint, "the estimator of the time to the goal first, then "),
+        what="positions, velocities and actions" if tokens.get("include_actions") else "positions only",
+        results=results(name) if name == config["env"] else ": the project's README.",
+        **facts(name, checkpoint, f"the estimator of the time to the goal{inverse} first, then "),
     )
 
 
