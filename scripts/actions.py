@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -62,14 +63,20 @@ def kept(options: argparse.Namespace, mazes: list[str]) -> list[dict[str, Any]]:
     return [row for row in rows if row["env"] not in mazes and row["episodes"] == options.episodes]
 
 
-def main() -> None:
-    """Run all, print the table, write the numbers and the picture."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("actions", "the same plans tracked, followed by an inverse model, and as actions alone")
     parser.add_argument("mazes", nargs="*", metavar="MAZE", help=f"of {', '.join(MAZES)}; both by default")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for maze in options.mazes:
         if maze not in MAZES:
             parser.error(f"there is no model for {maze!r}; there are those for {', '.join(MAZES)}")
+    return options
+
+
+def main() -> None:
+    """Run all, print the table, write the numbers and the picture."""
+    options = read_options()
     mazes = options.mazes or list(MAZES)
     rows = kept(options, mazes)
     table = Table("maze", "controller", "plans every", "success [95 %]", "at goal at end", "steps to goal")

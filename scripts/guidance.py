@@ -6,6 +6,7 @@ violated, and draws the paths. Writes results/guidance.json and docs/guidance.pn
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,14 +117,20 @@ def draw(pictures: dict[str, dict[str, list[EpisodeRecord]]]) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Run the examples, print the table, write the numbers and the picture."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("guidance", "what a plan should be besides short: examples with and without")
     parser.add_argument("examples", nargs="*", metavar="EXAMPLE", help=f"of {', '.join(EXAMPLES)}; all by default")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     for name in options.examples:
         if name not in EXAMPLES:
             parser.error(f"there is no example {name!r}; there are {', '.join(EXAMPLES)}")
+    return options
+
+
+def main() -> None:
+    """Run the examples, print the table, write the numbers and the picture."""
+    options = read_options()
     table = Table("wish", "", "violated [95 %]", "arrived", "steps to goal", title=f"{ENV}, seed {options.seed}")
     pictures: dict[str, dict[str, list[EpisodeRecord]]] = {}
     rows: dict[str, Any] = {}

@@ -8,7 +8,8 @@ docs/recall.png, or wherever --output says.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +44,16 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Run all, print the table, write the numbers and the picture."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("recall", "a goal that vanishes: with history, without, and shown always")
     parser.set_defaults(episodes=200)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Run all, print the table, write the numbers and the picture."""
+    options = read_options()
     plain: list[EpisodeRecord] = []
 
     def chance() -> Policy:

@@ -7,7 +7,8 @@ starts, goals and corruption. Writes results/sensors.json and docs/sensors.png, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,16 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Run all, print the table, write the numbers and the picture."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("sensors", "success with observations that turn noisy or drop out")
     parser.add_argument("--agent", default=trained(ENV, "context"), help="checkpoint of an agent with some context")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Run all, print the table, write the numbers and the picture."""
+    options = read_options()
     # At 0 there is nothing to tell and no kind.
     cases = [("told", KINDS[0], 0.0), ("gcbc", KINDS[0], 0.0)]
     cases += [(label, kind, share) for kind in KINDS for share in SHARES[1:] for label in LABELS]

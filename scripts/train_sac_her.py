@@ -11,6 +11,7 @@ from typing import Any
 
 import hydra
 import matplotlib.pyplot as plt
+import policies  # noqa: F401 - what the configuration is written with
 from omegaconf import DictConfig, OmegaConf
 from yardsticks import check_env
 

@@ -99,6 +99,8 @@ def check_command(command: str) -> None:
         composed(words[1], words[2:])
     elif program == "python" and words[0] == "-m":
         assert importlib.util.find_spec(words[1]) is not None
+    elif program == "python" and (read_options := getattr(imported(words[0]), "read_options", None)):
+        read_options(words[1:])  # ends in SystemExit at an option that it does not have
     elif program == "python" and len(words) == 1:
         assert (ROOT / words[0]).is_file()  # a script that takes no options
     elif program == "python":

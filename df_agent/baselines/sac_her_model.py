@@ -80,7 +80,7 @@ class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
     """A cost of 1 per step until the goal is reached, where the episode ends; observations as float32.
 
     Args:
-        env: a goal environment whose `compute_reward` is 1 at the goal and 0 elsewhere.
+        env: a goal environment whose `compute_reward` has two values, the larger one at the goal.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -90,6 +90,8 @@ class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
             {key: gym.spaces.Box(-np.inf, np.inf, space.shape, np.float32) for key, space in spaces.items()}
         )
         self._reward_of = env.get_wrapper_attr("compute_reward")
+        anywhere = np.zeros((1, *spaces["desired_goal"].shape))
+        self._at_goal = float(np.asarray(self._reward_of(anywhere, anywhere, {})).item())  # 1 in the mazes, 0 in Fetch
 
     def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
@@ -99,12 +101,12 @@ class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step; terminated at the goal."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        arrived = float(reward) >= 1.0
-        return self._cast(observation), float(reward) - 1.0, terminated or arrived, truncated, info
+        arrived = float(reward) >= self._at_goal
+        return self._cast(observation), float(arrived) - 1.0, terminated or arrived, truncated, info
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> NDArray[np.float64]:
         """Rewards, (...), of achieved for desired goals (..., G): 0 at the goal, else -1."""
-        return np.asarray(self._reward_of(achieved_goal, desired_goal, info)) - 1.0
+        return (np.asarray(self._reward_of(achieved_goal, desired_goal, info)) >= self._at_goal) - 1.0
 
     @staticmethod
     def _cast(observation: Mapping[str, Any]) -> dict[str, Any]:
