@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -9,25 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+MIDDLE = (1.34, 0.75, 0.42)  # of the places on the table where FetchPush's goals lie [m]
 
 
 class GoalCue(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     """A GoalEnv whose goal is part of the observation, as a cue, and may vanish.
 
     Behind the observation's own channels stand the goal's and one that says whether it is shown. Once it has vanished
-    these are zeros, and so is "desired_goal". What counts as success stays the same.
+    they hold `blank` and 0, and so does "desired_goal". What counts as success stays the same.
 
     Args:
         env: a GoalEnv.
         shown: control steps during which the goal is shown, at least 1; None for always.
+        blank: (G,) what stands for a goal that is not shown. In the midst of the goals it leaves the channels' spread
+            to the goals; far from them the spread says little but whether one is shown.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], shown: int | None = None) -> None:
+    def __init__(self, env: gym.Env[Any, Any], shown: int | None, blank: Sequence[float]) -> None:
         super().__init__(env)
         if shown is not None and shown < 1:
             raise ValueError(f"shown is a number of control steps, at least 1, got {shown}")
-        self.shown, self._step = shown, 0
+        self.shown, self.blank, self._step = shown, np.array(blank, dtype=np.float64), 0
         space: Any = env.observation_space
+        if self.blank.shape != space["desired_goal"].shape:
+            raise ValueError(f"blank must have the goal's shape {space['desired_goal'].shape}, got {list(blank)}")
         width = space["observation"].shape[0] + space["desired_goal"].shape[0] + 1
         wide = gym.spaces.Box(-np.inf, np.inf, (width,), np.float64)
         self.observation_space = gym.spaces.Dict({**space.spaces, "observation": wide})
@@ -47,9 +53,9 @@ class GoalCue(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         return self._with_cue(observation), *rest  # type: ignore[return-value]
 
     def _with_cue(self, observation: dict[str, Any]) -> dict[str, Any]:
-        seen = float(self.shown is None or self._step < self.shown)
-        goal = seen * np.asarray(observation["desired_goal"], dtype=np.float64)
-        values = np.concatenate([observation["observation"], goal, [seen]])
+        seen = self.shown is None or self._step < self.shown
+        goal = np.asarray(observation["desired_goal"], dtype=np.float64) if seen else self.blank.copy()
+        values = np.concatenate([observation["observation"], goal, [float(seen)]])
         return {**observation, "observation": values, "desired_goal": goal}
 
 
@@ -101,4 +107,4 @@ def make_push(shown: int | None = None, **options: Any) -> gym.Env[Any, Any]:
 
     assert "FetchPush-v4" in FETCH_TASKS
     spec: Any = gym.spec("FetchPush-v4")
-    return GoalCue(gym.make(spec, disable_env_checker=True, max_episode_steps=-1, **options), shown)
+    return GoalCue(gym.make(spec, disable_env_checker=True, max_episode_steps=-1, **options), shown, MIDDLE)

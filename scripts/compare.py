@@ -18,7 +18,7 @@ from extras import extras, film, path_of
 from omegaconf import DictConfig
 from policies import as_json, checkpoint_folder, identity, load_weights, make_policy, policy_config, use_checkpoint
 from rich.console import Console
-from yardsticks import fastest_steps, maze_yardsticks
+from yardsticks import fastest_steps, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
@@ -257,7 +257,7 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             if config.film:
                 store = PolicyStore(folder, env_id, config.reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
-            comparison = EnvComparison(env_id, policies, maze_yardsticks(env_id), fastest_steps(env_id), **known)
+            comparison = EnvComparison(env_id, policies, yardsticks_of(env_id), fastest_steps(env_id), **known)
             write_raw_rows(folder, comparison, seeds, len(comparisons))
             comparisons.append(comparison)
     return comparisons
@@ -299,7 +299,7 @@ def report_from(config: DictConfig, folder: Path) -> bool:
     if (folder / "rows").exists():
         raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
     comparisons = []
-    for part in read_raw_rows(Path(config.report_from), maze_yardsticks):
+    for part in read_raw_rows(Path(config.report_from), yardsticks_of):
         policies = sorted(part.policies, key=lambda rows: policy_of(rows.policy) != config.reference)
         comparisons.append(replace(part, policies=policies, **extras(config, part.env)))
     with locked(folder):

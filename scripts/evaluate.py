@@ -25,7 +25,7 @@ from policies import (
     use_checkpoint,
 )
 from rich.console import Console
-from yardsticks import MAZE_IDS, check_env, maze_yardsticks
+from yardsticks import MAZE_IDS, check_env, yardsticks_of
 
 from df_agent.baselines.random import RandomPolicy
 from df_agent.build import make
@@ -74,7 +74,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             num_envs=config.num_envs,
             max_steps=config.max_steps,
             policy_name=config.policy.name,
-            yardsticks=maze_yardsticks(config.env),
+            yardsticks=yardsticks_of(config.env),
             timing_episodes=config.timing_episodes,
             provenance=origin,
             view=view_of(config),

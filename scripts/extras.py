@@ -11,7 +11,7 @@ from typing import Any
 from compare_options import precision_asked
 from omegaconf import DictConfig
 from policies import make_policy, policy_config
-from yardsticks import maze_yardsticks
+from yardsticks import yardsticks_of
 
 from df_agent.evaluation.comparison.store import PolicyStore, file_name
 from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
@@ -92,6 +92,6 @@ def film(config: DictConfig, store: PolicyStore, *, make: bool) -> dict[str, Pat
         except PolicyError:  # its rows remain
             return {}
         unfinished = store.folder / f".tmp-{os.getpid()}-plans-{file_name(store.env_id)}.mp4"
-        made = write_denoising_video(record, watched.episodes[-1], unfinished, maze_yardsticks(store.env_id))
+        made = write_denoising_video(record, watched.episodes[-1], unfinished, yardsticks_of(store.env_id))
         found = [made.rename(store.folder / f"plans-{file_name(store.env_id)}{made.suffix}")]
     return {f"{store.env_id}: how plans of {store.policy} come out of the noise, and replans.": path for path in found}

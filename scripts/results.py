@@ -1,8 +1,8 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
-Takes every folder of outputs/evaluate with 200 episodes of the shipped agent under seed 0 or 1 (of Fetch those of any
-policy), keeps its summary and its episodes (without the paths, which are large), the sanity checks, the validations of
-the trainings in runs/ and the report of the comparison named main with its rows as CSV, and writes the README's tables
+Takes every folder of outputs/evaluate with 200 episodes of the shipped agent in a maze under seed 0 or 1, keeps its
+summary and its episodes (without the paths, which are large), the sanity checks, the validations of the trainings in
+runs/ and the reports of the comparisons named main and robots with their rows as CSV, and writes the README's tables
 from what results/ holds then; results/published.yaml says what others reported.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from yardsticks import maze_yardsticks
+from yardsticks import MAZE_IDS, yardsticks_of
 
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows
 from df_agent.evaluation.comparison.report import readme_table
@@ -23,8 +23,9 @@ from df_agent.evaluation.comparison.types import EnvComparison
 
 ROOT = Path(__file__).parents[1]
 RESULTS, README = ROOT / "results", ROOT / "README.md"
-SANITY, ROBOTS = RESULTS / "sanity", RESULTS / "robots"
-COMPARISON, COMPARED = RESULTS / "comparison", ROOT / "outputs" / "compare" / "main"
+SANITY = RESULTS / "sanity"
+COMPARED = ROOT / "outputs" / "compare"
+COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the README: as compare.py calls it
 TRAINING, CURVE = RESULTS / "training", ("step", "success_rate", "time_to_goal", "at_goal_at_end")
 COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
@@ -38,10 +39,9 @@ def collect() -> None:
         if not (source / "summary.json").exists():
             continue
         summary = json.loads((source / "summary.json").read_text())
-        robot = summary["env"].startswith("Fetch")
-        if not reported(summary, of_any_policy=robot):
+        if not reported(summary):
             continue
-        target = (ROBOTS if robot else RESULTS) / source.name
+        target = RESULTS / source.name
         target.mkdir(parents=True, exist_ok=True)
         (target / "summary.json").write_bytes((source / "summary.json").read_bytes())
         rows = []
@@ -61,32 +61,32 @@ def collect() -> None:
             TRAINING.mkdir(parents=True, exist_ok=True)
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-    if (COMPARED / "report.md").exists():
-        check_complete()
-        temporary = COMPARISON.with_name(".tmp-comparison")
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(COMPARED, temporary, ignore=shutil.ignore_patterns("rows", "failures", ".*"))
-        shutil.rmtree(COMPARISON, ignore_errors=True)
-        temporary.rename(COMPARISON)
+    for kept, made in COMPARISONS.items():
+        if (COMPARED / made / "report.md").exists():
+            keep_comparison(COMPARED / made, RESULTS / kept)
 
 
-def check_complete() -> None:
-    """Exit if the comparison in outputs/ lacks rows that the one in results/ has."""
-    kept, made = ({path.name for path in folder.glob("rows-*.csv")} for folder in (COMPARISON, COMPARED))
-    lacking = sorted(kept - made)
-    for name in sorted(kept & made):
-        had, has = (len((folder / name).read_text().splitlines()) for folder in (COMPARISON, COMPARED))
+def keep_comparison(made: Path, kept: Path) -> None:
+    """Replace the report in `kept` by the one in `made`; exit if that lacks rows which the other has."""
+    names = {path.name for path in kept.glob("rows-*.csv")}
+    lacking = sorted(name for name in names if not (made / name).exists())
+    for name in sorted(names.difference(lacking)):
+        had, has = (len((folder / name).read_text().splitlines()) for folder in (kept, made))
         lacking += [f"{had - has} rows of {name}"] if has < had else []
     if lacking:
-        what = ", ".join(lacking)
-        raise SystemExit(f"{COMPARED} lacks {what} that {COMPARISON} has; run it to its end, or delete one")
+        raise SystemExit(f"{made} lacks {', '.join(lacking)} that {kept} has; run it to its end, or delete one")
+    temporary = kept.with_name(f".tmp-{kept.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(made, temporary, ignore=shutil.ignore_patterns("rows", "failures", ".*"))
+    shutil.rmtree(kept, ignore_errors=True)
+    temporary.rename(kept)
 
 
-def reported(summary: dict[str, Any], *, of_any_policy: bool = False) -> bool:
-    """Whether an evaluation is one of those that the README shows: of what ships, of 200 episodes."""
+def reported(summary: dict[str, Any]) -> bool:
+    """Whether the README shows an evaluation: of our agent that ships, 200 episodes of a maze."""
     config = summary["provenance"]["config"]
-    named = of_any_policy or config["policy"]["name"] == "diffusion_forcing"
-    return named and not config["checkpoint"] and summary["episodes"] == 200
+    ours = config["policy"]["name"] == "diffusion_forcing" and not config["checkpoint"]
+    return ours and summary["env"] in MAZE_IDS and summary["episodes"] == 200
 
 
 def validations(run: Path) -> list[dict[str, float]]:
@@ -171,26 +171,10 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def robots_table() -> str:
-    """Return the Markdown table of the summaries in results/robots."""
-    columns = ("task", "policy", "seed", "success [95 %]", "at goal at end", "steps to goal [95 %]", COLUMNS[-1])
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    for path in sorted(ROBOTS.glob("*/summary.json")):
-        s = json.loads(path.read_text())
-        time, plan = s["time_to_goal"], s["plan_ms_single"]
-        low, high = time["ci95"]
-        speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
-        lines.append(
-            f"| {s['env']} | {s['provenance']['config']['policy']['name']} | {s['seed']} | {success(s)} "
-            f"| {s['at_goal_at_end']:.2f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] | {speed} |"
-        )
-    return "\n".join(lines)
-
-
 def guidance_table() -> str:
     """Return the Markdown table of scripts/guidance.py's examples."""
     result = json.loads((RESULTS / "guidance.json").read_text())
-    lines = ["| wish | | violated [95 %] | arrived | steps to goal |", "|---|---|---|---|---|"]
+    lines = ["| wish | its cost | violated [95 %] | arrived | steps to goal |", "|---|---|---|---|---|"]
     for name, variants in result["examples"].items():
         for variant, row in variants.items():
             low, high = row["interval"]
@@ -241,13 +225,14 @@ def main() -> None:
     collect()
     text = README.read_text()
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
-    if ROBOTS.exists():
-        tables["robots"] = robots_table()
     studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table, "recall": recall_table}
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
-    if COMPARISON.exists():
-        comparisons = read_raw_rows(COMPARISON, maze_yardsticks)
-        tables["comparison"], tables["published"] = readme_table(comparisons), published_table(comparisons)
+    for name in COMPARISONS:
+        if (RESULTS / name).exists():
+            comparisons = read_raw_rows(RESULTS / name, yardsticks_of)
+            tables[name] = readme_table(comparisons)
+            if name == "comparison":
+                tables["published"] = published_table(comparisons)
     for name, lines in tables.items():
         begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
         if begin not in text or end not in text:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
-from yardsticks import check_env, maze_yardsticks
+from yardsticks import check_env, yardsticks_of
 
 from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
@@ -49,7 +49,7 @@ class AgentValidation:
 
     def __init__(self, env_id: str, folder: Path, view: GoalView, **options: int) -> None:
         self.validate, self.folder = Validation(env_id, options["episodes"], options["seed"], view), folder
-        self.yardsticks = maze_yardsticks(env_id)
+        self.yardsticks = yardsticks_of(env_id)
 
     def __call__(
         self, model: nn.Module, step: int, checkpoint: Mapping[str, Any]

@@ -20,7 +20,7 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from policies import check_arguments, check_policy, identity, make_policy, use_checkpoint
 from rich.console import Console
-from yardsticks import check_env, maze_yardsticks
+from yardsticks import check_env, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.evaluation.metrics import yardstick_steps
@@ -75,7 +75,7 @@ def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
     began = time.perf_counter()
     records = rollout(make_policy(chosen), config.env, episodes=config.episodes, seed=config.seed, keep_paths=False)
     steps = np.array([record.time_to_goal for record in records])
-    oracle = yardstick_steps(records, maze_yardsticks(config.env).oracle_steps)
+    oracle = yardstick_steps(records, yardsticks_of(config.env).oracle_steps)
     return {
         **trained_with(chosen),
         "success_rate": float(np.mean([record.success for record in records])),

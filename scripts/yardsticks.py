@@ -17,6 +17,7 @@ from envs.physics import BALL_RADIUS, TIME_STEP
 from envs.time_optimal import time_optimal_steps
 
 MAZE_IDS = [f"{family}-{maze}" for family in ("maze2d", "multi2d") for maze in MAZES]
+FETCH_PERIOD = 0.04  # 20 steps of MuJoCo's 2 ms per action [s]
 TOUCH = 0.01  # how deep [m] the ball may be in a wall before a plan counts as running into it
 # D4RL's returns that count as 0 and 100. Its physics was another, so scores compare among our own rows only.
 SCORE_REFERENCES = {
@@ -42,8 +43,8 @@ def check_env(env_id: str) -> None:
         ) from None
 
 
-def maze_yardsticks(env_id: str) -> Yardsticks:
-    """Return what is known about one of our mazes; nothing for other environments.
+def yardsticks_of(env_id: str) -> Yardsticks:
+    """Return what is known about one of our mazes; of Fetch its control period, of other environments nothing.
 
     A plan runs into a wall where it brings the ball more than `TOUCH` into one. MuJoCo's contacts are soft: of
     300 windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance
@@ -51,7 +52,7 @@ def maze_yardsticks(env_id: str) -> Yardsticks:
     """
     name = env_id.removeprefix("envs:")
     if name not in MAZE_IDS:
-        return Yardsticks()
+        return Yardsticks(control_period=FETCH_PERIOD if name in (*FETCH_TASKS, *RECALL_TASKS) else None)
     return Yardsticks(
         oracle_steps=partial(oracle_steps, name),
         lower_bound_steps=partial(lower_bound_steps, name),

@@ -106,7 +106,8 @@ class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> NDArray[np.float64]:
         """Rewards, (...), of achieved for desired goals (..., G): 0 at the goal, else -1."""
-        return (np.asarray(self._reward_of(achieved_goal, desired_goal, info)) >= self._at_goal) - 1.0
+        arrived = np.asarray(self._reward_of(achieved_goal, desired_goal, info)) >= self._at_goal
+        return np.where(arrived, 0.0, -1.0)
 
     @staticmethod
     def _cast(observation: Mapping[str, Any]) -> dict[str, Any]:

@@ -116,6 +116,24 @@ def test_an_episode_costs_one_per_step_and_ends_on_arrival():
     np.testing.assert_array_equal(env.compute_reward(apart, np.zeros((3, 2)), {}), [0, 0, -1])
 
 
+def test_a_step_costs_the_same_where_the_reward_at_the_goal_is_zero():
+    import envs.fetch  # noqa: F401 - registers Gymnasium-Robotics' environments, whose rewards are -1 and 0
+
+    env = ArrivalReward(gym.make("FetchReach-v4", disable_env_checker=True))
+    observation, _ = env.reset(seed=0)
+    steps = []
+    for _ in range(20):
+        move = 20 * (observation["desired_goal"] - observation["achieved_goal"])
+        observation, reward, terminated, _, _ = env.step(np.clip([*move, 0.0], -1, 1).astype(np.float32))
+        steps.append((reward, terminated))
+        if terminated:
+            break
+    assert steps == [(-1.0, False)] * (len(steps) - 1) + [(0.0, True)]
+    assert len(steps) > 1
+    near, far = np.zeros((2, 3)), np.array([[0.04, 0, 0], [0.06, 0, 0]])
+    np.testing.assert_array_equal(env.compute_reward(near, far, {}), [0, -1])
+
+
 def test_hindsight_goals_end_transitions_where_they_are_reached_and_timeouts_do_not():
     model = make_model(ENV, small(seed=1))
     model.learn(400)

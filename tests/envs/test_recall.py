@@ -5,7 +5,7 @@ import pytest
 import envs  # noqa: F401 - registers the tasks
 from df_agent.evaluation.rollout import rollout
 from envs.fetch import RECALL_TASKS, fetch_demonstrator
-from envs.recall import GoalCue
+from envs.recall import MIDDLE, GoalCue
 
 
 def observations(env_id, steps):
@@ -21,7 +21,7 @@ def test_the_goal_is_shown_in_the_first_steps_only():
     seen, goal = observations("FetchPushRecall-v0", 6)
     for step, observation in enumerate(seen):
         cue = observation["observation"][25:]
-        expected = [*goal, 1.0] if step < 4 else [0.0] * 4
+        expected = [*goal, 1.0] if step < 4 else [*MIDDLE, 0.0]
         assert cue.tolist() == expected
         assert observation["desired_goal"].tolist() == expected[:3]
     seen, goal = observations("FetchPushCued-v0", 6)
@@ -38,4 +38,6 @@ def test_the_demonstrator_remembers_the_goal(env_id):
 
 def test_a_goal_that_is_never_shown_is_a_mistake():
     with pytest.raises(ValueError, match="at least 1"):
-        GoalCue(gym.make("FetchPushCued-v0"), shown=0)
+        GoalCue(gym.make("FetchPush-v4"), shown=0, blank=MIDDLE)
+    with pytest.raises(ValueError, match="the goal's shape"):
+        GoalCue(gym.make("FetchPush-v4"), shown=4, blank=[0.0])

@@ -112,7 +112,7 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
         if (env, name) not in lines:
             return DASH
         line, pair = lines[env, name], pairs.get((env, name))
-        mean = f"{line.success.value:.2f} · {line.restricted_mean.value:.0f}"
+        mean = f"{line.success.value:.2f} · {line.restricted_mean.value:.{0 if line.limit > 100 else 1}f}"
         if pair is None:
             return mean
         steps = f"{pair.steps.value:+.1f} [{pair.steps.low:+.1f}, {pair.steps.high:+.1f}]"
