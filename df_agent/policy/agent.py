@@ -241,12 +241,10 @@ class DiffusionForcingPolicy:
 
     def _follow(self, state: PolicyState, values: Array) -> Array:
         """Return the actions (B, Da) that the plans ask for now, and note in the state how far they are done."""
-        position, velocity = self._motion(state, values)
         if self.config.controller == "actions":
-            place = planned_place(state.path, state.age, self.tokenizer.config.frame_skip)
-            state.off_path = np.linalg.norm(place - position, axis=1)
             step = np.clip(state.age, 0, np.maximum(state.planned - 1, 0))
             return np.clip(state.actions[np.arange(len(step)), step], *self.action_limits)
+        position, velocity = self._motion(state, values)
         actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
         state.progress, state.off_path = progress, off_path
         skip = self.tokenizer.config.frame_skip
@@ -354,7 +352,7 @@ class DiffusionForcingPolicy:
         state.goal = np.where(fresh[:, None], goal, state.goal)
         own_pace = self.config.controller != "path"  # it follows the plan's clock, which begins anew with each plan
         acts = self.config.controller == "actions"
-        stuck = self._stuck(state, rows) & ~fresh[rows]
+        stuck = self._stuck(state, rows) & ~fresh[rows] & (not acts)
         state.doubt = np.where(fresh, 1.0, state.doubt)
         state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
         plan, over = self.planner(self._situation(state, rows))
@@ -385,11 +383,6 @@ class DiffusionForcingPolicy:
 
     def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose plan has led off itself or nowhere since it was last looked at."""
-        if self.config.controller == "actions":  # half of the way is missing that its actions were to make
-            path, age = state.path[rows], state.age[rows]
-            meant = planned_place(path, age, self.tokenizer.config.frame_skip) - path[:, 0]
-            least = 0.2 * self.limits.speed.max() * age
-            return np.asarray(state.off_path[rows] > 0.5 * np.maximum(np.linalg.norm(meant, axis=1), least))
         moved = state.progress[rows] - state.progress_at_plan[rows]
         slow = moved < 0.1 * self.limits.speed.max() * state.age[rows]
         return np.asarray((state.off_path[rows] > self.config.deviation) | slow)

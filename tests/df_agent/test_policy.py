@@ -14,7 +14,7 @@ from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.guidance import Avoid, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
-from planners.controllers import arc_lengths, planned_place, point_at
+from planners.controllers import arc_lengths, point_at
 
 CHECKPOINT = {
     "env": "toy",
@@ -608,17 +608,6 @@ def test_planned_actions_are_executed_as_they_are():
     planned[..., 2] = planned[..., 2].clip(-0.1, 0.1)  # the third stays within what the data did
     assert np.abs(planned[..., :2]).max() < 9
     assert np.stack(done, 1) == pytest.approx(planned)
-
-
-def test_planned_actions_that_lead_elsewhere_raise_doubt():
-    """Row 0 is moved along its plans, as their actions mean it to be; row 1 stands still."""
-    policy = make_acting_policy(open_loop_horizon=8)
-    seen, state = observations(2), None
-    for _ in range(9):
-        _, state = policy.predict(seen, state, deterministic=True)
-        place = planned_place(state.path, state.age + 1, policy.tokenizer.config.frame_skip)[0]
-        seen["observation"][0, :2] = place
-    assert state.doubt.tolist() == [1, 1.25]
 
 
 def test_a_plan_whose_actions_are_used_up_is_made_anew():
