@@ -96,10 +96,10 @@ def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["guidance.py", *options, *files])
     guidance_script.main()
     rows = json.loads((tmp_path / "g.json").read_text())["examples"]["zone"]
-    assert set(rows) == {"without", "with its cost"}
-    assert rows["without"]["episodes"] == 3
-    low, high = rows["without"]["interval"]
-    assert low <= rows["without"]["violation_rate"] <= high
+    assert set(rows) == {"left out", "in the choice", "in the sampling too"}
+    assert rows["left out"]["episodes"] == 3
+    low, high = rows["left out"]["interval"]
+    assert low <= rows["left out"]["violation_rate"] <= high
     assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(sys, "argv", ["guidance.py", "no-such-wish"])
     with pytest.raises(SystemExit):
@@ -108,18 +108,18 @@ def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("name", "path", "violated"),
+    ("name", "path", "violation"),
     [
-        ("zone", [(1.5, -1.6), (1.5, -1.0)], True),
-        ("zone", [(1.5, -1.6), (1.5, -1.55)], False),
-        ("place", [(0.0, 0.0), (-3.5, 0.4)], True),
-        ("place", [(0.0, 0.0), (-3.5, 0.6)], False),
-        ("speed", [(0.0, 0.0), (0.03, 0.0)], True),
-        ("speed", [(0.0, 0.0), (0.01, 0.0)], False),
+        ("zone", [(-3.0, 0.4), (-3.0, 1.0)], 1.0),
+        ("zone", [(-3.0, 0.4), (-3.0, 0.45)], 0.0),
+        ("place", [(0.0, 0.0), (1.5, 2.4)], 1.0),
+        ("place", [(0.0, 0.0), (1.5, 2.6)], 0.0),
+        ("speed", [(0.0, 0.0), (0.04, 0.0), (0.06, 0.0), (0.08, 0.0)], 1 / 3),
+        ("speed", [(0.0, 0.0), (0.02, 0.0)], 0.0),
     ],
 )
-def test_what_violates_a_wish(name, path, violated):
-    assert guidance_script.EXAMPLES[name].violated(np.array(path)) is violated
+def test_what_violates_a_wish(name, path, violation):
+    assert guidance_script.EXAMPLES[name].violation(np.array(path)) == pytest.approx(violation)
 
 
 def untrained(folder, channels, goal, action_dim):
