@@ -79,18 +79,27 @@ class Proposer:
         lengths: sequence lengths the model has been trained on, ascending; a plan runs at the shortest one
             that holds it, and what is left behind the goal is padding.
         config: how to sample.
+        one_length: run all plans of a row at the length that the longest needs. That is more padding, but for a few
+            rows longer passes cost less than more of them; a model that knows no padding cannot do it.
 
     Attributes:
         on_denoise: if set, told how the candidates of each call came about; plans are the same with or without.
+        stop: if set, asked after every pass whether there is no time for another, see `sample`.
     """
 
     def __init__(
-        self, model: DiffusionForcing, tokenizer: Tokenizer, lengths: Sequence[int], config: SamplingConfig
+        self,
+        model: DiffusionForcing,
+        tokenizer: Tokenizer,
+        lengths: Sequence[int],
+        config: SamplingConfig,
+        one_length: bool = False,
     ) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, config
+        self.model, self.tokenizer, self.config, self.one_length = model, tokenizer, config, one_length
         self.lengths = sorted(lengths)
         self.device = model.alpha_bar.device
         self.on_denoise: Callable[[Denoising], None] | None = None
+        self.stop: Callable[[], bool] | None = None
 
     @torch.no_grad()
     def to_goal(
@@ -152,14 +161,19 @@ class Proposer:
         scale: float = 0.0,
         level: NDArray[np.int64] | None = None,
     ) -> Plan:
-        """Sample each plan at the shortest length that holds it; a goal is a clean token, pads are behind the end."""
+        """Sample each plan at the shortest length that will do; a goal is a clean token, pads are behind the end."""
         c, longest = self.tokenizer.config, self.lengths[-1]
         if horizons.max() > longest - c.context:
             raise ValueError(f"horizons must be below {longest - c.context + 1} tokens, got {int(horizons.max())}")
         if level is None:
             level = np.zeros(history.shape[:2], np.int64)
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
-        bucket = np.searchsorted(self.lengths, horizons + c.context)
+        needed = horizons + c.context
+        if self.one_length:
+            most = np.zeros(len(history), np.int64)
+            np.maximum.at(most, rows, needed)
+            needed = most[rows]
+        bucket = np.searchsorted(self.lengths, needed)
         drawn = noise(rows, longest, 0)
         traces: list[tuple[NDArray[np.int64], list[Tensor]]] = []
         for k in np.unique(bucket):
@@ -225,6 +239,7 @@ class Proposer:
             stabilization_level=s.stabilization_level,
             noise=lambda step: noise(rows, length, step + 1),
             callback=keep,
+            stop=self.stop,
         )
 
     def _denoising(

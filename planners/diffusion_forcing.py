@@ -43,10 +43,10 @@ class Propose(Protocol):
 
 
 class Reach(Protocol):
-    """Estimates the control steps, (N,), that the data's direct ways take from one place (N, G) to another."""
+    """Estimates the control steps that the data's direct ways take between places of paths (N, H, G)."""
 
-    def __call__(self, start: Array, goal: Array, /) -> Array:
-        """Return the estimates."""
+    def __call__(self, paths: Array, gaps: tuple[int, ...], /) -> list[Array]:
+        """Return for every gap the estimates, (N, H - gap), from each place to the one `gap` frames later."""
         ...
 
 
@@ -59,6 +59,7 @@ class ShortestFeasibleConfig:
         horizons: horizons in tokens where there is no estimate; empty leaves the choice to the policy.
         whole_windows: round horizons up to whole windows, for a model that has not learned what padding is.
         samples: candidates per horizon.
+        retries: further rounds of candidates, as long as none is feasible.
         roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
         shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
         gaps: stretches looked at for shortcuts, in frames.
@@ -69,6 +70,7 @@ class ShortestFeasibleConfig:
     horizons: tuple[int, ...] = ()
     whole_windows: bool = False
     samples: int = 4
+    retries: int = 0
     roughness_limit: float = 0.4
     shortcut_limit: float = 1.5
     gaps: tuple[int, ...] = (3, 4, 6)
@@ -84,6 +86,30 @@ class ShortestFeasibleConfig:
         limits = {k: getattr(self, k) for k in ("samples", "roughness_limit", "shortcut_limit", "hopeless")}
         if min(limits.values()) <= 0:
             raise ValueError(f"need positive samples and limits, got {limits}")
+        if self.retries < 0:
+            raise ValueError(f"retries must not be negative, got {self.retries}")
+
+
+@dataclass
+class Choice:
+    """The best plan found so far for each of B rows.
+
+    Attributes:
+        plan: B plans.
+        over: (B,) how infeasible each is; at most 1 is feasible.
+        rank: (B,) by which plans are compared, lower is better: the time of a feasible one; all others lie behind.
+    """
+
+    plan: Plan
+    over: Array
+    rank: Array
+
+    def improve(self, rows: NDArray[np.int64], found: Choice) -> None:
+        """Take over what was found for `rows`, where it is better."""
+        better = found.rank < self.rank[rows]
+        taken = rows[better]
+        self.plan.replace(taken, found.plan.rows(np.flatnonzero(better)))
+        self.over[taken], self.rank[taken] = found.over[better], found.rank[better]
 
 
 def travel_time(paths: Array, speed: Array) -> Array:
@@ -105,17 +131,13 @@ def shortcut(plan: Plan, paths: Array, reach: Reach, gaps: tuple[int, ...]) -> A
 
     A path through a wall joins places that lie close together but are far apart to walk.
     """
+    gaps = tuple(gap for gap in gaps if gap < paths.shape[1])
     worst = np.zeros(len(paths))
-    for gap in gaps:
-        if gap >= paths.shape[1]:
-            continue
-        start, end = paths[:, :-gap], paths[:, gap:]
+    for gap, needed in zip(gaps, reach(paths, gaps), strict=True):
         frame = np.arange(paths.shape[1] - gap)[None]
         inside = (frame + gap < plan.lengths[:, None]) | (frame == 0)
         steps = np.minimum(gap, np.maximum(plan.lengths[:, None] - 1 - frame, 1)) * plan.frame_skip
-        ratio = np.zeros(inside.shape)
-        ratio[inside] = reach(start[inside], end[inside]) / steps[inside]
-        worst = np.maximum(worst, ratio.max(1))
+        worst = np.maximum(worst, np.where(inside, needed / steps, 0).max(1))
     return worst
 
 
@@ -129,15 +151,12 @@ def shortest_feasible(
     doubt: Array | None = None,
     cost: Callable[[Plan], Array] | None = None,
     own_pace: bool = False,
-) -> tuple[Plan, Array]:
+) -> Choice:
     """Propose plans at `horizons` (B, K), all in one batch, and take the fastest feasible one of each row.
 
     Where none is feasible, the least infeasible one is taken. `doubt` (B,) tightens the limit on shortcuts. `cost` says
     by how many control steps (N,) plans are worse than the time they take, which is what travelling them at the data's
     speed takes, or, at their `own_pace`, what they were planned to take.
-
-    Returns:
-        B plans, and how infeasible each is, (B,): at most 1 is feasible.
     """
     batch, k = horizons.shape
     plan = propose(np.repeat(np.arange(batch), k), horizons.ravel())
@@ -149,6 +168,6 @@ def shortest_feasible(
     time = (plan.lengths - 1.0) * plan.frame_skip if own_pace else travel_time(paths, limits.speed)
     time = (time if cost is None else time + cost(plan)).reshape(batch, k)
     over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
-    best = np.where(over <= 1, time, 1e9 * (1 + over)).argmin(1)  # infeasible ones rank behind all feasible ones
-    row = np.arange(batch)
-    return plan.rows(row * k + best), over[row, best]
+    rank = np.where(over <= 1, time, 1e9 * (1 + over))  # infeasible ones behind all feasible ones
+    row, best = np.arange(batch), rank.argmin(1)
+    return Choice(plan.rows(row * k + best), over[row, best], rank[row, best])

@@ -36,6 +36,13 @@ class Plan:
         valid = None if self.action_lengths is None else self.action_lengths[index]
         return Plan(self.observations[index], self.lengths[index], self.frame_skip, actions, valid)
 
+    def replace(self, index: NDArray[np.int64], other: Plan) -> None:
+        """Put the plans of `other` in place of the rows in `index`."""
+        self.observations[index], self.lengths[index] = other.observations, other.lengths
+        for own, others in ((self.actions, other.actions), (self.action_lengths, other.action_lengths)):
+            if own is not None and others is not None:
+                own[index] = others
+
 
 @dataclass(frozen=True)
 class PlanEvent:

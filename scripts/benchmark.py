@@ -1,104 +1,323 @@
-"""Time planning on this machine: `python scripts/benchmark.py`.
+"""Time planning on this machine: `python scripts/benchmark.py [latency cost quality memory training]`.
 
-Prints the median seconds of one plan for maze2d-large, by method and batch size, and what multiple of our agent's plan
-that is. The weights are random: time does not depend on them. The originals' seconds were measured once, with their
-own code on two CPU cores; on another machine only the ratios within a run mean anything.
+latency   how long our agent's plans take, for 1, 16 and 128 environments, beside the floor: the operations of all
+          passes at the speed of this machine's matrix products; and how much longer the originals' methods take
+cost      the same against horizon, candidates, passes and the size of the network
+quality   steps to the goal against the time of a plan: ours at several settings and, with the steps that
+          results/comparison holds for the same starts, the originals' methods
+memory    of a process that acts for 100,000 control steps
+training  optimiser steps a second, and the minutes to 99 % success that the curve in results/training tells
+
+All of them without a choice, in some ten minutes on an idle machine; on another one only the ratios within a run mean
+anything. Writes results/benchmark.json and docs/benchmark.png, or wherever --output and --picture say; parts that are
+not run stay there.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import csv
+import json
+import resource
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
-from rich.console import Console
+from matplotlib.figure import Figure
 from rich.table import Table
+from study import console, new_figure, parser_of, run, write
+from timing import ORIGINALS, count_work, diffuser, first_plan, peak, quantiles, seconds, starts, training_rate, v15
+from yardsticks import MAZE_IDS, fastest_steps, yardsticks_of
 
-from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
-from df_agent.build import build_model
-from df_agent.diffusion.guidance import goal_objective
-from df_agent.diffusion.sampler import sample
-from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
-from df_agent.inference import computes_in_bf16
+from df_agent.checkpoint import CheckpointError
+from df_agent.evaluation.metrics import yardstick_steps
+from df_agent.inference import choose_device
+from df_agent.models.transformer import Transformer, TransformerConfig
 from df_agent.policy import DiffusionForcingPolicy
 
-# What the public code takes for one plan on two CPU cores in fp32, at batch 1 and 16 [s].
-ORIGINALS = {("v1.5", 1): 2.26, ("v1.5", 16): 21.9, ("diffuser", 1): 3.08, ("diffuser", 16): 16.8}
-LEVELS = 1000
+PARTS = ("latency", "cost", "quality", "memory", "training")
+KEPT = Path("results")
+# Over the shipped settings. The passes and candidates of the first agents that were compared are the last.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "as shipped": {},
+    "one stretch, one candidate": {"search": {"stretch": [1.1], "samples": 1}},
+    "3 stretches": {"search": {"stretch": [0.9, 1.2, 1.55], "samples": 1}},
+    "2 passes": {"sampling": {"steps": 2}},
+    "5 passes": {"sampling": {"steps": 5}},
+    "twice the candidates": {"search": {"samples": 2}},
+    "24 candidates, 5 passes": {"search": {"samples": 4}, "sampling": {"steps": 5}},
+}
+COSTS: dict[str, list[dict[str, Any]]] = {
+    "passes": [{"sampling": {"steps": k}} for k in (1, 2, 3, 5, 10)],
+    "candidates": [{"search": {"samples": k}} for k in (1, 2, 4, 8)],
+    "horizon": [{"planner": "fixed_horizon", "horizon": k} for k in (3, 7, 11, 15)],
+}
+OTHERS = {"diffusion_forcing_v15": "v1.5's settings", "diffuser": "Diffuser", "diffuser_ddim": "Diffuser, 2 passes"}
 
 
-def v15(batch: int) -> Callable[[], object]:
-    """One plan in v1.5's setting: 81 tokens of ten positions, a pyramid of 50 steps, all 129 passes guided."""
-    config = {
-        "network": {"token_dim": 20, "max_tokens": 81, "width": 128, "depth": 12, "heads": 4},
-        "diffusion": {"schedule": "linear", "objective": "x0", "frame_stack": 10, "levels": LEVELS},
-    }
-    model = build_model(config).requires_grad_(False).eval()
-    free = torch.as_tensor(to_levels(scheduling_matrix("pyramid", 80, 50, 1.0), 50, LEVELS))
-    levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
-    objective = goal_objective(torch.zeros(batch, 2), torch.full((batch,), 80), 10, (0, 1))
-    x = torch.randn(batch, 81, 20)
-    return lambda: sample(model, x, levels, objective=objective, guidance_scale=1.0, stabilization_level=10)
+class Bench:
+    """What all parts need: the options, and how our agent is made."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.env = options, options.env
+        self.device = choose_device(options.device)
+
+    def policy(self, checkpoint: str | None = None, **overrides: Any) -> DiffusionForcingPolicy:
+        """Our agent, as it ships but for `overrides`."""
+        return DiffusionForcingPolicy.from_pretrained(
+            checkpoint or self.env.replace("multi2d", "maze2d"),
+            device=self.options.device,
+            precision=self.options.precision,
+            **overrides,
+        )
+
+    def single(self, policy: DiffusionForcingPolicy, episodes: int) -> list[float]:
+        """Seconds of every plan of some episodes that run one at a time."""
+        first_plan(policy, starts(self.env, 1, self.options.seed))()
+        asked = argparse.Namespace(**{**vars(self.options), "episodes": episodes})
+        records = run(policy, self.env, "plans, one at a time", asked, num_envs=1, keep_paths=False)
+        return [plan.seconds for record in records for plan in record.plans]
 
 
-def diffuser(batch: int, steps: int | None = None) -> Callable[[], object]:
-    """One plan of Diffuser, horizon 384: 256 passes by ancestral sampling, or `steps` by DDIM."""
-    limits = (5.0, 5.0, 5.0, 5.0, 1.0, 1.0)
-    model = Diffuser(DiffuserConfig(384, 256, tuple(-x for x in limits), limits, observation_dim=4)).eval()
-    ends = torch.zeros(batch, 4)
-    return lambda: model.sample(ends, ends, 384, lambda k: torch.randn(batch, 384, 6), steps)
+def latency(bench: Bench) -> dict[str, Any]:
+    """Time plans of ours and of the originals' methods, and whole loops."""
+    policy, o = bench.policy(), bench.options
+    precision = str(next(policy.model.network.parameters()).dtype).removeprefix("torch.")
+    rows: list[dict[str, Any]] = []
+    speed = peak(next(policy.model.network.parameters()).dtype, bench.device)
+    for batch in (1, 16, 128):
+        plan = first_plan(policy, starts(bench.env, batch, o.seed))
+        times = bench.single(policy, o.timing_episodes) if batch == 1 else seconds(plan, o.repeats)
+        work = count_work(policy, plan)
+        floor = 1e3 * work.operations / speed
+        rows.append({"method": "ours", "batch": batch, **quantiles(times), "floor": floor, **vars(work)})
+    methods = {"v1.5": v15, "diffuser": diffuser}
+    for batch in (1, 16):
+        for name, make in methods.items():
+            times = seconds(make(batch, bench.device), max(2, o.repeats // 5))
+            ours = next(row["p50"] for row in rows if row["method"] == "ours" and row["batch"] == batch)
+            timed = quantiles(times)
+            beside = {"original": 1e3 * ORIGINALS[name, batch], "times_ours": timed["p50"] / ours}
+            rows.append({"method": name, "batch": batch, **timed, **beside})
+    loops: list[dict[str, Any]] = []
+    for envs_beside in (1, 16, 128):
+        asked = argparse.Namespace(**{**vars(o), "episodes": 4 if envs_beside == 1 else envs_beside})
+        records = run(policy, bench.env, f"{envs_beside} side by side", asked, num_envs=envs_beside, keep_paths=False)
+        steps, spent = sum(r.length for r in records), sum(r.wall_seconds for r in records)
+        to_goal = sum(r.policy_seconds_to_goal for r in records) / max(1, sum(r.time_to_goal for r in records))
+        period = yardsticks_of(bench.env).control_period or np.nan
+        loops.append({"envs": envs_beside, "steps_per_second": steps / spent, "real_time_factor": period / to_goal})
+    table = Table("method", "batch", "p50 ms", "p95 ms", "p99 ms", "per env", "floor ms", "times ours", "original ms")
+    for row in rows:
+        shown = [f"{row[key]:.1f}" for key in ("p50", "p95", "p99")]
+        shown.append(f"{row['p50'] / row['batch']:.1f}")
+        digits = {"floor": 2, "times_ours": 0, "original": 0}
+        shown += [f"{row[key]:.{places}f}" if key in row else "" for key, places in digits.items()]
+        table.add_row(row["method"], str(row["batch"]), *shown)
+    console.print(table)
+    for row in loops:
+        text = f"{row['envs']} side by side: {row['steps_per_second']:.0f} environment steps/s, until arrival "
+        console.print(f"{text}{row['real_time_factor']:.1f} x real time per environment", highlight=False)
+    return {"precision": precision, "peak_gflops": speed / 1e9, "plans": rows, "loops": loops}
 
 
-def ours(batch: int, precision: str) -> Callable[[], object]:
-    """One plan of our agent: all its candidates, their judgement and the choice."""
-    policy = DiffusionForcingPolicy.from_pretrained("maze2d-large", precision=precision)
-    positions = np.array([[-4.5, 2.5, 0.0, 0.0], [4.5, -2.5, 0.0, 0.0]]).repeat((batch + 1) // 2, 0)[:batch]
-    observation = {"observation": positions, "desired_goal": -positions[:, :2]}
-    return lambda: policy.predict(observation, None, np.ones(batch, bool), deterministic=True)
+def cost(bench: Bench) -> dict[str, Any]:
+    """Time plans at one environment against what they are made of, and against the size of the network."""
+    seen = starts(bench.env, 1, bench.options.seed)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, variants in COSTS.items():
+        found[name] = []
+        for overrides in variants:
+            policy = bench.policy(**overrides)
+            plan = first_plan(policy, seen)
+            found[name].append({**overrides, **quantiles(seconds(plan, bench.options.repeats))})
+            found[name][-1] |= vars(count_work(policy, plan))
+    found["network"] = []
+    x = torch.zeros(6, 16, 8, device=bench.device)
+    level = torch.ones(6, 16, dtype=torch.long, device=bench.device)
+    for width, depth in ((64, 4), (128, 6), (192, 6), (256, 8)):
+        network = network_of(width, depth).to(bench.device, next(bench.policy().model.network.parameters()).dtype)
+        with torch.no_grad():
+            times = seconds(partial(network, x, level), bench.options.repeats)
+        parameters = sum(p.numel() for p in network.parameters())
+        found["network"].append({"width": width, "depth": depth, "parameters": parameters, **quantiles(times)})
+    table = Table("what", "value", "p50 ms", "p95 ms", "passes x tokens", title="one plan at one environment")
+    for name, rows in found.items():
+        for row in rows:
+            value = f"{row['width']} x {row['depth']}, a pass" if name == "network" else value_of(row)
+            tokens = "" if name == "network" else f"{row['passes']} x {row['tokens'] // row['passes']}"
+            table.add_row(name, value, f"{row['p50']:.1f}", f"{row['p95']:.1f}", tokens)
+    console.print(table)
+    return found
 
 
-def median_seconds(plan: Callable[[], object], repeats: int) -> float:
-    """Return the median wall time of `plan`, after one call to warm up [s]."""
-    plan()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        plan()
-        times.append(time.perf_counter() - began)
-    return statistics.median(times)
+def network_of(width: int, depth: int) -> torch.nn.Module:
+    """Return an untrained network of another size."""
+    return Transformer(TransformerConfig(8, 16, width, depth, width // 32)).requires_grad_(False).eval()
+
+
+def value_of(row: dict[str, Any]) -> str:
+    """Return the option that was changed, as text."""
+    for key in ("sampling", "search"):
+        if key in row:
+            return ", ".join(str(value) for value in row[key].values())
+    return str(row["horizon"])
+
+
+def quality(bench: Bench) -> dict[str, Any]:
+    """Measure steps to the goal and the time of a plan at several settings."""
+    points: list[dict[str, Any]] = []
+    oracle = optimal = None
+    for label, overrides in SETTINGS.items():
+        policy = bench.policy(**overrides)
+        records = run(policy, bench.env, label, bench.options, keep_paths=False)
+        steps = np.array([record.time_to_goal for record in records], dtype=float)
+        oracle = yardstick_steps(records, yardsticks_of(bench.env).oracle_steps)
+        optimal = yardstick_steps(records, fastest_steps(bench.env))
+        times = quantiles(bench.single(policy, max(2, bench.options.timing_episodes // 3)))
+        success = float(np.mean([record.success for record in records]))
+        points.append({"label": label, "steps": float(steps.mean()), "success": success, **times})
+    for name, label in OTHERS.items():
+        if kept := kept_steps(name, bench):
+            make = {"diffusion_forcing_v15": v15, "diffuser": diffuser}.get(name, lambda b, d: diffuser(b, d, 2))
+            points.append({"label": label, **kept, **quantiles(seconds(make(1, bench.device), 3))})
+    lines = {"oracle": oracle, "time_optimal": optimal}
+    known = {name: None if values is None else float(values.mean()) for name, values in lines.items()}
+    table = Table("setting", "success", "steps to goal", "ratio to the oracle", "p50 ms", "p95 ms")
+    for point in points:
+        ratio = "" if known["oracle"] is None else f"{point['steps'] / known['oracle']:.3f}"
+        cells = (
+            f"{point['success']:.2f}",
+            f"{point['steps']:.1f}",
+            ratio,
+            f"{point['p50']:.1f}",
+            f"{point['p95']:.1f}",
+        )
+        table.add_row(point["label"], *cells)
+    console.print(table)
+    return {"points": points, **known, "episodes": bench.options.episodes}
+
+
+def kept_steps(policy: str, bench: Bench) -> dict[str, Any] | None:
+    """Return success and steps of another policy from the same starts, as far as results/comparison holds these."""
+    file = KEPT / "comparison" / f"rows-{bench.env}.csv"
+    if not file.exists():
+        return None
+    o = bench.options
+    with file.open(newline="") as lines:
+        rows = [
+            row
+            for row in csv.DictReader(lines)
+            if (row["policy"], row["run"], row["seed"]) == (policy, "0", str(o.seed))
+            and int(row["episode"]) < o.episodes
+        ]
+    if len(rows) < o.episodes:
+        return None
+    steps = [int(row["time_to_goal"]) for row in rows]
+    return {"steps": float(np.mean(steps)), "success": float(np.mean([row["success"] == "1" for row in rows]))}
+
+
+def memory(bench: Bench) -> dict[str, Any]:
+    """Act for 100,000 control steps in one environment; return the process's memory on the way [MB]."""
+    policy, env = bench.policy(), gym.make(bench.env)
+    found: dict[str, float] = {}
+    observation, _ = env.reset(seed=bench.options.seed)
+    state, begins = None, np.ones(1, bool)
+    total = bench.options.memory_steps
+    for step in range(1, total + 1):
+        action, state = policy.predict(observation, state, begins, deterministic=True)
+        observation, _, terminated, truncated, _ = env.step(action)
+        begins = np.array([terminated or truncated])
+        if begins[0]:
+            observation, _ = env.reset()
+        if step in (total // 10, total):
+            unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux kilobytes
+            found[str(step)] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    console.print("most memory until a step, MB: " + ", ".join(f"{k}: {v:.0f}" for k, v in found.items()))
+    return {"peak_megabytes": found}
+
+
+def training(bench: Bench) -> dict[str, Any]:
+    """Time optimiser steps; read off the training curve how long 99 % success took."""
+    policy = bench.policy()
+    precision = "bf16" if next(policy.model.network.parameters()).dtype == torch.bfloat16 else "fp32"
+    rate = training_rate(policy.checkpoint, bench.device, precision)
+    file = KEPT / "training" / f"{bench.env}.jsonl"
+    curve = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    minutes = next((row["training_minutes"] for row in curve if row["success_rate"] >= 0.99), None)
+    when = "" if minutes is None else f"; 99 % of the validation starts arrived after {minutes:.0f} minutes"
+    console.print(f"{rate:.1f} optimiser steps a second of 64 windows{when}", highlight=False)
+    return {"steps_per_second": rate, "minutes_to_99": minutes, "curve": curve}
+
+
+def draw(result: dict[str, Any]) -> Figure:
+    """Draw steps to the goal over the time of a plan, and the training curve."""
+    figure = new_figure(10, 4)
+    left, right = figure.subplots(1, 2)
+    if found := result.get("quality"):
+        for point in found["points"]:
+            other = point["label"] in OTHERS.values()
+            colour = "#e07b39" if other else "#1f6fe5"
+            left.plot(point["p50"], point["steps"], "s" if other else "o", color=colour)
+            left.annotate(point["label"], (point["p50"], point["steps"]), (4, 4), textcoords="offset points", size=7)
+        for name, style in (("oracle", "--"), ("time_optimal", ":")):
+            if found[name]:
+                left.axhline(found[name], color="#777777", ls=style, lw=1, label=name.replace("_", " "))
+        left.set(xscale="log", xlabel="time of a plan, one environment [ms]", ylabel="mean steps to goal")
+        left.legend(loc="upper left")
+    curve = result.get("training", {}).get("curve")
+    if curve:
+        minutes = [row["training_minutes"] for row in curve]
+        right.plot(minutes, [row["success_rate"] for row in curve], "o-", color="#1f6fe5")
+        right.set(xlabel="minutes of training", ylabel="success", ylim=(0, 1.03))
+        steps = right.twinx()
+        steps.plot(minutes, [row["time_to_goal"] for row in curve], "s--", color="#e07b39")
+        steps.set_ylabel("mean steps to goal (dashed)")
+        steps.set_ylim(0, None)
+    return figure
+
+
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = parser_of("benchmark", "how long plans take, and what they are worth")
+    parser.set_defaults(episodes=50)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--env", default="maze2d-large", choices=MAZE_IDS)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", default="auto", choices=("auto", "bf16", "fp32"))
+    parser.add_argument("--repeats", type=int, default=20, help="plans of a batch that are timed")
+    parser.add_argument("--timing-episodes", type=int, default=25, help="episodes run one at a time")
+    parser.add_argument("--memory-steps", type=int, default=100_000)
+    options = parser.parse_args(arguments)
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}; there are {', '.join(PARTS)}")
+    if min(options.repeats, options.timing_episodes) < 1 or options.memory_steps < 10:
+        parser.error("--repeats and --timing-episodes must be at least 1, --memory-steps at least 10")
+    return options
 
 
 def main() -> None:
-    """Time every method and print the table."""
-    parser = argparse.ArgumentParser(description="time planning on this machine")
-    parser.add_argument("--repeats", type=int, default=5, help="plans per row, of which the median is taken")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16], help="environments planned for at once")
-    options = parser.parse_args()
-    if min(options.repeats, *options.batches) < 1:
-        parser.error("--repeats and --batches must be at least 1")
-    console = Console()
-    table = Table(title=f"one plan for maze2d-large, {torch.get_num_threads()} threads, median of {options.repeats}")
-    for column in ("method", "batch", "seconds", "times ours in fp32", "the original's seconds", "ours over that"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for batch in options.batches:
-        with console.status(f"batch {batch}"):
-            base = median_seconds(ours(batch, "fp32"), options.repeats)
-            rows = [("shortest_feasible, fp32", base, "")]
-            if computes_in_bf16(torch.device("cpu")):
-                rows.append(("shortest_feasible, bf16", median_seconds(ours(batch, "bf16"), options.repeats), ""))
-            rows += [
-                ("v1.5's setting in our engine", median_seconds(v15(batch), options.repeats), "v1.5"),
-                ("Diffuser, 256 passes", median_seconds(diffuser(batch), options.repeats), "diffuser"),
-                ("Diffuser, 16 passes (DDIM)", median_seconds(diffuser(batch, 16), options.repeats), ""),
-            ]
-        for method, seconds, original in rows:
-            recorded = ORIGINALS.get((original, batch))
-            beside = (f"{recorded:.2f}", f"{seconds / recorded:.2f}") if recorded else ("", "")
-            table.add_row(method, str(batch), f"{seconds:.3f}", f"{seconds / base:.1f}", *beside)
-    console.print(table)
+    """Run the parts that are asked for."""
+    options = read_options()
+    measure = {"latency": latency, "cost": cost, "quality": quality, "memory": memory, "training": training}
+    result: dict[str, Any] = {}
+    if options.output.exists():
+        earlier = json.loads(options.output.read_text())
+        result = {part: earlier[part] for part in PARTS if part in earlier and earlier.get("env") == options.env}
+    try:
+        bench = Bench(options)
+        for part in options.parts or PARTS:
+            result[part] = measure[part](bench)
+    except (CheckpointError, ValueError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    title = f"{options.env} on {bench.device.type}, {torch.get_num_threads()} threads"
+    write(options, {"env": options.env, "machine": title, **result}, Table(title=title), draw(result))
 
 
 if __name__ == "__main__":

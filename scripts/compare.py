@@ -22,7 +22,7 @@ from yardsticks import fastest_steps, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
-from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
+from df_agent.evaluation.comparison.raw_rows import read_raw_rows, restore_rows, write_raw_rows
 from df_agent.evaluation.comparison.report import write_comparison
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, stored
 from df_agent.evaluation.comparison.training_runs import policy_of
@@ -276,6 +276,8 @@ def compare(config: DictConfig, folder: Path) -> bool:
         raise FileNotFoundError(f"there are no rows of a comparison in {folder}; give its name= or output_dir=")
     found = entries(config, folder)
     with locked(folder):
+        if config.start_from and not (folder / "rows").is_dir():
+            restore_rows(Path(config.start_from), folder)
         if not config.report_only:
             prepare(config, folder, found)
             work = {entry.key: work_of(config, entry) for entry in found}

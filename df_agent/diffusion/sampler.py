@@ -81,6 +81,7 @@ def sample(
     generator: torch.Generator | None = None,
     noise: Callable[[int], Tensor] | None = None,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Tensor:
     """Denoise x (B, T, D) along `levels`, (M, T) or (M, B, T) integers from noise to clean.
 
@@ -101,6 +102,8 @@ def sample(
         generator: source of the noise for eta > 0.
         noise: gives that noise, (B, T, D), for each pass, in place of the generator.
         callback: called with (row, x, x0 estimate) after every pass.
+        stop: asked after every pass whether there is no time for another; then tokens on their way to clean are
+            taken as they are estimated so far.
     """
     if levels.ndim == 2:
         levels = levels[:, None, :]
@@ -124,4 +127,6 @@ def sample(
         x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, fresh)
         if callback is not None:
             callback(row, x, x0)
+        if stop is not None and stop():
+            return torch.where(((levels[-1] == 0) & (then > 0))[..., None], x0, x)
     return x

@@ -218,14 +218,19 @@ def _against_yardsticks(records: Sequence[EpisodeRecord], oracle: Array | None, 
     ratio, interval = None, None
     if oracle is not None and oracle.mean() > 0:
         steps = np.array([record.time_to_goal for record in records], dtype=np.float64)
-        ratio = float(steps.mean() / oracle.mean())
-        interval = list(bootstrap_interval(np.stack([steps, oracle], axis=1), _ratio_of_means))
+        ratio, interval = paired_ratio(steps, oracle)
     return {
         "oracle_time_to_goal_mean": None if oracle is None else float(oracle.mean()),
         "lower_bound_mean": None if bound is None else float(bound.mean()),
         "time_ratio_to_oracle": ratio,
         "time_ratio_to_oracle_ci95": interval,
     }
+
+
+def paired_ratio(steps: Array, others: Array) -> tuple[float, list[float]]:
+    """Return the ratio of two means over the same starts, and its bootstrap interval over these."""
+    interval = bootstrap_interval(np.stack([steps, others], axis=1), _ratio_of_means)
+    return float(steps.mean() / others.mean()), list(interval)
 
 
 def _ratio_of_means(sample: Array) -> Array:

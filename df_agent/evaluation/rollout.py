@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -61,6 +61,8 @@ def rollout(
     view: GoalView = PLAIN,
     render_mode: str | None = None,
     on_frame: Callable[[Sequence[Array]], None] | None = None,
+    wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Wrapper[Any, Any, Any, Any]]] = (),
+    env_options: Mapping[str, Any] | None = None,
 ) -> list[EpisodeRecord]:
     """Run `episodes` episodes of a goal-conditioned gymnasium environment.
 
@@ -85,6 +87,8 @@ def rollout(
         render_mode: of the environments: "human" shows them in windows of their own, "rgb_array" is for `on_frame`.
         on_frame: called with a picture (height, width, 3) of every running environment at the start and after every
             step.
+        wrappers: around each environment, the innermost first.
+        env_options: of the environment's constructor.
 
     Returns:
         The records in the order of their episodes.
@@ -97,12 +101,15 @@ def rollout(
     limit = episode_limit(env_id, max_steps)
     waves = -(-episodes // (num_envs or MAX_PARALLEL))
     size = -(-episodes // waves)
-    overrides: dict[str, Any] = {} if max_steps is None else {"max_episode_steps": max_steps}
+    overrides: dict[str, Any] = dict(env_options or {})
+    if max_steps is not None:
+        overrides["max_episode_steps"] = max_steps
     if render_mode is not None:
         overrides["render_mode"] = render_mode
+    around = list(wrappers)
     if not view.is_plain:
-        overrides["wrappers"] = (partial(GoalEnv, view=view),)
-    env = gym.make_vec(env_id, num_envs=size, **overrides)
+        around.append(partial(GoalEnv, view=view))
+    env = gym.make_vec(env_id, num_envs=size, wrappers=around, **overrides)
     plans_seen = getattr(policy, "on_plan", None)
     records: list[EpisodeRecord] = []
     calls = first_episode * limit  # more than were made before; those of an earlier rollout stay apart

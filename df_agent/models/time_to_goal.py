@@ -85,7 +85,10 @@ class TimeToGoal(nn.Module):
 
     def forward(self, start: Tensor, goal: Tensor) -> Tensor:
         """Return the control steps, (...), from `start` to `goal`, both (..., G) normalised."""
-        here, there = self.embed(torch.stack([start, goal]))
+        return self.between(*self.embed(torch.stack([start, goal])))
+
+    def between(self, here: Tensor, there: Tensor) -> Tensor:
+        """Return the control steps, (...), between embedded places (..., groups, group_size)."""
         lead = (there - here).abs() if self.config.symmetric else there - here
         distance = lead.amax(-1).clamp_min(0).sum(-1)
         steps: Tensor = self.config.unit * distance

@@ -73,13 +73,12 @@ class Block(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Mix x (B, T, W) under modulation (B, T, 6, W)."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(-2)
-        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale_a) + shift_a
+        h = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         q, k, v = rearrange(self.qkv(h), "b t (n h d) -> n b h t d", n=3, h=self.heads)
         h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        x = x + gate_a * self.out(rearrange(h, "b h t d -> b t (h d)"))
-        h = F.layer_norm(x, x.shape[-1:]) * (1 + scale_m) + shift_m
-        mixed: Tensor = x + gate_m * self.mlp(h)
-        return mixed
+        x = torch.addcmul(x, gate_a, self.out(rearrange(h, "b h t d -> b t (h d)")))
+        h = torch.addcmul(shift_m, F.layer_norm(x, x.shape[-1:]), 1 + scale_m)
+        return torch.addcmul(x, gate_m, self.mlp(h))
 
 
 class Transformer(nn.Module):

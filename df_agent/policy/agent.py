@@ -7,7 +7,6 @@ returns, one row per environment, so environments may start, end and change goal
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,15 +25,17 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
 from df_agent.inference import choose_device, prepare_for_inference
+from df_agent.policy.background import Pending, Planned, Worker, ready_rows
 from df_agent.policy.config import PolicyConfig, default_horizons, merge
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
-from planners.controllers import arc_lengths, follow_waypoints, planned_place, track_path
+from planners.controllers import arc_lengths, follow_waypoints, planned_place, point_at, track_path
 from planners.diffusion_forcing import MotionLimits, travel_time
 from planners.plan import PlanEvent
 
 MOST_DOUBT = 2.0
+SAME_GOAL = 1e-6  # goals that differ by less are one
 
 
 class DiffusionForcingPolicy:
@@ -75,6 +76,7 @@ class DiffusionForcingPolicy:
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
         self.action_limits = tuple(np.asarray(limits.get(k, v)) for k, v in (("least", -np.inf), ("most", np.inf)))
         self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps, costs)
+        self.worker = Worker(self.planner)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
         if len(config.velocity_indices) not in (0, len(c.goal_channels)):
@@ -213,9 +215,14 @@ class DiffusionForcingPolicy:
         if state is None:
             state = self._blank(values, goal)
         state = self._advance(state, values, level, goal, starts, deterministic)
+        if self.config.background:
+            self._take_over_ready(state, starts, goal)
         need = self._needs_plan(state, starts, goal)
-        if need.any():
-            self._replan(state, np.flatnonzero(need), fresh=starts | self._goal_moved(state, goal), goal=goal)
+        later = need & ~starts if self.config.background else np.zeros_like(need)
+        if (need & ~later).any():
+            self._replan(state, np.flatnonzero(need & ~later), starts, goal)
+        if later.any():
+            self._ask(state, np.flatnonzero(later), goal)
         actions = self._follow(state, values)
         return (actions[0] if single else actions), state
 
@@ -294,6 +301,7 @@ class DiffusionForcingPolicy:
             doubt=np.ones(b),
             settled=np.zeros(b, bool),
             cost=np.zeros(b),
+            pending=[None] * b,
         )
 
     def _advance(
@@ -323,7 +331,7 @@ class DiffusionForcingPolicy:
         return state
 
     def _goal_moved(self, state: PolicyState, goal: Array) -> NDArray[np.bool_]:
-        return np.asarray((np.abs(state.goal - goal) > 1e-6).any(1))
+        return np.asarray((np.abs(state.goal - goal) > SAME_GOAL).any(1))
 
     def _needs_plan(self, state: PolicyState, starts: NDArray[np.bool_], goal: Array) -> NDArray[np.bool_]:
         c = self.config
@@ -346,40 +354,89 @@ class DiffusionForcingPolicy:
             velocity = np.where(np.isnan(given), velocity, given)  # it may be missing
         return position, velocity
 
-    def _replan(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_], goal: Array) -> None:
-        """Plan for `rows`; where the plan being followed is still the faster one, go on with it."""
-        began = time.perf_counter()
-        state.goal = np.where(fresh[:, None], goal, state.goal)
-        own_pace = self.config.controller != "path"  # it follows the plan's clock, which begins anew with each plan
-        acts = self.config.controller == "actions"
-        stuck = self._stuck(state, rows) & ~fresh[rows] & (not acts)
-        state.doubt = np.where(fresh, 1.0, state.doubt)
-        state.doubt[rows[stuck]] = np.minimum(state.doubt[rows[stuck]] * self.config.doubt, MOST_DOUBT)
-        plan, over = self.planner(self._situation(state, rows))
+    def _replan(self, state: PolicyState, rows: NDArray[np.int64], starts: NDArray[np.bool_], goal: Array) -> None:
+        """Plan for `rows` at once."""
+        fresh = (starts | self._goal_moved(state, goal))[rows]
+        stuck = self._prepare(state, rows, fresh)
+        situation = self._situation(state, rows, goal)
+        planned = self.worker.submit(situation).result() if self.config.background else self.worker.plan(situation)
+        self._take_over(state, rows, goal, planned, fresh, stuck, np.zeros(len(rows), np.int64))
+
+    def _ask(self, state: PolicyState, rows: NDArray[np.int64], goal: Array) -> None:
+        """Have plans made for `rows` in the background, from where they will be when it is done."""
+        rows = np.array([row for row in rows if state.pending[row] is None], np.int64)
+        if not len(rows):
+            return
+        fresh = self._goal_moved(state, goal)[rows]
+        stuck = self._prepare(state, rows, fresh)
+        lead = self.worker.lead(self.config.control_period) if self._foresees else 0
+        future = self.worker.submit(self._situation(state, rows, goal, lead))
+        state.pending = list(state.pending)
+        for i, row in enumerate(rows):
+            asked = int(state.step[row])
+            state.pending[row] = Pending(future, i, asked, lead, goal[row].copy(), bool(fresh[i]), bool(stuck[i]))
+
+    def _take_over_ready(self, state: PolicyState, starts: NDArray[np.bool_], goal: Array) -> None:
+        """Follow the plans that were made in the background, unless the goal has moved since."""
+        state.pending = [None if start else plan for plan, start in zip(state.pending, starts, strict=True)]
+        for row in ready_rows(state.pending, state.step):
+            pending = state.pending[row]
+            assert pending is not None
+            state.pending[row] = None
+            if np.abs(pending.goal - goal[row]).max() > SAME_GOAL:
+                continue
+            found, one = pending.future.result(), np.array([pending.row])
+            planned = Planned(found.plan.rows(one), found.over[one], found.seconds)
+            late = np.array([state.step[row] - pending.asked - pending.lead])
+            fresh, stuck = np.array([pending.fresh]), np.array([pending.stuck])
+            self._take_over(state, np.array([row]), goal, planned, fresh, stuck, late)
+
+    def _prepare(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Count the plans that `rows` are about to get, and set their doubt; return whose last plan led nowhere."""
+        stuck = self._stuck(state, rows) & ~fresh & (self.config.controller != "actions")
+        state.doubt = state.doubt.copy()  # the caller may keep the old state
+        doubt = np.where(fresh, 1.0, state.doubt[rows])
+        state.doubt[rows] = np.where(stuck, np.minimum(doubt * self.config.doubt, MOST_DOUBT), doubt)
+        return np.asarray(stuck)
+
+    def _take_over(
+        self,
+        state: PolicyState,
+        rows: NDArray[np.int64],
+        goal: Array,
+        planned: Planned,
+        fresh: NDArray[np.bool_],
+        stuck: NDArray[np.bool_],
+        late: NDArray[np.int64],
+    ) -> None:
+        """Follow new plans, unless those being followed are still faster; `late` (n,) steps of them are over."""
+        plan, over = planned.plan, planned.over
         paths = plan.observations[..., list(self.tokenizer.config.goal_channels)]
-        take = fresh[rows] | ~state.settled[rows] | stuck | own_pace
+        own_pace = self.config.controller != "path"  # it follows the plan's clock, which begins anew with each plan
         costs = self.planner.cost(plan)
         needed = travel_time(paths, self.limits.speed) + costs
         left = self._time_left(state, rows) + state.cost[rows]
+        take = fresh | ~state.settled[rows] | stuck | own_pace
         take |= (over <= 1) & (needed <= self.config.keep_share * left)
         new = rows[take]
-        for name in ("cost", "actions", "planned", "path", "progress", "off_path", "settled", "plans", "age"):
+        names = ("goal", "cost", "actions", "planned", "path", "progress", "off_path", "settled", "plans", "age")
+        for name in (*names, "progress_at_plan"):
             setattr(state, name, getattr(state, name).copy())  # the caller may keep the old state
+        state.goal[rows] = goal[rows]
         fill = np.minimum(np.arange(state.path.shape[1]), paths.shape[1] - 1)
         state.path[new] = paths[take][:, fill]
-        if acts:
+        if self.config.controller == "actions":
             assert plan.actions is not None
             assert plan.action_lengths is not None
             state.actions[new], state.planned[new] = plan.actions[take], plan.action_lengths[take]
         state.progress[new], state.off_path[new], state.cost[new] = 0.0, 0.0, costs[take]
         state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
         state.plans[rows] += 1
-        state.age[rows] = 0
-        state.progress_at_plan = state.progress_at_plan.copy()
+        state.age[rows] = late
         state.progress_at_plan[rows] = state.progress[rows]
         if self.on_plan is not None:
             channels = self.tokenizer.config.goal_channels
-            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began, take, channels))
+            self.on_plan(PlanEvent(rows, plan, planned.seconds, take, channels))
 
     def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Rows whose plan has led off itself or nowhere since it was last looked at."""
@@ -395,7 +452,29 @@ class DiffusionForcingPolicy:
         ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
         return np.asarray((segment * ahead).sum(1))
 
-    def _situation(self, state: PolicyState, rows: NDArray[np.int64]) -> Situation:
+    def _situation(self, state: PolicyState, rows: NDArray[np.int64], goal: Array, lead: int = 0) -> Situation:
+        """Describe where `rows` stand, or will stand in `lead` control steps."""
         seeds = [[self.base_seed, int(state.seed[row]), int(state.plans[row])] for row in rows]
-        history, level = state.history[rows][:, self.frames_back], state.level[rows][:, self.frames_back]
-        return Situation(history, level, state.goal[rows], state.step[rows], state.doubt[rows], seeds)
+        history, level = state.history[rows], state.level[rows]
+        if lead:
+            history = np.concatenate([history, self._ahead(state, rows, lead)], 1)
+            level = np.concatenate([level, np.zeros((len(rows), lead), np.int64)], 1)
+        history, level = history[:, self.frames_back], level[:, self.frames_back]
+        return Situation(history, level, goal[rows], state.step[rows] + lead, state.doubt[rows], seeds)
+
+    @property
+    def _foresees(self) -> bool:
+        """Whether a path says all of what will be observed along it."""
+        return self.config.controller != "actions" and len(self.observed) == len(self.tokenizer.config.goal_channels)
+
+    def _ahead(self, state: PolicyState, rows: NDArray[np.int64], lead: int) -> Array:
+        """Observations, (n, lead, Do), of the next control steps if each row goes on along its path as fast as now."""
+        channels = list(self.tokenizer.config.goal_channels)
+        here, before = (state.history[rows, k][:, channels] for k in (-1, -2))
+        path, progress = state.path[rows], state.progress[rows]
+        arc, speed = arc_lengths(path), np.linalg.norm(here - before, axis=1)
+        off = here - point_at(path, arc, progress)
+        places = [point_at(path, arc, progress + k * speed) + off for k in range(1, lead + 1)]
+        ahead = np.repeat(state.history[rows, -1:], lead, axis=1)
+        ahead[..., channels] = np.stack(places, 1)
+        return ahead

@@ -34,6 +34,10 @@ class PolicyConfig:
             that one still needs.
         patience: steps after which a plan that does not get on is given up [steps].
         doubt: factor on the agent's doubt each time that happens: longer horizons, fewer shortcuts believed.
+        max_plan_ms: when the best plan so far is taken [ms]; the pass of the network that runs then is finished. None
+            takes all the time it needs. Plans made under a deadline depend on the machine and do not repeat.
+        background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
+            first plan of an episode is waited for. For loops that run in real time.
         guidance_scale: strength of "goal_guidance".
         cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
         candidates: N of "best_of_n".
@@ -57,6 +61,8 @@ class PolicyConfig:
     keep_share: float = 1.0
     patience: int = 20
     doubt: float = 1.25
+    max_plan_ms: float | None = None
+    background: bool = False
     guidance_scale: float = 1.0
     cost_scale: float = 0.01
     candidates: int = 64
@@ -75,6 +81,8 @@ class PolicyConfig:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}, available: {list(known)}")
         if self.candidates < 1:
             raise ValueError(f"candidates must be at least 1, got {self.candidates}")
+        if self.max_plan_ms is not None and not self.max_plan_ms > 0:
+            raise ValueError(f"max_plan_ms must be positive, or null for no deadline, got {self.max_plan_ms}")
         if self.open_loop_horizon < 1:
             raise ValueError(f"open_loop_horizon must be at least 1, got {self.open_loop_horizon}")
         if self.horizon < 0 or self.horizon == 1:

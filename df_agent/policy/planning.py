@@ -18,7 +18,8 @@ from df_agent.policy.config import PolicyConfig
 from df_agent.policy.state import Array
 from df_agent.proposals import Noise, Proposer
 from planners.best_of_n import best_of_n
-from planners.diffusion_forcing import MotionLimits, shortest_feasible
+from planners.deadline import Deadline
+from planners.diffusion_forcing import Choice, MotionLimits, shortest_feasible
 from planners.plan import Plan
 
 
@@ -77,7 +78,7 @@ class ModelPlanner:
         self.max_steps, self.costs = max_steps, tuple(costs)
         self.longest = max(lengths) - tokenizer.config.context
         self.channels = list(tokenizer.config.goal_channels)
-        self.proposer = Proposer(model, tokenizer, lengths, config.sampling)
+        self.proposer = Proposer(model, tokenizer, lengths, config.sampling, one_length=not config.search.whole_windows)
 
     def __call__(self, situation: Situation) -> tuple[Plan, Array]:
         """Return a plan per row, and how infeasible each is, (n,): at most 1 is feasible, inf no way to the goal."""
@@ -93,33 +94,52 @@ class ModelPlanner:
         return self.shortest(situation)
 
     def shortest(self, situation: Situation) -> tuple[Plan, Array]:
-        """Return the shortest feasible plans; rows without a way in sight wander as the data does."""
+        """Return the shortest feasible plans; rows without a way in sight wander as the data does.
+
+        Rows for which nothing feasible was found get another round of candidates. Under a deadline the candidates come
+        one per horizon at a time, and what was found by then is taken.
+        """
         s, c = situation, self.config
-        noise = self._noise(s)
-
-        def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
-            objective, scale = self.against_costs(horizons)
-            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise, objective, scale, s.level)
-
-        reach = None if self.model.time_to_goal is None else self.reach
-        horizons = self.horizons(s.history[:, -1, self.channels], s.goal, s.doubt)
-        plan, over = shortest_feasible(
-            propose,
-            horizons,
-            tuple(self.channels),
-            self.limits,
-            reach,
-            c.search,
-            s.doubt,
-            self.cost if self.costs else None,
-            own_pace=c.controller != "path",
-        )
+        rows, samples = np.arange(len(s.goal)), [c.search.samples]
+        rounds: Deadline | None = None
+        if c.max_plan_ms is not None:
+            rounds, passes = Deadline(c.max_plan_ms), Deadline(c.max_plan_ms)
+            samples, self.proposer.stop = [1] * c.search.samples, passes.over
+        best = self._round(s, samples[0], 0)
+        for k in range(1, len(samples) + c.search.retries):
+            if k >= len(samples):
+                rows = np.flatnonzero(best.over > 1)
+            if not len(rows) or (rounds is not None and rounds.over()):
+                break
+            best.improve(rows, self._round(s.take(rows), samples[min(k, len(samples) - 1)], k))
+        self.proposer.stop = None
+        plan, over = best.plan, best.over
         lost = np.flatnonzero(over > c.search.hopeless * s.doubt)
         if len(lost):  # wander, and look again from there
             wander = self.guided(s.take(lost), scale=0.0)
             plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
             over[lost] = np.inf
         return plan, over
+
+    def _round(self, s: Situation, samples: int, number: int) -> Choice:
+        """Return the best of `samples` candidates per horizon; every round has noise of its own."""
+        noise = self._noise(s, number)
+
+        def propose(candidates: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
+            objective, scale = self.against_costs(horizons)
+            return self.proposer.to_goal(s.history, s.goal, candidates, horizons, noise, objective, scale, s.level)
+
+        return shortest_feasible(
+            propose,
+            self.horizons(s.history[:, -1, self.channels], s.goal, s.doubt, samples),
+            tuple(self.channels),
+            self.limits,
+            None if self.model.time_to_goal is None else self.reach_along,
+            self.config.search,
+            s.doubt,
+            self.cost if self.costs else None,
+            own_pace=self.config.controller != "path",
+        )
 
     def ahead(self, situation: Situation) -> Plan:
         """Return plans that are at the goal `config.horizon` tokens ahead."""
@@ -166,8 +186,8 @@ class ModelPlanner:
 
         return objective, self.config.cost_scale
 
-    def horizons(self, position: Array, goal: Array, doubt: Array) -> NDArray[np.int64]:
-        """Return the horizons to try, (n, K) tokens."""
+    def horizons(self, position: Array, goal: Array, doubt: Array, samples: int) -> NDArray[np.int64]:
+        """Return the horizons to try, (n, K) tokens, each `samples` times."""
         c = self.config.search
         if self.model.time_to_goal is None:
             grid = np.broadcast_to(np.array(c.horizons), (len(goal), len(c.horizons)))
@@ -178,19 +198,26 @@ class ModelPlanner:
         if c.whole_windows:
             whole = np.array(self.proposer.lengths) - self.tokenizer.config.context
             grid = whole[np.searchsorted(whole, grid)]
-        return np.repeat(grid.astype(np.int64), c.samples, axis=1)
+        return np.repeat(grid.astype(np.int64), samples, axis=1)
 
-    def reach(self, start: Array, goal: Array, /) -> Array:
+    @torch.no_grad()
+    def reach(self, start: Array, goal: Array) -> Array:
         """Estimate the control steps, (n,), of the data's direct ways between places (n, G)."""
         assert self.model.time_to_goal is not None
-        mean, std = self.tokenizer.mean[self.channels].numpy(), self.tokenizer.std[self.channels].numpy()
-
-        def tensor(places: Array) -> torch.Tensor:
-            return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
-
-        with torch.no_grad():
-            steps = self.model.time_to_goal(tensor(start), tensor(goal))
+        steps = self.model.time_to_goal(self._places(start), self._places(goal))
         return np.asarray(steps.cpu().double().numpy())
+
+    @torch.no_grad()
+    def reach_along(self, paths: Array, gaps: tuple[int, ...], /) -> list[Array]:
+        """Estimate for every gap the steps, (N, H - gap), from each place of paths (N, H, G) to `gap` frames later."""
+        assert self.model.time_to_goal is not None
+        embedded = self.model.time_to_goal.embed(self._places(paths))  # once, for it is most of the work
+        steps = [self.model.time_to_goal.between(embedded[:, :-gap], embedded[:, gap:]) for gap in gaps]
+        return [np.asarray(each.cpu().double().numpy()) for each in steps]
+
+    def _places(self, places: Array) -> torch.Tensor:
+        mean, std = self.tokenizer.mean[self.channels].numpy(), self.tokenizer.std[self.channels].numpy()
+        return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
 
     def guided(self, situation: Situation, scale: float, candidates: int = 1) -> Plan:
         """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
@@ -211,14 +238,14 @@ class ModelPlanner:
 
         return self.proposer.guided(s.history, objective, scale, owner, horizons, self._noise(s), s.level)
 
-    def _noise(self, situation: Situation) -> Noise:
-        """Return where the noise of the candidates comes from: each row's own seeds."""
+    def _noise(self, situation: Situation, number: int = 0) -> Noise:
+        """Return where the noise of the candidates of a round comes from: each row's own seeds."""
 
         def noise(candidates: NDArray[np.int64], tokens: int, k: int, /) -> torch.Tensor:
             out = np.empty((len(candidates), tokens, self.tokenizer.config.token_dim), np.float32)
             for row in np.unique(candidates):
                 seeds, own = situation.seeds[row], candidates == row
-                rng = np.random.default_rng([*seeds, k] if k else seeds)
+                rng = np.random.default_rng([*seeds, k, number] if number else [*seeds, k] if k else seeds)
                 out[own] = rng.standard_normal((int(own.sum()), *out.shape[1:]), dtype=np.float32)
             return torch.from_numpy(out)
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from df_agent.policy.background import Pending
 
 Array = NDArray[np.float64]
 
@@ -31,6 +35,7 @@ class PolicyState:
         doubt: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
         settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
         cost: (B,) cost of the plan that is followed, see `df_agent.guidance` [control steps].
+        pending: B plans that are being made in the background, or None.
     """
 
     step: NDArray[np.int64]
@@ -49,3 +54,4 @@ class PolicyState:
     doubt: Array
     settled: NDArray[np.bool_]
     cost: Array
+    pending: list[Pending | None]

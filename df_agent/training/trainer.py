@@ -210,7 +210,8 @@ class Trainer:
         best = self.config.best_metric
         if best not in numbers:
             raise ValueError(f"best_metric={best!r} is not among the validation metrics: {sorted(numbers)}")
-        self.tracker.log(done, {f"validation/{name}": value for name, value in numbers.items()})
+        minutes = {"training_minutes": self._seconds / 60}  # without what validation takes
+        self.tracker.log(done, {f"validation/{name}": value for name, value in {**numbers, **minutes}.items()})
         for name, value in results.items():
             if isinstance(value, np.ndarray):
                 self.tracker.image(done, f"validation/{name}", value)

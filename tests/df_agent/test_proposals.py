@@ -278,6 +278,24 @@ def test_a_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch)
     assert len(shapes) == 3 * 4  # four steps at each length
 
 
+def test_all_plans_of_a_row_may_run_at_the_length_of_the_longest(proposer, monkeypatch):
+    rows, horizons, shapes = np.array([0, 0, 1, 1, 2]), np.array([1, 7, 1, 2, 4]), []
+    denoise = type(proposer.model).denoise
+
+    def spy(self, x, level, cond=None):
+        shapes.append(tuple(x.shape[:2]))
+        return denoise(self, x, level, cond)
+
+    monkeypatch.setattr(proposer, "one_length", True)
+    apart = [proposer.to_goal(HISTORY, GOAL, rows[rows == k], horizons[rows == k], noise) for k in range(3)]
+    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    together = proposer.to_goal(HISTORY, GOAL, rows, horizons, noise)
+    assert shapes == [(2, 3)] * 4 + [(1, 5)] * 4 + [(2, 8)] * 4
+    assert together.lengths.tolist() == [3, 15, 3, 5, 9]
+    expected = np.concatenate([plan.observations for plan in apart])
+    np.testing.assert_allclose(together.observations, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_horizons_must_fit(proposer):
     with pytest.raises(ValueError, match="below 8 tokens, got 8"):
         proposer.to_goal(HISTORY, GOAL, np.array([0]), np.array([8]), noise)

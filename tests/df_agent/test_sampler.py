@@ -156,6 +156,17 @@ def test_callback_sees_every_pass(network):
     assert all(x0.shape == out.shape for _, x0 in last)
 
 
+def test_stopped_it_returns_the_estimates_of_what_was_on_its_way(network):
+    """A given token, two that are denoised, and a pad: five passes, of which two are made."""
+    levels = torch.tensor([[0, k, k, 1000] for k in (1000, 800, 600, 400, 200, 0)])
+    x, seen = noise(1, 4, 3), []
+    out = sample(network, x, levels, callback=lambda row, x, x0: seen.append(x0), stop=lambda: len(seen) == 2)
+    assert len(seen) == 2
+    assert torch.equal(out[:, 1:3], seen[1][:, 1:3])
+    assert torch.equal(out[:, [0, 3]], x[:, [0, 3]])
+    assert torch.equal(sample(network, x, levels, stop=lambda: False), sample(network, x, levels))
+
+
 def test_clipping_bounds_the_last_estimate(network):
     x = 5 * noise(3, 4, 3)
     levels = levels_of("full_sequence", 4, 5, 1000)

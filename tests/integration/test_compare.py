@@ -325,5 +325,13 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
                 )
             else:
                 assert new[key] == value
+    # And enough to go on from.
+    on = tmp_path / "on"
+    done = subprocess.run(
+        [*command, f"output_dir={on}", f"start_from={tmp_path / 'killed'}"],
+        env=environment, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", done.stdout)
     about = json.loads((tmp_path / "killed" / f"policies-{ENV}.json").read_text())
     assert [entry["policy"] for entry in about["policies"]] == ["oracle", "random"]

@@ -37,7 +37,8 @@ class Fake:
 
 def plan(fake, batch, horizons, limits=LIMITS, reach=None, doubt=None, **options):
     asked = np.tile(np.array(horizons), (batch, 1))
-    return shortest_feasible(fake, asked, (1, 2), limits, reach, ShortestFeasibleConfig(**options), doubt)
+    choice = shortest_feasible(fake, asked, (1, 2), limits, reach, ShortestFeasibleConfig(**options), doubt)
+    return choice.plan, choice.over
 
 
 def taken(plan):
@@ -81,13 +82,17 @@ def test_stopping_at_the_goal_is_no_turn():
     assert roughness(as_plan(path, [6]), path, LIMITS) == pytest.approx([1.0 / 6])
 
 
-def around_the_wall(start, goal):
+def around_the_wall(paths, gaps):
     """Control steps at 0.1 a step, where a wall along x = 0 can be passed only at y = 5."""
-    through = start[:, 0] * goal[:, 0] < 0
-    gap = np.array([0.0, 5.0])
-    direct = np.linalg.norm(goal - start, axis=1)
-    around = np.linalg.norm(start - gap, axis=1) + np.linalg.norm(goal - gap, axis=1)
-    return 10 * np.where(through, around, direct)
+    opening = np.array([0.0, 5.0])
+
+    def steps(start, goal):
+        through = start[..., 0] * goal[..., 0] < 0
+        direct = np.linalg.norm(goal - start, axis=-1)
+        around = np.linalg.norm(start - opening, axis=-1) + np.linalg.norm(goal - opening, axis=-1)
+        return 10 * np.where(through, around, direct)
+
+    return [steps(paths[:, :-gap], paths[:, gap:]) for gap in gaps]
 
 
 def line(*corners, frames):
@@ -219,7 +224,7 @@ def test_doubt_tightens_the_limit_on_shortcuts_of_its_row():
 
 def test_doubt_leaves_roughness_alone():
     """Nothing is too fast here, so what counts is how rough it is."""
-    options = {"roughness_limit": 0.02, "reach": lambda start, goal: np.full(len(start), 0.1)}
+    options = {"roughness_limit": 0.02, "reach": lambda paths, gaps: [np.full((1, 1), 0.1)] * len(gaps)}
     _, over = plan(Fake([4.4]), 1, (4,), **options, doubt=np.array([3.0]))
     assert over == pytest.approx([0.4 / 5 / 0.02])
 
@@ -268,13 +273,13 @@ def test_costs_count_as_time(price, horizon):
         return np.where(plan.lengths == 5, price, 0.0)
 
     c = ShortestFeasibleConfig()
-    best, _ = shortest_feasible(Fake([3.0]), np.array([[4, 5, 6]]), (1, 2), LIMITS, None, c, cost=cost, own_pace=True)
+    best = shortest_feasible(Fake([3.0]), np.array([[4, 5, 6]]), (1, 2), LIMITS, None, c, cost=cost, own_pace=True).plan
     assert best.lengths.tolist() == [horizon + 1]
 
 
 def test_at_their_own_pace_plans_are_ranked_by_how_long_they_are():
     fake = Fake([3.0], {4: 2.0, 8: 0.0})
     asked, c = np.array([[8, 4]]), ShortestFeasibleConfig(roughness_limit=1e9)
-    fast, _ = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c)
-    soon, _ = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c, own_pace=True)
+    fast = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c).plan
+    soon = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c, own_pace=True).plan
     assert (fast.lengths.tolist(), soon.lengths.tolist()) == ([9], [5])

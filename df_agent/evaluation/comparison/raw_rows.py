@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.evaluation.comparison.store import file_name
+from df_agent.evaluation.comparison.store import PolicyStore, file_name
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
-from df_agent.evaluation.metrics import StepsFunction, Yardsticks, yardstick_steps
+from df_agent.evaluation.metrics import NO_YARDSTICKS, StepsFunction, Yardsticks, yardstick_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 
 Array = NDArray[Any]
@@ -90,6 +90,28 @@ def read_raw_rows(folder: Path, yardsticks: Callable[[str], Yardsticks]) -> list
     if not found:
         raise FileNotFoundError(f"{folder} holds no rows of a comparison: no policies-ENV.json")
     return found
+
+
+def restore_rows(kept: Path, folder: Path) -> None:
+    """Begin the comparison in `folder` with the rows of `kept`, so that it can go on; their paths are lost.
+
+    Args:
+        kept: with what `write_raw_rows` wrote.
+        folder: of a comparison, without rows yet.
+
+    Raises:
+        FileNotFoundError: there are none to begin with.
+        StoreError: the comparison has rows already.
+    """
+    for part in read_raw_rows(kept, lambda env: NO_YARDSTICKS):
+        lines = _lines(kept / f"rows-{file_name(part.env)}.csv")
+        seeds = {int(line["start_id"]): int(line["seed"]) for line in lines}
+        for rows in part.policies:
+            by_seed: dict[int, list[EpisodeRecord]] = {}
+            for record in rows.records:
+                by_seed.setdefault(seeds[record.seed], []).append(record)
+            if by_seed:
+                PolicyStore(folder, part.env, rows.policy).restore(rows.provenance, by_seed, rows.timing)
 
 
 def _table(

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,27 @@ class PolicyStore:
         if self.empty:  # a file about rows that were never made is replaced
             self.folder.mkdir(parents=True, exist_ok=True)
             replace_file(self.folder / RUN_FILE, json_bytes({"identity": identity, "about": about}))
+
+    def restore(
+        self, run: Mapping[str, Any], records: Mapping[int, Sequence[EpisodeRecord]], timing: Sequence[EpisodeRecord]
+    ) -> None:
+        """Begin with rows that were kept elsewhere.
+
+        Args:
+            run: what they were made with, as `run` gives it.
+            records: seed -> episodes.
+            timing: the episodes that were run one at a time.
+
+        Raises:
+            StoreError: there are rows already.
+        """
+        if not self.empty:
+            raise StoreError(f"{self.folder} holds rows already")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        replace_file(self.folder / RUN_FILE, json_bytes(run))
+        files = {f"seed{seed}.jsonl": rows for seed, rows in records.items()} | {TIMING_FILE: timing}
+        for name, rows in files.items():
+            replace_file(self.folder / name, "".join(record.to_json() + "\n" for record in rows).encode())
 
     def adopt(self, identity: Mapping[str, Any]) -> None:
         """Go on under another identity; what the rows so far were made with stays on record."""

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from df_agent.evaluation.comparison.raw_rows import read_raw_rows, write_raw_rows
+from df_agent.evaluation.comparison.raw_rows import read_raw_rows, restore_rows, write_raw_rows
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError, stored
 from df_agent.evaluation.comparison.tables import make_tables
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import Yardsticks
@@ -63,6 +64,20 @@ def test_a_row_says_where_it_comes_from_and_is_short(written):
     assert (row["policy"], row["run"], row["seed"], row["episode"]) == ("straight", "1", "3", "0")
     assert row["start_id"] == str(episode_seed(3, 0))
     assert max(map(len, lines)) < 170
+
+
+def test_a_comparison_begins_with_kept_rows_and_not_over_rows_of_its_own(written, tmp_path):
+    comparison, kept = written
+    restore_rows(kept, tmp_path / "new")
+    assert stored(tmp_path / "new", "toy-point") == ["other", "straight", "straight@1"]
+    for rows in comparison.policies[:3]:
+        store = PolicyStore(tmp_path / "new", "toy-point", rows.policy)
+        assert (store.seeds(), store.run()) == ([3], dict(rows.provenance))
+        assert [r.time_to_goal for r in store.rows(3)] == [r.time_to_goal for r in rows.records]
+        assert len(store.timing()) == 2
+        assert store.waves(3, len(rows.records), 50) == {}, "nothing of it has to be run again"
+    with pytest.raises(StoreError, match="holds rows already"):
+        restore_rows(kept, tmp_path / "new")
 
 
 def test_a_folder_without_rows_and_a_table_of_something_else_are_refused(written, tmp_path):
