@@ -26,7 +26,8 @@ RESULTS, README = ROOT / "results", ROOT / "README.md"
 SANITY = RESULTS / "sanity"
 COMPARED = ROOT / "outputs" / "compare"
 COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the README: as compare.py calls it
-TRAINING, CURVE = RESULTS / "training", ("step", "success_rate", "time_to_goal", "at_goal_at_end")
+TRAINING = RESULTS / "training"
+CURVE = ("step", "success_rate", "time_to_goal", "at_goal_at_end", "training_minutes")
 COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
@@ -56,7 +57,7 @@ def collect() -> None:
         SANITY.mkdir(parents=True, exist_ok=True)
         (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
-    for run in sorted([*(ROOT / "runs").glob("maze2d-*-*"), *(ROOT / "runs").glob("Fetch*")]):
+    for run in sorted([*(ROOT / "runs").glob("maze2d-*"), *(ROOT / "runs").glob("Fetch*")]):
         if lines := validations(run):
             TRAINING.mkdir(parents=True, exist_ok=True)
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -220,13 +221,63 @@ def recall_table() -> str:
     return "\n".join(lines)
 
 
+def robustness_table() -> str:
+    """Return the Markdown table of scripts/robustness.py."""
+    rows = json.loads((RESULTS / "robustness.json").read_text())["rows"]
+    lines = ["| disturbance | success [95 %] | at goal at end | steps to goal | the oracle's | ratio [95 %] |"]
+    lines.append("|---|---|---|---|---|---|")
+    oracle = {row["disturbance"]: row for row in rows if row["policy"] == "oracle"}
+    for row in rows:
+        if row["policy"] != "oracle":
+            low, high = row["ratio_ci95"]
+            cells = [row["disturbance"], success(row), f"{row['at_goal_at_end']:.2f}", f"{row['time_to_goal']:.1f}"]
+            cells += [
+                f"{oracle[row['disturbance']]['time_to_goal']:.1f}",
+                f"{row['ratio']:.3f} [{low:.3f}, {high:.3f}]",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def benchmark_table() -> str:
+    """Return the Markdown table of scripts/benchmark.py's latencies."""
+    result = json.loads((RESULTS / "benchmark.json").read_text())
+    names = {"ours": "ours, as shipped", "v1.5": "v1.5's settings in our engine", "diffuser": "Diffuser, 256 passes"}
+    lines = ["| plan | environments | p50 / p95 / p99 [ms] | per environment | floor | times ours | the original |"]
+    lines.append("|---|" + "---:|" * 6)
+    for row in result["latency"]["plans"]:
+        times = " / ".join(f"{row[key]:.1f}" for key in ("p50", "p95", "p99"))
+        cells = [names[row["method"]], str(row["batch"]), times, f"{row['p50'] / row['batch']:.1f}"]
+        digits = {"floor": 1, "times_ours": 0, "original": 0}
+        cells += [f"{row[key]:,.{places}f}" if key in row else "" for key, places in digits.items()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def quality_table() -> str:
+    """Return the Markdown table of scripts/benchmark.py's settings: steps to the goal and the time of a plan."""
+    found = json.loads((RESULTS / "benchmark.json").read_text())["quality"]
+    lines = [
+        "| setting | success | steps to goal | over the oracle's | plan, p50 / p95 [ms] |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for point in found["points"]:
+        ratio = f"{point['steps'] / found['oracle']:.3f}"
+        cells = [point["label"], f"{point['success']:.2f}", f"{point['steps']:.1f}", ratio]
+        lines.append(f"| {' | '.join(cells)} | {point['p50']:.1f} / {point['p95']:.1f} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
     text = README.read_text()
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table, "recall": recall_table}
+    studies["robustness"] = robustness_table
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
+    if (RESULTS / "benchmark.json").exists():
+        tables |= {"benchmark": benchmark_table(), "quality": quality_table()}
     for name in COMPARISONS:
         if (RESULTS / name).exists():
             comparisons = read_raw_rows(RESULTS / name, yardsticks_of)

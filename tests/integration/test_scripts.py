@@ -14,15 +14,18 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import actions as actions_script  # noqa: E402
+import benchmark as benchmark_script  # noqa: E402
 import demonstrators  # noqa: E402
 import guidance as guidance_script  # noqa: E402
 import list as list_script  # noqa: E402
 import recall as recall_script  # noqa: E402
+import robustness as robustness_script  # noqa: E402
 import sensors as sensors_script  # noqa: E402
 
 import envs  # noqa: E402, F401
 from df_agent.build import build_model  # noqa: E402
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
+from df_agent.policy import DiffusionForcingPolicy  # noqa: E402
 
 
 def test_everything_there_is_can_be_listed(capsys, monkeypatch, tmp_path):
@@ -197,3 +200,59 @@ def test_what_history_is_worth(tmp_path, monkeypatch):
         "FetchPush-v4",
     ]
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_disturbances_cost(tmp_path, monkeypatch):
+    monkeypatch.setattr(robustness_script, "POLICIES", {"random": "#000000", "oracle": "#777777"})
+    files = ["--output", str(tmp_path / "r.json"), "--picture", str(tmp_path / "r.png")]
+    arguments = ["--env", "maze2d-umaze", "--episodes", "3", "--seed", "1000", *files]
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *arguments])
+    robustness_script.main()
+    rows = json.loads((tmp_path / "r.json").read_text())["rows"]
+    oracle = {row["disturbance"]: row for row in rows if row["policy"] == "oracle"}
+    assert list(oracle) == [each.label for each in robustness_script.DISTURBANCES]
+    assert all(row["success_rate"] == 1 and row["ratio"] == 1 for row in oracle.values())
+    assert len({tuple(row["steps_to_goal"]) for row in oracle.values()}) == len(oracle), "each one makes a difference"
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_planning_costs(tmp_path, monkeypatch, capsys):
+    folder = untrained(tmp_path / "agent", 4, [0, 1], 2)
+
+    def policy(bench, checkpoint=None, **overrides):
+        made = DiffusionForcingPolicy.from_pretrained(folder, precision="fp32", controller="waypoints", **overrides)
+        made.checkpoint["windows"] = {"max_tokens": 6}
+        return made
+
+    monkeypatch.setattr(benchmark_script.Bench, "policy", policy)
+    for method in ("v15", "diffuser"):
+        monkeypatch.setattr(benchmark_script, method, lambda batch, device, steps=None: lambda: sum(range(10_000)))
+    monkeypatch.setattr(benchmark_script, "KEPT", tmp_path)
+    monkeypatch.setattr(benchmark_script, "BATCHES", (1, 2))
+    monkeypatch.setattr(benchmark_script, "SETTINGS", {"as shipped": {}, "2 passes": {"sampling": {"steps": 2}}})
+    monkeypatch.setattr(benchmark_script, "COSTS", {"passes": [{"sampling": {"steps": k}} for k in (1, 3)]})
+    files = ["--output", str(tmp_path / "b.json"), "--picture", str(tmp_path / "b.png")]
+    few = ["--repeats", "2", "--timing-episodes", "1", "--memory-steps", "20", "--episodes", "2"]
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--env", "maze2d-umaze", *few, *files])
+    benchmark_script.main()
+    result = json.loads((tmp_path / "b.json").read_text())
+    ours = [row for row in result["latency"]["plans"] if row["method"] == "ours"]
+    assert [row["batch"] for row in ours] == [1, 2]
+    assert all(row["floor"] > 0 and row["p50"] <= row["p95"] <= row["p99"] for row in ours)
+    assert ours[1]["operations"] == 2 * ours[0]["operations"]
+    one, three = result["cost"]["passes"]
+    assert (one["passes"], three["passes"]) == (1, 3)
+    assert three["operations"] == 3 * one["operations"]
+    assert [point["label"] for point in result["quality"]["points"]] == ["as shipped", "2 passes"]
+    assert set(result["memory"]["peak_megabytes"]) == {"2", "20"}
+    assert result["training"]["steps_per_second"] > 0
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+
+    (tmp_path / "b.json").write_text(json.dumps({**result, "memory": "kept"}))
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "cost", "--env", "maze2d-umaze", *few, *files])
+    benchmark_script.main()
+    assert json.loads((tmp_path / "b.json").read_text())["memory"] == "kept"
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "speed"])
+    with pytest.raises(SystemExit):
+        benchmark_script.main()
+    assert "there are latency, cost, quality, memory, training" in capsys.readouterr().err
