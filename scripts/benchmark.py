@@ -100,7 +100,7 @@ def latency(bench: Bench) -> dict[str, Any]:
     methods = {"v1.5": v15, "diffuser": diffuser}
     for batch in BATCHES[:2]:
         for name, make in methods.items():
-            times = seconds(make(batch, bench.device), max(2, o.repeats // 5))
+            times = seconds(make(batch, bench.device), max(2, o.repeats // 10))
             ours = next(row["p50"] for row in rows if row["method"] == "ours" and row["batch"] == batch)
             timed = quantiles(times)
             row = {"method": name, "batch": batch, **timed, "times_ours": timed["p50"] / ours}

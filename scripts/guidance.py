@@ -32,6 +32,8 @@ ZONE, RADIUS = (-3.0, 1.0), 0.5  # blocks a corridor; the way around is four met
 PLACE, NEAR = (1.5, 3.0), 0.5  # on no shortest way
 SPEED = 0.03  # metres per control step; the data's fastest are 0.05
 LONGER = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55, 1.8, 2.1, 2.5, 3.0, 3.6)  # detours take more than the direct way's time
+# More candidates than the agent takes in a hurry: the choice among them is what most wishes live by.
+WISHING = {"search": {"stretch": LONGER, "samples": 4}, "sampling": {"steps": 5}, "open_loop_horizon": 50}
 VARIANTS = {"left out": None, "in the choice": 0.0, "in the sampling too": 0.01}  # cost_scale
 Array = NDArray[np.float64]
 
@@ -65,19 +67,19 @@ EXAMPLES = {
         lambda skip: Avoid(ZONE, RADIUS + 0.1),
         lambda path: float((_distance(path, ZONE) < RADIUS).any()),
         lambda start: bool(_distance(start, ZONE) > RADIUS + 0.3),
-        {"search": {"stretch": LONGER}},
+        WISHING,
     ),
     "place": Example(
         f"come within {NEAR} m of a place",
         lambda skip: PassBy(PLACE, NEAR - 0.1),
         lambda path: float((_distance(path, PLACE) > NEAR).all()),
-        options={"search": {"stretch": LONGER}},
+        options=WISHING,
     ),
     "speed": Example(
         f"no faster than {SPEED * 100:.0f} m/s (share of the steps)",
         lambda skip: KeepSpeed(SPEED, skip),
         lambda path: float((np.linalg.norm(np.diff(path, axis=0), axis=1) > SPEED).mean()),
-        options={"controller": "waypoints", "search": {"stretch": LONGER}},
+        options={"controller": "waypoints", **WISHING},
     ),
 }
 

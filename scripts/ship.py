@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -171,7 +172,8 @@ def baseline_card(name: str, checkpoint: Checkpoint) -> str:
 def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     """Give `config` the agent's options from configs/train, and return the card."""
     if name == config["env"]:
-        options = OmegaConf.load(ROOT / "configs" / "train" / "env" / f"{name}.yaml")
+        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train")):
+            options = compose("train", [f"env={name}"])
         given: Any = OmegaConf.to_container(options.policy, resolve=True)
         inferred = {} if name.startswith("maze2d-") else config["policy"]
         config["policy"] = {**inferred, **given}

@@ -83,6 +83,7 @@ class ModelPlanner:
     def __call__(self, situation: Situation) -> tuple[Plan, Array]:
         """Return a plan per row, and how infeasible each is, (n,): at most 1 is feasible, inf no way to the goal."""
         c, rows = self.config, len(situation.goal)
+        self.proposer.stop = None if c.max_plan_ms is None else Deadline(c.max_plan_ms).over
         if c.planner == "best_of_n" and c.goal_conditioned:
             plans = self.guided(situation, scale=0.0, candidates=c.candidates)
             return best_of_n(plans, situation.goal, tuple(self.channels), c.candidates), np.zeros(rows)
@@ -100,19 +101,17 @@ class ModelPlanner:
         one per horizon at a time, and what was found by then is taken.
         """
         s, c = situation, self.config
-        rows, samples = np.arange(len(s.goal)), [c.search.samples]
-        rounds: Deadline | None = None
-        if c.max_plan_ms is not None:
-            rounds, passes = Deadline(c.max_plan_ms), Deadline(c.max_plan_ms)
-            samples, self.proposer.stop = [1] * c.search.samples, passes.over
-        best = self._round(s, samples[0], 0)
-        for k in range(1, len(samples) + c.search.retries):
-            if k >= len(samples):
+        rows, first, samples = np.arange(len(s.goal)), 1, c.search.samples
+        deadline = None if c.max_plan_ms is None else Deadline(c.max_plan_ms)
+        if deadline is not None:
+            first, samples = samples, 1
+        best = self._round(s, samples, 0)
+        for k in range(1, first + c.search.retries):
+            if k >= first:
                 rows = np.flatnonzero(best.over > 1)
-            if not len(rows) or (rounds is not None and rounds.over()):
+            if not len(rows) or (deadline is not None and deadline.over()):
                 break
-            best.improve(rows, self._round(s.take(rows), samples[min(k, len(samples) - 1)], k))
-        self.proposer.stop = None
+            best.improve(rows, self._round(s.take(rows), samples, k))
         plan, over = best.plan, best.over
         lost = np.flatnonzero(over > c.search.hopeless * s.doubt)
         if len(lost):  # wander, and look again from there

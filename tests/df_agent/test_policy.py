@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -871,6 +872,8 @@ def in_background():
         return planner(situation)
 
     policy.worker = Worker(slow)
+    policy.worker.lead = lambda period: policy.steps_of_a_plan  # whatever this machine is busy with
+    policy.steps_of_a_plan = 1
     go.set()
     yield policy, go, situations
     go.set()
@@ -910,7 +913,7 @@ def test_in_the_background_plans_begin_where_the_agent_will_be(in_background):
     seen = {"observation": np.zeros((1, 4)), "desired_goal": np.array([[1.0, 0.0]])}
     _, state = policy.predict(seen, deterministic=True)
     state.path = np.linspace([0.0, 0.0], [1.0, 0.0], state.path.shape[1])[None]
-    policy.worker._mean = 2.5 * policy.config.control_period
+    policy.steps_of_a_plan = 3
     for step in range(1, 5):
         seen["observation"] = np.array([[0.02 * step, 0.1, 2.0, 0.0]])
         _, state = policy.predict(seen, state, deterministic=True)
@@ -942,6 +945,14 @@ def test_in_the_background_a_plan_for_another_goal_or_episode_is_dropped(in_back
     settle(state)
     state = stand(policy, moved, 3, state)
     np.testing.assert_array_equal(state.goal, moved["desired_goal"])
+
+
+def test_the_lead_is_what_plans_have_taken_of_late():
+    worker = Worker(lambda situation: (time.sleep(0.02), None))
+    assert worker.lead(0.01) == 1
+    worker.plan(None)
+    assert worker.lead(0.001) >= 20
+    assert worker.lead(1e3) == 1
 
 
 def test_in_the_background_an_error_of_the_planner_is_told(in_background):
