@@ -1,10 +1,11 @@
-"""Time planning on this machine: `python scripts/benchmark.py [latency cost quality memory training]`.
+"""Time planning on this machine: `python scripts/benchmark.py [latency cost quality realtime memory training]`.
 
 latency   how long our agent's plans take, for 1, 16 and 128 environments, beside the floor: the operations of all
           passes at the speed of this machine's matrix products; and how much longer the originals' methods take
 cost      the same against horizon, candidates, passes and the size of the network
 quality   steps to the goal against the time of a plan: ours at several settings and, with the steps that
           results/comparison holds for the same starts, the originals' methods
+realtime  acting in an environment that does not wait: while the agent is not ready, its last action is repeated
 memory    of a process that acts for 100,000 control steps
 training  optimiser steps a second, and the minutes to 99 % success that the curve in results/training tells
 
@@ -20,6 +21,7 @@ import csv
 import json
 import resource
 import sys
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,11 +38,12 @@ from yardsticks import MAZE_IDS, fastest_steps, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.metrics import yardstick_steps
+from df_agent.evaluation.rollout import episode_seed
 from df_agent.inference import choose_device
 from df_agent.models.transformer import Transformer, TransformerConfig
 from df_agent.policy import DiffusionForcingPolicy
 
-PARTS = ("latency", "cost", "quality", "memory", "training")
+PARTS = ("latency", "cost", "quality", "realtime", "memory", "training")
 BATCHES = (1, 16, 128)  # environments that ours plans for at once; the slow ones only for the first two
 KEPT = Path("results")
 # Over the shipped settings. The passes and candidates of the first agents that were compared are the last.
@@ -59,6 +62,13 @@ COSTS: dict[str, list[dict[str, Any]]] = {
     "horizon": [{"planner": "fixed_horizon", "horizon": k} for k in (3, 7, 11, 15)],
 }
 OTHERS = {"diffusion_forcing_v15": "v1.5's settings", "diffuser": "Diffuser", "diffuser_ddim": "Diffuser, 2 passes"}
+
+
+MODES: dict[str, dict[str, Any]] = {
+    "planning while the world goes on": {},
+    "at most 10 ms a plan": {"max_plan_ms": 10.0},
+    "in the background": {"background": True},
+}
 
 
 class Bench:
@@ -225,6 +235,60 @@ def kept_steps(policy: str, bench: Bench) -> dict[str, Any] | None:
     return {"steps": float(np.mean(steps)), "success": float(np.mean([row["success"] == "1" for row in rows]))}
 
 
+def realtime(bench: Bench) -> dict[str, Any]:
+    """Act in an environment that does not wait for the agent; return steps to the goal and how many it missed."""
+    period = yardsticks_of(bench.env).control_period or 0.01
+    env, found = gym.make(bench.env), {}
+    table = Table("acting", "arrived", "steps to goal", "steps missed", title=f"{1 / period:.0f} steps a second")
+    for label, overrides in MODES.items():
+        policy = bench.policy(**overrides)
+        policy.reset_seed(bench.options.seed)
+        first_plan(policy, starts(bench.env, 1, bench.options.seed))()
+        rows = []
+        for episode in range(bench.options.timing_episodes):
+            observation, info = env.reset(seed=episode_seed(bench.options.seed, episode))
+            rows.append(act_in_real_time(policy, env, observation, bool(info["success"]), period))
+        arrived, steps, missed = np.array(rows, dtype=float).T
+        found[label] = {
+            "episodes": len(rows),
+            "success": float(arrived.mean()),
+            "steps": float(steps.mean()),
+            "missed": float(missed.sum() / max(1.0, steps.sum())),
+        }
+        row = found[label]
+        table.add_row(label, f"{row['success']:.2f}", f"{row['steps']:.1f}", f"{row['missed']:.1%}")
+    console.print(table)
+    return {"period": period, "modes": found}
+
+
+def act_in_real_time(
+    policy: DiffusionForcingPolicy, env: gym.Env[Any, Any], observation: Any, arrived: bool, period: float
+) -> tuple[bool, int, int]:
+    """Run an episode until it arrives or ends; return whether it arrived, its steps and how many the agent missed."""
+    state, steps, missed, over = None, 0, 0, False
+    action = np.zeros(env.action_space.shape or ())
+    begins = np.full(1, True)
+    tick = time.perf_counter()
+    while not (arrived or over):
+        if steps:  # the first plan is made before the clock starts
+            tick += period
+        answer, state = policy.predict(observation, state, begins, deterministic=True)
+        begins = np.full(1, False)
+        if not steps:
+            tick = time.perf_counter()
+        while time.perf_counter() > tick + period and not (arrived or over):  # the world went on
+            observation, _, terminated, truncated, info = env.step(action)
+            arrived, over = bool(info["success"]), terminated or truncated
+            steps, missed, tick = steps + 1, missed + 1, tick + period
+        if not (arrived or over):
+            action = answer
+            observation, _, terminated, truncated, info = env.step(action)
+            arrived, over = bool(info["success"]), terminated or truncated
+            steps += 1
+        time.sleep(max(0.0, tick + period - time.perf_counter()))
+    return arrived, steps, missed
+
+
 def memory(bench: Bench) -> dict[str, Any]:
     """Act for 100,000 control steps in one environment; return the process's memory on the way [MB]."""
     policy, env = bench.policy(), gym.make(bench.env)
@@ -308,7 +372,14 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run the parts that are asked for."""
     options = read_options()
-    measure = {"latency": latency, "cost": cost, "quality": quality, "memory": memory, "training": training}
+    measure = {
+        "latency": latency,
+        "cost": cost,
+        "quality": quality,
+        "realtime": realtime,
+        "memory": memory,
+        "training": training,
+    }
     result: dict[str, Any] = {}
     if options.output.exists():
         earlier = json.loads(options.output.read_text())

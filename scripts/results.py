@@ -268,6 +268,16 @@ def quality_table() -> str:
     return "\n".join(lines)
 
 
+def realtime_table() -> str:
+    """Return the Markdown table of scripts/benchmark.py's episodes in real time."""
+    found = json.loads((RESULTS / "benchmark.json").read_text())["realtime"]
+    lines = ["| acting | episodes | arrived | steps to goal | steps missed |", "|---|---:|---:|---:|---:|"]
+    for label, row in found["modes"].items():
+        cells = [label, str(row["episodes"]), f"{row['success']:.2f}", f"{row['steps']:.1f}", f"{row['missed']:.1%}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Collect, then write the tables between the README's markers."""
     collect()
@@ -277,7 +287,7 @@ def main() -> None:
     studies["robustness"] = robustness_table
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
     if (RESULTS / "benchmark.json").exists():
-        tables |= {"benchmark": benchmark_table(), "quality": quality_table()}
+        tables |= {"benchmark": benchmark_table(), "quality": quality_table(), "realtime": realtime_table()}
     for name in COMPARISONS:
         if (RESULTS / name).exists():
             comparisons = read_raw_rows(RESULTS / name, yardsticks_of)

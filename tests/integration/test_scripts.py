@@ -244,6 +244,8 @@ def test_what_planning_costs(tmp_path, monkeypatch, capsys):
     assert (one["passes"], three["passes"]) == (1, 3)
     assert three["operations"] == 3 * one["operations"]
     assert [point["label"] for point in result["quality"]["points"]] == ["as shipped", "2 passes"]
+    assert set(result["realtime"]["modes"]) == set(benchmark_script.MODES)
+    assert all(0 <= row["missed"] < 1 and row["steps"] > 0 for row in result["realtime"]["modes"].values())
     assert set(result["memory"]["peak_megabytes"]) == {"2", "20"}
     assert result["training"]["steps_per_second"] > 0
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
@@ -255,4 +257,4 @@ def test_what_planning_costs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "speed"])
     with pytest.raises(SystemExit):
         benchmark_script.main()
-    assert "there are latency, cost, quality, memory, training" in capsys.readouterr().err
+    assert "there are latency, cost, quality, realtime, memory, training" in capsys.readouterr().err
