@@ -47,6 +47,7 @@ def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     assert [row["step"] for row in rows if "loss" in row] == [2, 4, 6]
     assert 0 <= rows[-1]["validation/success_rate"] <= 1
     assert 0 <= rows[-1]["validation/time_to_goal"] <= 300
+    assert 0 < rows[-1]["validation/training_minutes"] < 10
     assert (run_dir / "validation" / "step_000000006.png").stat().st_size > 5000
     policy = DiffusionForcingPolicy.from_pretrained(run_dir / "final", max_steps=300)
     env = gym.make("envs:maze2d-umaze")
