@@ -16,8 +16,8 @@ class Deadline:
 
     def __init__(self, milliseconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._last = clock()
-        self._end = self._last + milliseconds / 1000
+        self._began = self._last = clock()
+        self._end = self._began + milliseconds / 1000
         self._longest = 0.0
 
     def over(self) -> bool:
@@ -25,3 +25,7 @@ class Deadline:
         now = self._clock()
         self._longest, self._last = max(self._longest, now - self._last), now
         return now + self._longest > self._end
+
+    def spent(self) -> float:
+        """Return the seconds since it was set."""
+        return self._clock() - self._began

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +27,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import psutil
 import torch
 from matplotlib.figure import Figure
 from rich.table import Table
@@ -66,6 +65,7 @@ OTHERS = {"diffusion_forcing_v15": "v1.5's settings", "diffuser": "Diffuser", "d
 
 MODES: dict[str, dict[str, Any]] = {
     "planning while the world goes on": {},
+    "at most 20 ms a plan": {"max_plan_ms": 20.0},
     "at most 10 ms a plan": {"max_plan_ms": 10.0},
     "in the background": {"background": True},
 }
@@ -290,7 +290,7 @@ def act_in_real_time(
 
 
 def memory(bench: Bench) -> dict[str, Any]:
-    """Act for 100,000 control steps in one environment; return the process's memory on the way [MB]."""
+    """Act for 100,000 control steps in one environment; return how much memory the process holds on the way [MB]."""
     policy, env = bench.policy(), gym.make(bench.env)
     found: dict[str, float] = {}
     observation, _ = env.reset(seed=bench.options.seed)
@@ -303,10 +303,9 @@ def memory(bench: Bench) -> dict[str, Any]:
         if begins[0]:
             observation, _ = env.reset()
         if step in (total // 10, total):
-            unit = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux kilobytes
-            found[str(step)] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-    console.print("most memory until a step, MB: " + ", ".join(f"{k}: {v:.0f}" for k, v in found.items()))
-    return {"peak_megabytes": found}
+            found[str(step)] = psutil.Process().memory_info().rss / 1e6
+    console.print("memory after so many steps, MB: " + ", ".join(f"{k}: {v:.0f}" for k, v in found.items()))
+    return {"megabytes": found}
 
 
 def training(bench: Bench) -> dict[str, Any]:
@@ -323,25 +322,33 @@ def training(bench: Bench) -> dict[str, Any]:
 
 
 def draw(result: dict[str, Any]) -> Figure:
-    """Draw steps to the goal over the time of a plan, and the training curve."""
-    figure = new_figure(10, 4)
-    left, right = figure.subplots(1, 2)
+    """Draw steps to the goal over the time of a plan, of all and of our settings alone, and the training curve."""
+    figure = new_figure(13, 4)
+    left, middle, right = figure.subplots(1, 3)
     if found := result.get("quality"):
+        ours = [point for point in found["points"] if point["label"] not in OTHERS.values()]
         for point in found["points"]:
-            other = point["label"] in OTHERS.values()
-            colour = "#e07b39" if other else "#1f6fe5"
-            left.plot(point["p50"], point["steps"], "s" if other else "o", color=colour)
-            left.annotate(point["label"], (point["p50"], point["steps"]), (4, 4), textcoords="offset points", size=7)
-        for name, style in (("oracle", "--"), ("time_optimal", ":")):
-            if found[name]:
-                left.axhline(found[name], color="#777777", ls=style, lw=1, label=name.replace("_", " "))
-        left.set(xscale="log", xlabel="time of a plan, one environment [ms]", ylabel="mean steps to goal")
+            if point not in ours:
+                left.plot(point["p50"], point["steps"], "s", color="#e07b39")
+                left.annotate(
+                    point["label"], (point["p50"], point["steps"]), (0, 7), textcoords="offset points", ha="center"
+                )
+        for axis in (left, middle):
+            axis.plot([p["p50"] for p in ours], [p["steps"] for p in ours], "o", color="#1f6fe5", label="ours")
+            for name, style in (("oracle", "--"), ("time_optimal", ":")):
+                if found[name] and axis is left:
+                    axis.axhline(found[name], color="#777777", ls=style, lw=1, label=name.replace("_", " "))
+            axis.set(xlabel="time of a plan, one environment [ms]", ylabel="mean steps to goal")
+        for point in ours:
+            middle.annotate(point["label"], (point["p50"], point["steps"]), (6, -3), textcoords="offset points", size=8)
+        left.set(xscale="log", xlim=(5, 20_000), ylim=(0, None))
+        middle.set(xlim=(0, 1.5 * max(p["p50"] for p in ours)))
         left.legend(loc="upper left")
     curve = result.get("training", {}).get("curve")
     if curve:
         minutes = [row["training_minutes"] for row in curve]
         right.plot(minutes, [row["success_rate"] for row in curve], "o-", color="#1f6fe5")
-        right.set(xlabel="minutes of training", ylabel="success", ylim=(0, 1.03))
+        right.set(xlabel="minutes of training", ylabel="success", ylim=(0, 1.05), xlim=(0, None))
         steps = right.twinx()
         steps.plot(minutes, [row["time_to_goal"] for row in curve], "s--", color="#e07b39")
         steps.set_ylabel("mean steps to goal (dashed)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,7 @@ class ModelPlanner:
         self.max_steps, self.costs = max_steps, tuple(costs)
         self.longest = max(lengths) - tokenizer.config.context
         self.channels = list(tokenizer.config.goal_channels)
+        self._pass_seconds: dict[int, float] = {}  # rows -> what a pass took of late, with its share of the judgement
         self.proposer = Proposer(model, tokenizer, lengths, config.sampling, one_length=not config.search.whole_windows)
 
     def __call__(self, situation: Situation) -> tuple[Plan, Array]:
@@ -105,7 +106,11 @@ class ModelPlanner:
         deadline = None if c.max_plan_ms is None else Deadline(c.max_plan_ms)
         if deadline is not None:
             first, samples = samples, 1
+            self.proposer.config = replace(c.sampling, steps=self._affordable_passes(len(s.goal)))
         best = self._round(s, samples, 0)
+        if deadline is not None:
+            spent, passes = deadline.spent(), self.proposer.config.steps
+            self._pass_seconds[len(s.goal)] = max(spent / passes, 0.9 * self._pass_seconds.get(len(s.goal), 0.0))
         for k in range(1, first + c.search.retries):
             if k >= first:
                 rows = np.flatnonzero(best.over > 1)
@@ -119,6 +124,16 @@ class ModelPlanner:
             plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
             over[lost] = np.inf
         return plan, over
+
+    def _affordable_passes(self, rows: int) -> int:
+        """Return in how many passes plans of `rows` are to be sampled, for their first round to meet the deadline.
+
+        Fewer passes from the start make better plans than more of them that are cut off.
+        """
+        c, known = self.config, self._pass_seconds.get(rows)
+        if known is None or c.max_plan_ms is None:
+            return c.sampling.steps
+        return int(np.clip(c.max_plan_ms / 1000 / known, 1, c.sampling.steps))
 
     def _round(self, s: Situation, samples: int, number: int) -> Choice:
         """Return the best of `samples` candidates per horizon; every round has noise of its own."""

@@ -831,6 +831,17 @@ def test_with_time_to_spare_the_candidates_come_in_rounds_and_the_best_is_kept()
     assert (best < first).any(), "some later round was better for some"
 
 
+def test_under_a_deadline_plans_are_made_in_as_many_passes_as_fit():
+    policy = make_policy(max_plan_ms=1e6, search={**ANY_PLAN, "horizons": (3, 6), "samples": 1})
+    passes, seen = count_passes(policy), observations(3)
+    policy.planner._pass_seconds = {3: 400.0}  # of the 1000 there are
+    policy.predict(seen, deterministic=True)
+    assert passes == [6] * 2
+    assert policy.planner._pass_seconds[3] == pytest.approx(360), "what it was is not forgotten at once"
+    policy.predict(row(seen, 0), deterministic=True)
+    assert passes[2:] == [2] * policy.config.sampling.steps, "of another batch nothing is known yet"
+
+
 def test_rows_without_a_feasible_plan_get_further_rounds():
     """Row 1 has its goal so far away that no plan is feasible."""
     policy = make_policy(

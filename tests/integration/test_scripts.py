@@ -246,7 +246,7 @@ def test_what_planning_costs(tmp_path, monkeypatch, capsys):
     assert [point["label"] for point in result["quality"]["points"]] == ["as shipped", "2 passes"]
     assert set(result["realtime"]["modes"]) == set(benchmark_script.MODES)
     assert all(0 <= row["missed"] < 1 and row["steps"] > 0 for row in result["realtime"]["modes"].values())
-    assert set(result["memory"]["peak_megabytes"]) == {"2", "20"}
+    assert set(result["memory"]["megabytes"]) == {"2", "20"}
     assert result["training"]["steps_per_second"] > 0
     assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
 

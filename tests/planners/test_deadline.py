@@ -16,3 +16,9 @@ def test_it_is_over_when_another_piece_like_the_longest_would_end_too_late():
 
 def test_it_stays_over():
     assert overs(10, [0.02, 0.5]) == [True, True]
+
+
+def test_it_knows_what_was_spent():
+    clock = iter([1.0, 1.5, 3.0])
+    deadline = Deadline(100, clock=lambda: next(clock))
+    assert (deadline.spent(), deadline.spent()) == (0.5, 2.0)
