@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from df_agent.diffusion.sampler import Objective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from planners.plan import Plan
 
+LEAST_PASSES = 2  # in a hurry
 Array = NDArray[np.float64]
 Noise = Callable[[NDArray[np.int64], int, int], Tensor]
 """(row of each candidate, tokens, k) -> standard normal noise (N, tokens, D): to begin with, k = 0; of pass k."""
@@ -84,7 +86,7 @@ class Proposer:
 
     Attributes:
         on_denoise: if set, told how the candidates of each call came about; plans are the same with or without.
-        stop: if set, asked after every pass whether there is no time for another, see `sample`.
+        stop: if set, asked after every pass whether there is no time for another, see `sample`; two are made anyway.
     """
 
     def __init__(
@@ -239,8 +241,19 @@ class Proposer:
             stabilization_level=s.stabilization_level,
             noise=lambda step: noise(rows, length, step + 1),
             callback=keep,
-            stop=self.stop,
+            stop=None if self.stop is None else self._stop_after_some(self.stop),
         )
+
+    @staticmethod
+    def _stop_after_some(stop: Callable[[], bool]) -> Callable[[], bool]:
+        """Return `stop`, not heeded before the plans have begun to differ: one pass gives the mean of all ways."""
+        passes = itertools.count(1)
+
+        def after_some() -> bool:
+            over = stop()  # asked each time, for it may measure how long passes take
+            return next(passes) >= LEAST_PASSES and over
+
+        return after_some
 
     def _denoising(
         self,

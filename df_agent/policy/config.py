@@ -34,7 +34,7 @@ class PolicyConfig:
             that one still needs.
         patience: steps after which a plan that does not get on is given up [steps].
         doubt: factor on the agent's doubt each time that happens: longer horizons, fewer shortcuts believed.
-        max_plan_ms: when the best plan so far is taken [ms]; the pass of the network that runs then is finished. None
+        max_plan_ms: when the best plan so far is taken [ms]; two passes of the network are made in any case. None
             takes all the time it needs. Plans made under a deadline depend on the machine and do not repeat.
         background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
             first plan of an episode is waited for. For loops that run in real time.

@@ -16,11 +16,13 @@ from df_agent.diffusion.sampler import Objective
 from df_agent.guidance import Cost
 from df_agent.policy.config import PolicyConfig
 from df_agent.policy.state import Array
-from df_agent.proposals import Noise, Proposer
+from df_agent.proposals import LEAST_PASSES, Noise, Proposer
 from planners.best_of_n import best_of_n
 from planners.deadline import Deadline
 from planners.diffusion_forcing import Choice, MotionLimits, shortest_feasible
 from planners.plan import Plan
+
+FORGETTING = 0.7  # of the slowest pass, from plan to plan
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class ModelPlanner:
         best = self._round(s, samples, 0)
         if deadline is not None:
             spent, passes = deadline.spent(), self.proposer.config.steps
-            self._pass_seconds[len(s.goal)] = max(spent / passes, 0.9 * self._pass_seconds.get(len(s.goal), 0.0))
+            self._pass_seconds[len(s.goal)] = max(spent / passes, FORGETTING * self._pass_seconds.get(len(s.goal), 0.0))
         for k in range(1, first + c.search.retries):
             if k >= first:
                 rows = np.flatnonzero(best.over > 1)
@@ -133,7 +135,7 @@ class ModelPlanner:
         c, known = self.config, self._pass_seconds.get(rows)
         if known is None or c.max_plan_ms is None:
             return c.sampling.steps
-        return int(np.clip(c.max_plan_ms / 1000 / known, 1, c.sampling.steps))
+        return int(np.clip(c.max_plan_ms / 1000 / known, min(LEAST_PASSES, c.sampling.steps), c.sampling.steps))
 
     def _round(self, s: Situation, samples: int, number: int) -> Choice:
         """Return the best of `samples` candidates per horizon; every round has noise of its own."""
