@@ -60,7 +60,7 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     axis.set_yticks(place + 0.18, [each.label for each in DISTURBANCES])
     axis.invert_yaxis()
     axis.set_xlabel("mean steps to goal, timeouts as the whole episode")
-    axis.legend()
+    axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
