@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -87,6 +86,7 @@ class Proposer:
     Attributes:
         on_denoise: if set, told how the candidates of each call came about; plans are the same with or without.
         stop: if set, asked after every pass whether there is no time for another, see `sample`; two are made anyway.
+        passes: how many the plans of the last call were made in; the least, if some were stopped and some not.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Proposer:
         self.device = model.alpha_bar.device
         self.on_denoise: Callable[[Denoising], None] | None = None
         self.stop: Callable[[], bool] | None = None
+        self.passes = 0
 
     @torch.no_grad()
     def to_goal(
@@ -178,6 +179,7 @@ class Proposer:
         bucket = np.searchsorted(self.lengths, needed)
         drawn = noise(rows, longest, 0)
         traces: list[tuple[NDArray[np.int64], list[Tensor]]] = []
+        made: list[int] = []
         for k in np.unique(bucket):
             pick = np.flatnonzero(bucket == k)
             length = self.lengths[k]
@@ -191,9 +193,10 @@ class Proposer:
             levels = torch.where(index > end, self.model.config.levels, levels)
             climb = None if objective is None else objective(pick)
             trace = [x]
-            x = self._sample(x, levels, rows[pick], noise, climb, scale, trace)
+            x = self._sample(x, levels, rows[pick], noise, climb, scale, trace, made)
             traces.append((pick, trace))
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
+        self.passes = min(made)
         if self.on_denoise is not None:
             self.on_denoise(self._denoising(rows, horizons, traces))
         return self._plan(out, horizons * c.frame_stack + 1, ends_at_goal=goal is not None)
@@ -228,9 +231,22 @@ class Proposer:
         objective: Objective | None,
         scale: float,
         trace: list[Tensor],
+        made: list[int],
     ) -> Tensor:
+        """Denoise x; the tokens after each pass go to `trace` if someone watches, their number to `made`."""
         s, length = self.config, x.shape[1]
-        keep = None if self.on_denoise is None else lambda step, tokens, clean: trace.append(tokens)
+        made.append(0)
+
+        def keep(step: int, tokens: Tensor, clean: Tensor) -> None:
+            made[-1] = step + 1
+            if self.on_denoise is not None:
+                trace.append(tokens)
+
+        def stop() -> bool:
+            # One pass gives the mean of all ways. Asked each time, for it may measure how long passes take.
+            over = self.stop is not None and self.stop()
+            return over and made[-1] >= LEAST_PASSES
+
         return sample(
             self.model,
             x,
@@ -241,19 +257,8 @@ class Proposer:
             stabilization_level=s.stabilization_level,
             noise=lambda step: noise(rows, length, step + 1),
             callback=keep,
-            stop=None if self.stop is None else self._stop_after_some(self.stop),
+            stop=stop,
         )
-
-    @staticmethod
-    def _stop_after_some(stop: Callable[[], bool]) -> Callable[[], bool]:
-        """Return `stop`, not heeded before the plans have begun to differ: one pass gives the mean of all ways."""
-        passes = itertools.count(1)
-
-        def after_some() -> bool:
-            over = stop()  # asked each time, for it may measure how long passes take
-            return next(passes) >= LEAST_PASSES and over
-
-        return after_some
 
     def _denoising(
         self,

@@ -44,7 +44,7 @@ DISTURBANCES = (
     Disturbance("push of 0.2 along x", {"push": (0.2, 0.0)}),
     Disturbance("push of -0.2 along y", {"push": (0.0, -0.2)}),
     Disturbance("actions 5 steps late", {"delay": 5}),
-    Disturbance("start at 3 m/s per axis", env={"start_speed": 3.0}),
+    Disturbance("start with N(0, 3²) m/s per axis", env={"start_speed": 3.0}),
 )
 
 

@@ -392,7 +392,7 @@ class DiffusionForcingPolicy:
             self._take_over(state, np.array([row]), goal, planned, fresh, stuck, late)
 
     def _prepare(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Count the plans that `rows` are about to get, and set their doubt; return whose last plan led nowhere."""
+        """Set the doubt of `rows` that are about to get a plan; return whose last one led nowhere."""
         stuck = self._stuck(state, rows) & ~fresh & (self.config.controller != "actions")
         state.doubt = state.doubt.copy()  # the caller may keep the old state
         doubt = np.where(fresh, 1.0, state.doubt[rows])

@@ -111,8 +111,8 @@ class ModelPlanner:
             self.proposer.config = replace(c.sampling, steps=self._affordable_passes(len(s.goal)))
         best = self._round(s, samples, 0)
         if deadline is not None:
-            spent, passes = deadline.spent(), self.proposer.config.steps
-            self._pass_seconds[len(s.goal)] = max(spent / passes, FORGETTING * self._pass_seconds.get(len(s.goal), 0.0))
+            spent = deadline.spent() / self.proposer.passes
+            self._pass_seconds[len(s.goal)] = max(spent, FORGETTING * self._pass_seconds.get(len(s.goal), 0.0))
         for k in range(1, first + c.search.retries):
             if k >= first:
                 rows = np.flatnonzero(best.over > 1)

@@ -1,8 +1,6 @@
 """The agent's contract, on a tiny untrained model and a toy environment: no behaviour here depends on training."""
 
 import copy
-import threading
-import time
 
 import gymnasium as gym
 import numpy as np
@@ -10,100 +8,23 @@ import pytest
 import torch
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
+from toy_policy import (
+    ANY_PLAN,
+    CHECKPOINT,
+    asked,
+    make_policy,
+    make_policy_with_estimator,
+    observations,
+    row,
+    stand,
+)
 
 from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.evaluation.asking import take_rows
 from df_agent.guidance import Avoid, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
-from df_agent.policy.background import Worker
 from planners.controllers import arc_lengths, point_at
-from planners.diffusion_forcing import travel_time
-
-CHECKPOINT = {
-    "env": "toy",
-    "network": {"token_dim": 4, "max_tokens": 8, "width": 16, "depth": 1, "heads": 2},
-    "diffusion": {"levels": 50, "frame_stack": 2, "goal_channels": [0, 1]},
-    "tokenizer": {
-        "config": {"observation_indices": [0, 1], "goal_channels": [0, 1], "frame_skip": 4, "frame_stack": 2},
-        "mean": [0.0, 0.0],
-        "std": [1.0, 1.0],
-    },
-    "windows": {"max_tokens": 8, "short_tokens": [4]},
-    "statistics": {"step": [0.3, 0.3], "turn": [0.2, 0.2], "speed": [0.05, 0.05]},
-    "policy": {"velocity_indices": [2, 3]},
-}
-
-
-ANY_PLAN = {"roughness_limit": 1e9, "shortcut_limit": 1e9, "hopeless": 1e9}
-"""A search that is content with what an untrained model proposes."""
-
-ESTIMATOR = {"channels": 2, "unit": 1, "width": 8, "depth": 1}
-
-
-class Point(gym.Env):
-    """A damped point in a box; goal-conditioned, continuing."""
-
-    def __init__(self, render_mode=None):
-        box = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
-        self.observation_space = gym.spaces.Dict(
-            observation=gym.spaces.Box(-np.inf, np.inf, (4,), np.float64), achieved_goal=box, desired_goal=box
-        )
-        self.action_space = gym.spaces.Box(-1.0, 1.0, (2,), np.float64)
-
-    def observe(self):
-        return {
-            "observation": np.concatenate([self.x, self.v]),
-            "achieved_goal": self.x.copy(),
-            "desired_goal": self.goal.copy(),
-        }
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x, self.v = self.np_random.uniform(-1, 1, 2), np.zeros(2)
-        self.goal = self.np_random.uniform(-1, 1, 2)
-        return self.observe(), {}
-
-    def step(self, action):
-        self.v = np.clip(self.v + 0.2 * action, -5, 5)
-        self.x = self.x + 0.01 * self.v
-        near = bool(np.linalg.norm(self.x - self.goal) < 0.2)
-        return self.observe(), float(near), False, False, {"success": near}
-
-
-if "df-agent-test-point" not in gym.registry:
-    gym.register("df-agent-test-point", Point, max_episode_steps=40)
-
-
-def make_policy(**options):
-    torch.manual_seed(0)
-    model = build_model(CHECKPOINT).requires_grad_(False).eval()
-    torch.nn.init.normal_(model.network.head.weight, std=0.2)
-    return DiffusionForcingPolicy.from_model(model, CHECKPOINT, **options)
-
-
-def make_policy_with_estimator(steps=30.0, **options):
-    """One whose estimator says about `steps` steps for any way, a little more for a long one."""
-    torch.manual_seed(0)
-    checkpoint = {**CHECKPOINT, "time_to_goal": ESTIMATOR}
-    checkpoint["tokenizer"] = {**CHECKPOINT["tokenizer"], "mean": [0.5, 0.0], "std": [1.0, 2.0]}
-    model = build_model(checkpoint).requires_grad_(False).eval()
-    torch.nn.init.normal_(model.network.head.weight, std=0.2)
-    torch.nn.init.normal_(model.time_to_goal.mlp[-1].weight, std=0.01)
-    between = model.time_to_goal.between
-    model.time_to_goal.between = lambda here, there: between(here, there) + steps
-    return DiffusionForcingPolicy.from_model(model, checkpoint, **options)
-
-
-def observations(n, seed=0):
-    rng = np.random.default_rng(seed)
-    x, goal = rng.uniform(-1, 1, (n, 4)), rng.uniform(-1, 1, (n, 2))
-    return {"observation": x, "achieved_goal": x[:, :2], "desired_goal": goal}
-
-
-def row(observation, i):
-    return {k: v[i : i + 1] for k, v in observation.items()}
 
 
 def test_one_observation_without_a_batch_axis_gives_one_action():
@@ -326,13 +247,6 @@ def _rerun(policy, seen):
 STANDING = {"patience": 5, "open_loop_horizon": 1000, "deviation": 1e9, "hold_distance": 0.0}
 
 
-def stand(policy, seen, steps, state=None):
-    """Observe the same for some steps; return the state."""
-    for _ in range(steps):
-        _, state = policy.predict(seen, state, deterministic=True)
-    return state
-
-
 def test_doubt_grows_when_a_plan_leads_nowhere():
     policy = make_policy(search=ANY_PLAN, doubt=1.1, **STANDING)
     seen, plans = observations(2), count_plans(policy)
@@ -428,18 +342,6 @@ def test_who_wanders_does_not_depend_on_what_runs_beside_it():
 
 
 # --- with an estimator of the time to the goal ---
-
-
-def asked(policy):
-    """Horizons the proposer is asked for, call by call."""
-    calls, propose = [], policy.planner.proposer.to_goal
-
-    def spy(history, goal, rows, horizons, noise, *guidance):
-        calls.append(horizons.copy())
-        return propose(history, goal, rows, horizons, noise, *guidance)
-
-    policy.planner.proposer.to_goal = spy
-    return calls
 
 
 def test_the_estimate_sets_the_horizons_and_doubt_lengthens_them():
@@ -797,197 +699,3 @@ def test_velocities_that_are_missing_follow_from_what_was_seen_last():
 def test_a_cost_that_is_no_number_per_plan_is_named(cost):
     with pytest.raises(ValueError, match=r"the cost <lambda> must return .* finite numbers, one per plan"):
         plans_with([cost], cost_scale=0.0)
-
-
-# --- time ---
-
-
-def count_passes(policy):
-    """Rows of every pass of the network."""
-    passes = []
-    policy.model.network.register_forward_hook(lambda module, inputs, out: passes.append(len(inputs[0])))
-    return passes
-
-
-def test_a_deadline_that_has_passed_leaves_two_passes_of_one_candidate_per_horizon():
-    policy = make_policy(max_plan_ms=1e-6, search={**ANY_PLAN, "horizons": (3, 6), "samples": 4, "retries": 3})
-    passes, seen = count_passes(policy), observations(3)
-    action, _ = policy.predict(seen, deterministic=True)
-    assert passes == [2 * 3] * 2
-    assert np.isfinite(action).all()
-
-
-def test_with_time_to_spare_the_candidates_come_in_rounds_and_the_best_is_kept():
-    search = {**ANY_PLAN, "horizons": (3, 6), "samples": 4}
-    policy, once = make_policy(max_plan_ms=1e6, search=search), make_policy(search={**search, "samples": 1})
-    passes, seen, plans = count_passes(policy), observations(3), []
-    policy.on_plan = once.on_plan = plans.append
-    policy.predict(seen, deterministic=True)
-    assert passes == [6] * (4 * policy.config.sampling.steps)
-    once.predict(seen, deterministic=True)
-    speed = policy.limits.speed
-    best, first = (travel_time(event.plan.observations, speed) for event in plans)
-    assert (best <= first).all()
-    assert (best < first).any(), "some later round was better for some"
-
-
-def test_under_a_deadline_plans_are_made_in_as_many_passes_as_fit():
-    policy = make_policy(max_plan_ms=1e6, search={**ANY_PLAN, "horizons": (3, 6), "samples": 1})
-    passes, seen = count_passes(policy), observations(3)
-    policy.planner._pass_seconds = {3: 400.0}  # of the 1000 there are
-    policy.predict(seen, deterministic=True)
-    assert passes == [6] * 2
-    assert policy.planner._pass_seconds[3] == pytest.approx(280), "what it was is not forgotten at once"
-    policy.predict(row(seen, 0), deterministic=True)
-    assert passes[2:] == [2] * policy.config.sampling.steps, "of another batch nothing is known yet"
-
-
-def test_rows_without_a_feasible_plan_get_further_rounds():
-    """Row 1 has its goal so far away that no plan is feasible."""
-    policy = make_policy(
-        search={"horizons": (6,), "samples": 1, "retries": 2, "roughness_limit": 50.0, "hopeless": 1e9}
-    )
-    seen = observations(2)
-    seen["desired_goal"][1] = 1e3
-    calls = asked(policy)
-    policy.predict(seen, deterministic=True)
-    assert [len(call) for call in calls] == [2, 1, 1]
-
-
-def test_each_round_has_noise_of_its_own_that_follows_from_the_seed():
-    policy, drawn = make_policy(search={**ANY_PLAN, "roughness_limit": 1e-9, "retries": 1}), []
-    propose = policy.planner.proposer.to_goal
-
-    def spy(history, goal, rows, horizons, noise, *more):
-        drawn.append(noise(rows, 8, 0))
-        return propose(history, goal, rows, horizons, noise, *more)
-
-    policy.planner.proposer.to_goal = spy
-    for _ in range(2):
-        policy.predict(observations(2), deterministic=True)
-    first, second, again, after = drawn
-    assert not torch.equal(first[: len(second)], second)
-    assert torch.equal(first, again)
-    assert torch.equal(second, after)
-
-
-@pytest.fixture
-def in_background():
-    """A policy that plans in the background, each time not before it is released, and what it was asked."""
-    policy = make_policy(background=True, open_loop_horizon=4, search=ANY_PLAN, patience=1000, deviation=1e9)
-    go, situations, planner = threading.Event(), [], policy.planner.__call__
-
-    def slow(situation):
-        situations.append(situation)
-        assert go.wait(timeout=60)
-        return planner(situation)
-
-    policy.worker = Worker(slow)
-    policy.worker.lead = lambda period: policy.steps_of_a_plan  # whatever this machine is busy with
-    policy.steps_of_a_plan = 1
-    go.set()
-    yield policy, go, situations
-    go.set()
-
-
-def settle(state):
-    """Wait until what is being planned is there."""
-    for pending in state.pending:
-        if pending is not None:
-            pending.future.exception(timeout=60)
-
-
-def test_in_the_background_the_loop_goes_on_with_the_old_plan(in_background):
-    policy, go, situations = in_background
-    env = gym.make("df-agent-test-point")
-    observation, _ = env.reset(seed=0)
-    action, state = policy.predict(observation, deterministic=True)
-    assert len(situations) == 1, "the first plan is waited for"
-    go.clear()
-    first = state.path.copy()
-    for _ in range(6):
-        observation, *_ = env.step(action)
-        action, state = policy.predict(observation, state, deterministic=True)
-        np.testing.assert_array_equal(state.path, first)
-    go.set()
-    settle(state)
-    assert len(situations) == 2, "one is asked for at a time"
-    _, state = policy.predict(observation, state, deterministic=True)
-    assert state.pending == [None]
-    assert state.age.tolist() == [7 - situations[1].step[0]], "it was meant for an earlier step"
-    assert state.plans.tolist() == [2]
-
-
-def test_in_the_background_plans_begin_where_the_agent_will_be(in_background):
-    """It moves by 0.02 a step along a straight path, and a plan takes three steps of late."""
-    policy, _, situations = in_background
-    seen = {"observation": np.zeros((1, 4)), "desired_goal": np.array([[1.0, 0.0]])}
-    _, state = policy.predict(seen, deterministic=True)
-    state.path = np.linspace([0.0, 0.0], [1.0, 0.0], state.path.shape[1])[None]
-    policy.steps_of_a_plan = 3
-    for step in range(1, 5):
-        seen["observation"] = np.array([[0.02 * step, 0.1, 2.0, 0.0]])
-        _, state = policy.predict(seen, state, deterministic=True)
-    settle(state)
-    np.testing.assert_allclose(situations[1].history[0, -1], [0.02 * 7, 0.1], atol=1e-9)
-    np.testing.assert_allclose(situations[1].history[0, -2], [0.02 * 3, 0.1], atol=1e-9)
-    assert situations[1].step.tolist() == [4 + 3]
-    for step in range(5, 8):
-        assert state.pending[0] is not None, "it is handed over when the agent is there, not before"
-        seen["observation"] = np.array([[0.02 * step, 0.1, 2.0, 0.0]])
-        _, state = policy.predict(seen, state, deterministic=True)
-    assert state.pending == [None]
-    assert state.age.tolist() == [0]
-
-
-def test_in_the_background_a_plan_for_another_goal_or_episode_is_dropped(in_background):
-    policy, go, _ = in_background
-    seen = observations(2)
-    state = stand(policy, seen, 4)
-    go.clear()
-    state = stand(policy, seen, 1, state)
-    assert [pending is not None for pending in state.pending] == [True, True]
-    moved = copy.deepcopy(seen)
-    moved["desired_goal"][0] += 1
-    go.set()
-    settle(state)
-    _, state = policy.predict(moved, state, np.array([False, True]), deterministic=True)
-    assert state.plans.tolist() == [1, 1], "row 1 began anew, row 0 waits for a plan to its new goal"
-    settle(state)
-    state = stand(policy, moved, 3, state)
-    np.testing.assert_array_equal(state.goal, moved["desired_goal"])
-
-
-def test_the_lead_is_what_plans_have_taken_of_late():
-    worker = Worker(lambda situation: (time.sleep(0.02), None))
-    assert worker.lead(0.01) == 1
-    worker.plan(None)
-    assert worker.lead(0.001) >= 20
-    assert worker.lead(1e3) == 1
-
-
-def test_in_the_background_an_error_of_the_planner_is_told(in_background):
-    policy, _, _ = in_background
-    state = stand(policy, observations(1), 4)
-
-    def broken(situation):
-        raise RuntimeError("out of paper")
-
-    policy.worker._planner = broken
-    state = stand(policy, observations(1), 1, state)
-    settle(state)
-    with pytest.raises(RuntimeError, match="out of paper"):
-        stand(policy, observations(1), 3, state)
-
-
-def test_in_the_background_rows_may_leave_the_batch(in_background):
-    """As those do whose episodes have ended."""
-    policy, _, _ = in_background
-    seen = observations(3)
-    state = stand(policy, seen, 5)
-    settle(state)
-    state = take_rows(state, np.array([2]), 3)
-    last = {key: value[2:] for key, value in seen.items()}
-    state = stand(policy, last, 3, state)
-    assert state.plans.tolist() == [2]
-    np.testing.assert_array_equal(state.goal, last["desired_goal"])

@@ -277,10 +277,9 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "compare.py"), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def run(name):
-        done = subprocess.run(
-            [*command, f"output_dir={tmp_path / name}"], env=environment, capture_output=True, text=True, timeout=900
-        )
+    def run(name, *more):
+        arguments = [*command, f"output_dir={tmp_path / name}", *more]
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
@@ -307,12 +306,7 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
     assert "as stored" in run("killed").partition("random")[2]
 
     # The CSV is enough for the numbers: without rows or MuJoCo the same tables come out.
-    again = tmp_path / "again"
-    done = subprocess.run(
-        [*command, f"output_dir={again}", f"report_from={tmp_path / 'killed'}"],
-        env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    run("again", f"report_from={tmp_path / 'killed'}")
     before, after = (
         list(csv.DictReader((tmp_path / name / f"summary-{ENV}.csv").open())) for name in ("killed", "again")
     )
@@ -326,12 +320,6 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
             else:
                 assert new[key] == value
     # And enough to go on from.
-    on = tmp_path / "on"
-    done = subprocess.run(
-        [*command, f"output_dir={on}", f"start_from={tmp_path / 'killed'}"],
-        env=environment, capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", done.stdout)
+    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", run("on", f"start_from={tmp_path / 'killed'}"))
     about = json.loads((tmp_path / "killed" / f"policies-{ENV}.json").read_text())
     assert [entry["policy"] for entry in about["policies"]] == ["oracle", "random"]

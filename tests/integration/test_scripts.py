@@ -254,6 +254,10 @@ def test_what_planning_costs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "cost", "--env", "maze2d-umaze", *few, *files])
     benchmark_script.main()
     assert json.loads((tmp_path / "b.json").read_text())["memory"] == "kept"
+    assert set(result["cost"]) == {"passes", "network", "provenance"}
+    (tmp_path / "b.json").write_text("[1, 2")
+    with pytest.raises(SystemExit, match=r"b.json is not what this benchmark wrote"):
+        benchmark_script.main()
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "speed"])
     with pytest.raises(SystemExit):
         benchmark_script.main()

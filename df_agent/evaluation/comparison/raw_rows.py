@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.evaluation.comparison.store import PolicyStore, file_name
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import NO_YARDSTICKS, StepsFunction, Yardsticks, yardstick_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
@@ -93,7 +94,7 @@ def read_raw_rows(folder: Path, yardsticks: Callable[[str], Yardsticks]) -> list
 
 
 def restore_rows(kept: Path, folder: Path) -> None:
-    """Begin the comparison in `folder` with the rows of `kept`, so that it can go on; their paths are lost.
+    """Begin the comparison in `folder` with the rows of `kept`, all or none; it can go on then. Their paths are lost.
 
     Args:
         kept: with what `write_raw_rows` wrote.
@@ -103,6 +104,9 @@ def restore_rows(kept: Path, folder: Path) -> None:
         FileNotFoundError: there are none to begin with.
         StoreError: the comparison has rows already.
     """
+    if (folder / "rows").exists():
+        raise StoreError(f"{folder} holds rows already")
+    temporary = folder / f".tmp-{os.getpid()}-restored"
     for part in read_raw_rows(kept, lambda env: NO_YARDSTICKS):
         lines = _lines(kept / f"rows-{file_name(part.env)}.csv")
         seeds = {int(line["start_id"]): int(line["seed"]) for line in lines}
@@ -111,7 +115,9 @@ def restore_rows(kept: Path, folder: Path) -> None:
             for record in rows.records:
                 by_seed.setdefault(seeds[record.seed], []).append(record)
             if by_seed:
-                PolicyStore(folder, part.env, rows.policy).restore(rows.provenance, by_seed, rows.timing)
+                PolicyStore(temporary, part.env, rows.policy).restore(rows.provenance, by_seed, rows.timing)
+    os.replace(temporary / "rows", folder / "rows")
+    temporary.rmdir()
 
 
 def _table(

@@ -84,12 +84,7 @@ class PolicyStore:
             run: what they were made with, as `run` gives it.
             records: seed -> episodes.
             timing: the episodes that were run one at a time.
-
-        Raises:
-            StoreError: there are rows already.
         """
-        if not self.empty:
-            raise StoreError(f"{self.folder} holds rows already")
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(self.folder / RUN_FILE, json_bytes(run))
         files = {f"seed{seed}.jsonl": rows for seed, rows in records.items()} | {TIMING_FILE: timing}

@@ -78,6 +78,17 @@ def test_a_comparison_begins_with_kept_rows_and_not_over_rows_of_its_own(written
         assert store.waves(3, len(rows.records), 50) == {}, "nothing of it has to be run again"
     with pytest.raises(StoreError, match="holds rows already"):
         restore_rows(kept, tmp_path / "new")
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["rows"]
+
+
+def test_kept_rows_that_cannot_be_read_leave_no_half_of_them(written, tmp_path):
+    _, kept = written
+    path = kept / "timing-toy-point.csv"
+    path.write_text(path.read_text()[:-9])
+    (tmp_path / "new").mkdir()
+    with pytest.raises(ValueError, match="is cut off"):
+        restore_rows(kept, tmp_path / "new")
+    assert not (tmp_path / "new" / "rows").exists()
 
 
 def test_a_folder_without_rows_and_a_table_of_something_else_are_refused(written, tmp_path):
