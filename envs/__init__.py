@@ -2,7 +2,7 @@
 
 `maze2d-{umaze,medium,large}`: D4RL's protocol, a fixed goal; `multi2d-*`: the same, the goal drawn anew in
 each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations are collected on.
-`gym.make("envs:maze2d-large")` imports and makes in one.
+`gym.make("envs:maze2d-large")` imports and makes in one. With `-pixels` behind the name, only pictures are seen.
 
 `FetchPushRecall-v0`: FetchPush whose goal is shown during the first 4 steps only; `FetchPushCued-v0`: the same, shown
 always.
@@ -23,6 +23,12 @@ def _register() -> None:
             register(
                 id=f"{family}-{name}",
                 entry_point="envs.point_maze:PointMazeEnv",
+                max_episode_steps=maze.max_episode_steps,
+                kwargs={"maze": name, "random_goal": random_goal},
+            )
+            register(
+                id=f"{family}-{name}-pixels",
+                entry_point="envs.camera:make_pixel_maze",
                 max_episode_steps=maze.max_episode_steps,
                 kwargs={"maze": name, "random_goal": random_goal},
             )

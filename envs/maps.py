@@ -111,7 +111,7 @@ MAZES = {
 
 def maze_of(env_id: str) -> Maze:
     """The maze of an environment id such as "maze2d-large" or "multi2d-umaze", or of a bare maze name."""
-    name = env_id.removeprefix("envs:")
+    name = env_id.removeprefix("envs:").removesuffix("-pixels")
     family, dash, maze = name.partition("-")
     if not dash:
         maze = name

@@ -6,13 +6,14 @@ In the mazes the demonstrator walks from goal to goal without end, as the one di
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
 import hydra
 import numpy as np
-from demonstrators import NoisyPolicy, demonstrator_of, policy_from
+from demonstrators import NoisyPolicy, Wandering, demonstrator_of, policy_from
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 from rich.console import Console
@@ -26,7 +27,11 @@ from df_agent.data.collect import RecordedEpisode, collect
 from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.types import Policy
+from envs.camera import Endless, Filmed
 
+FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the ball moves 0 to 2 pixels in them
+WALK_ON_FILM = 2000  # control steps of a walk before the camera's next begins elsewhere
+WANDER_SHARE = 0.3
 # Segments of Minari's D4RL/pointmaze/*-v2: mean and longest, in steps.
 MINARI_SEGMENTS = {"umaze": (75.7, 190), "medium": (210.4, 504), "large": (297.6, 797)}
 
@@ -40,6 +45,7 @@ class Job:
         policy: what acts in it.
         dataset: id in the local Minari store.
         about: what the dataset says of the policy and of itself.
+        every: control steps from one row of the dataset to the next.
         arrivals: of the episodes so far, steps to the goal; None for those that did not arrive.
     """
 
@@ -47,6 +53,7 @@ class Job:
     policy: Policy
     dataset: str
     about: dict[str, str]
+    every: int = 1
     arrivals: list[int | None] = field(default_factory=list)
 
     def note(self, episode: RecordedEpisode) -> None:
@@ -56,6 +63,30 @@ class Job:
 
 def job_of(config: DictConfig) -> Job:
     """Return what `config` asks for."""
+    job = vector_job(config)
+    return job if config.pixels is None else film(job, config)
+
+
+def film(job: Job, config: DictConfig) -> Job:
+    """Return a job with a camera: pictures beside the observations, and the actions in between as one."""
+    maze = _is_walk(job.env)
+    env = Endless(job.env, config.get("walk") or WALK_ON_FILM) if maze else job.env
+    every = int(config.every or (FRAME_STEPS if maze else 1))
+    wander = WANDER_SHARE if config.wander is None else float(config.wander)
+    return Job(
+        Filmed(env, int(config.pixels), every),
+        Wandering(job.policy, wander, env.action_space, config.seed),
+        config.dataset or job.dataset.replace("-v0", f"-pixels{config.pixels}-v0"),
+        {
+            "algorithm_name": f"{job.about['algorithm_name']}; random actions, held, {wander:.0%} of the time",
+            "description": f"A picture every {every} control steps, the actions in between as one action.",
+        },
+        every,
+    )
+
+
+def vector_job(config: DictConfig) -> Job:
+    """Return what `config` asks for, without pictures."""
     name = str(config.env).removeprefix("envs:")
     if name in MAZE_IDS and config.policy == "demonstrator":
         noise = 0.5 if config.noise is None else config.noise
@@ -82,11 +113,15 @@ def job_of(config: DictConfig) -> Job:
     return Job(env, policy, config.dataset or dataset, about)
 
 
+def _is_walk(env: gym.Env[Any, Any]) -> bool:
+    return env.spec is not None and env.spec.id.startswith("walk2d-")
+
+
 def report(job: Job, lengths: NDArray[np.int64], seconds: float) -> None:
     """Print what was collected; in the mazes, how the segments compare with Minari's."""
     title = f"{job.dataset}: {lengths.sum():,} steps in {seconds:.0f} s ({lengths.sum() / seconds:,.0f}/s)"
     table = Table(title=title)
-    walk = job.env.spec is not None and job.env.spec.id.startswith("walk2d-")
+    walk = _is_walk(job.env) and job.every == 1
     first = "steps from goal to goal" if walk else "steps"
     columns = [first, "segments" if walk else "episodes", "mean", "median", "longest"]
     for column in columns if walk else [*columns, "arrived", "steps to goal"]:
@@ -113,7 +148,7 @@ def run(config: DictConfig) -> None:
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
     )
     began = time.perf_counter()
-    with bar:
+    with bar, closing(job.env):
         task = bar.add_task(f"collecting {job.dataset}", total=config.steps)
         lengths = collect(
             job.env,
@@ -121,13 +156,14 @@ def run(config: DictConfig) -> None:
             config.steps,
             job.dataset,
             seed=config.seed,
+            every=job.every,
             overwrite=config.overwrite,
             **job.about,
             on_progress=lambda steps: bar.advance(task, steps),
             on_episode=job.note,
         )
     report(job, lengths, time.perf_counter() - began)
-    if config.pack:
+    if config.pack:  # of the vectors; a world model reads pictures from the store
         load_episodes(job.dataset).save(config.pack)
         Console().print(f"Packed into {config.pack}")
 
@@ -137,7 +173,7 @@ def main(config: DictConfig) -> None:
     """Collect as the config says."""
     try:
         run(config)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError) as error:
+    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 

@@ -47,6 +47,47 @@ class NoisyPolicy:
         return np.clip(actions, self.space.low, self.space.high), state
 
 
+class Wandering:
+    """A policy that is now and then interrupted by a random action, held for a while.
+
+    So the data also holds what the policy would not do, which a model of the world has to know.
+
+    Args:
+        policy: what acts; one environment at a time.
+        share: of the time that is spent so.
+        space: of the actions.
+        seed: seeds when, how long (up to `longest` steps) and what.
+    """
+
+    def __init__(self, policy: Policy, share: float, space: gym.Space[Any], seed: int, longest: int = 60) -> None:
+        if not isinstance(space, gym.spaces.Box):
+            raise ValueError(f"wandering needs a continuous action space, this one is {space}")
+        if not 0 <= share < 1:
+            raise ValueError(f"the share of the time spent wandering must lie in [0, 1), got {share}")
+        self.policy, self.space, self.longest = policy, space, longest
+        self._random = np.random.default_rng(seed)
+        mean = (longest + 1) / 2
+        self._chance = share / ((1 - share) * mean) if share else 0.0  # of beginning, in a step that is the policy's
+        self._left, self._action = 0, np.zeros(space.shape)
+
+    def predict(
+        self,
+        observation: Observation,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[NDArray[np.float64], Any]:
+        """Return the policy's action or the random one, and the policy's state."""
+        action, state = self.policy.predict(observation, state, episode_start, deterministic)
+        if self._left == 0 and self._random.random() < self._chance:
+            self._left = int(self._random.integers(1, self.longest + 1))
+            self._action = self._random.uniform(self.space.low, self.space.high)
+        if self._left == 0:
+            return action, state
+        self._left -= 1
+        return self._action.copy(), state
+
+
 def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: str = "dfs") -> Policy:
     """Return the scripted demonstrator of one of the mazes or of Fetch; raises ValueError for other environments."""
     name = env_id.removeprefix("envs:")

@@ -17,7 +17,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yardsticks import MAZE_IDS
+from yardsticks import MAZE_IDS, plain
 
 import envs
 from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
@@ -44,9 +44,14 @@ def trained(env_id: str, algorithm: str = "") -> str:
     return str(run) if run.exists() and name not in list_pretrained() else name
 
 
+def eyes(env_id: str) -> str:
+    """Return the encoder of the pictures of a maze: what ships, or else where its training leaves it."""
+    return trained(plain(env_id), "compact")
+
+
 def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
     """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
-    if elsewhere is not None and env_id.removeprefix("envs:") not in MAZE_IDS:
+    if elsewhere is not None and plain(env_id) not in MAZE_IDS:
         return elsewhere
     return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
 
@@ -59,6 +64,7 @@ def demonstrations(env_id: str) -> str:
 
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
 OmegaConf.register_new_resolver("trained", trained, replace=True)
+OmegaConf.register_new_resolver("eyes", eyes, replace=True)
 OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
 OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)

@@ -27,6 +27,11 @@ SCORE_REFERENCES = {
 }
 
 
+def plain(env_id: str) -> str:
+    """Return the id without "envs:" before it, and that of the same maze where only pictures of it are seen."""
+    return env_id.removeprefix("envs:").removesuffix("-pixels")
+
+
 def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
     try:
@@ -50,7 +55,7 @@ def yardsticks_of(env_id: str) -> Yardsticks:
     300 windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance
     and still 6 to 8 % with it, so a model of the data is not to be expected at 0.
     """
-    name = env_id.removeprefix("envs:")
+    name = plain(env_id)
     if name not in MAZE_IDS:
         return Yardsticks(control_period=FETCH_PERIOD if name in (*FETCH_TASKS, *RECALL_TASKS) else None)
     return Yardsticks(
@@ -66,5 +71,5 @@ def yardsticks_of(env_id: str) -> Yardsticks:
 
 def fastest_steps(env_id: str) -> StepsFunction | None:
     """Return the steps of the numerical time-optimal solution, (starts, goals) -> (N,); None where there is none."""
-    name = env_id.removeprefix("envs:")
+    name = plain(env_id)
     return partial(time_optimal_steps, name) if name in SCORE_REFERENCES else None

@@ -61,6 +61,24 @@ class RecordedEpisode:
         if arrived and self.time_to_goal is None:
             self.time_to_goal = len(self.rewards)
 
+    def every(self, steps: int) -> RecordedEpisode:
+        """Return what happened at every `steps`-th step: its observations, and the actions up to the next, flattened.
+
+        What is left at the end is dropped. Rewards are summed; the last step is marked as truncated.
+        """
+        whole = len(self) // steps
+        coarse = RecordedEpisode(dict.fromkeys(self._keys) if self._keys else None)
+        coarse._observations = self._observations[: whole * steps + 1 : steps]
+        for i in range(0, whole * steps, steps):
+            coarse.actions.append(np.concatenate([np.ravel(action) for action in self.actions[i : i + steps]]))
+            coarse.rewards.append(sum(self.rewards[i : i + steps]))
+            coarse.terminations.append(any(self.terminations[i : i + steps]))
+            coarse.truncations.append(any(self.truncations[i : i + steps]))
+        if whole and not coarse.terminations[-1]:
+            coarse.truncations[-1] = True
+        coarse.time_to_goal = self.time_to_goal
+        return coarse
+
     @property
     def observations(self) -> Observations:
         """All observations, (T + 1, ...), per key if they are dicts."""
@@ -113,6 +131,7 @@ def collect(
     dataset_id: str,
     *,
     seed: int = 0,
+    every: int = 1,
     overwrite: bool = False,
     description: str = "",
     algorithm_name: str = "",
@@ -123,7 +142,7 @@ def collect(
 
     Episode buffers are written directly: Minari's own collector wrapper is several times slower. The dataset
     appears in the store under its id only when it is complete. `on_episode` is called with every episode as it ends;
-    for the other arguments see `record`.
+    `every` keeps each so-many-th step only, see `RecordedEpisode.every`; for the other arguments see `record`.
 
     Returns:
         The episodes' lengths in steps, (E,).
@@ -155,13 +174,18 @@ def collect(
             lengths.append(len(episode))
             if on_episode is not None:
                 on_episode(episode)
-            yield episode
+            if every == 1:
+                yield episode
+            elif len(episode) >= every:
+                yield episode.every(every)
 
-    _write(env, recorded(), metadata)
+    _write(env, recorded(), metadata, every)
     return np.array(lengths, dtype=np.int64)
 
 
-def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata: dict[str, Any]) -> None:
+def _write(
+    env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata: dict[str, Any], every: int = 1
+) -> None:
     """Write the episodes where the store does not look, then move them into place."""
     from minari.dataset.minari_storage import MinariStorage
     from minari.storage.datasets_root_dir import get_dataset_path
@@ -174,7 +198,7 @@ def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata
         storage = MinariStorage.new(
             staging / "new" / "data",
             observation_space=env.observation_space,
-            action_space=env.action_space,
+            action_space=_chunks(env.action_space, every),
             env_spec=_named(env.spec),
         )
         storage.update_metadata(metadata)
@@ -185,6 +209,16 @@ def _write(env: gym.Env[Any, Any], episodes: Iterable[RecordedEpisode], metadata
         os.replace(staging / "new", target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _chunks(space: gym.Space[Any], every: int) -> gym.Space[Any]:
+    """Return the space of `every` actions in a row, flattened."""
+    if every == 1:
+        return space
+    if not isinstance(space, gym.spaces.Box):
+        raise ValueError(f"every={every} needs a continuous action space, this one is {space}")
+    low, high = (np.tile(np.ravel(bound), every) for bound in (space.low, space.high))
+    return gym.spaces.Box(low, high, dtype=space.dtype.type)  # type: ignore[arg-type]
 
 
 def _named(spec: EnvSpec | None) -> EnvSpec | None:

@@ -161,8 +161,13 @@ def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -
     path = Path(name_or_folder)
     if path.suffix == ".npz":
         return Episodes.load(path)
-    dataset = _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
-    return from_segments(_minari_segments(dataset), join_continuing=join_continuing)
+    return from_segments(_minari_segments(open_dataset(name_or_folder)), join_continuing=join_continuing)
+
+
+def open_dataset(name_or_folder: str | Path) -> Any:
+    """Return the Minari dataset of an id or folder; see `load_episodes`."""
+    path = Path(name_or_folder)
+    return _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
 
 
 def _open_folder(path: Path) -> Any:

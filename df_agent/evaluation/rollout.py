@@ -73,7 +73,8 @@ def rollout(
         policy: anything with Stable-Baselines3's `predict`; called with `deterministic=True`. If it has
             `reset_seed`, that is called with `seed` first; if it has `on_plan`, its plans are recorded.
         env_id: gymnasium id of an environment with dict observations and `info["success"]` or
-            `info["is_success"]`.
+            `info["is_success"]`. Where observations are pictures, `info` says in "state", "achieved_goal" and
+            "desired_goal" where things are; the policy sees none of that.
         episodes: number of episodes.
         first_episode: number of the first, to go on where an earlier rollout ended.
         seed: seed of the rollout; episode i is reset with `episode_seed(seed, i)`.
@@ -205,7 +206,8 @@ class _Wave:
         # Rows behind the n-th only fill the vector environment up: reset with any seed, never looked at.
         observation, info = env.reset(seed=filled)
         self.observation = {key: np.array(value[:n]) for key, value in observation.items()}
-        self.start, self.goal = self.observation["observation"], self.observation["desired_goal"]
+        self.start = _places(self.observation["observation"], info, "state")
+        self.goal = _places(self.observation["desired_goal"], info, "desired_goal")
         self.inside_at_start = _success(info, n, default=False)
         self.inside_now = self.inside_at_start.copy()
         self.alive = np.ones(n, dtype=bool)
@@ -215,7 +217,7 @@ class _Wave:
         self.time_to_goal = np.where(self.inside_at_start, 0, limit)
         self.reward, self.reward_if_stay = np.zeros(n), np.zeros(n)
         self.plans: list[list[PlanRecord]] = [[] for _ in range(n)]
-        self.path = [self.observation["achieved_goal"]]
+        self.path = [_places(self.observation["achieved_goal"], info, "achieved_goal")]
         self.now = 0
         if hasattr(policy, "on_plan"):
             policy.on_plan = self.record_plans
@@ -265,7 +267,7 @@ class _Wave:
             fresh = np.asarray(observation[key][:n])
             alive = self.alive.reshape(-1, *[1] * (fresh.ndim - 1))
             self.observation[key] = np.where(alive, fresh, value)
-        self.path.append(self.observation["achieved_goal"])
+        self.path.append(_places(self.observation["achieved_goal"], info, "achieved_goal"))
         running = self.alive & ~(terminated[:n] | truncated[:n]) & (self.now < self.limit)
         ended = np.flatnonzero(self.alive & ~running)
         now = time.perf_counter()
@@ -286,7 +288,8 @@ class _Wave:
         channels = list(getattr(event, "goal_channels", None) or range(self.goal.shape[-1]))
         for i, row in enumerate(self.asker.rows[event.rows]):
             if self.alive[row]:
-                path = _rounded(plan.observations[i, : plan.lengths[i], channels].T) if self.keep_paths else []
+                shown = self.keep_paths and len(channels) == self.goal.shape[-1]  # plans of latents are no places
+                path = _rounded(plan.observations[i, : plan.lengths[i], channels].T) if shown else []
                 taken = True if executed is None else bool(executed[i])
                 self.plans[row].append(
                     PlanRecord(self.calls, self.now, float(event.seconds), len(event.rows), taken, path)
@@ -332,6 +335,15 @@ def _success(info: dict[str, Any], n: int, default: bool | None = None) -> Array
             "with goal.success: 'terminated', a key of info or a 'module:function'"
         )
     return np.full(n, default)
+
+
+def _places(observed: Array, info: dict[str, Any], key: str) -> Array:
+    """Return where things are, (n, ...): what was observed, unless that are pictures."""
+    if observed.ndim == 2:
+        return observed
+    if key not in info:
+        raise ValueError(f"where observations are pictures, the environment must say in info[{key!r}] where things are")
+    return np.asarray(info[key][: len(observed)])
 
 
 def _rounded(path: Array) -> list[list[float]]:

@@ -1,0 +1,165 @@
+"""A small convolutional autoencoder: pictures to a few latent vectors and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Sizes, and what its training asks for.
+
+    Attributes:
+        size: height and width of the pictures, `4 * 2 ** halvings` times the latents'.
+        channels: of the pictures.
+        widths: features at a fourth of the size, and after each halving.
+        latent_channels: C of each latent vector.
+        one_vector: a single latent vector for the whole picture instead of one per place.
+        normalise: give each latent vector zero mean and unit variance; otherwise a small penalty keeps them small.
+        noise: standard deviation of what is added to the latents in training, so that near latents mean like pictures.
+        emphasis: how many times more a pixel counts that differs from the background: a small thing that moves has to
+            be kept. The background is the data's median; where the camera moves, nearly all pixels differ.
+        straighten: how much it costs that latents of pictures in a row turn or change their pace: where the world moves
+            evenly, they shall. Needs batches of pictures in a row.
+    """
+
+    size: int = 64
+    channels: int = 3
+    widths: tuple[int, ...] = (48, 96, 128)
+    latent_channels: int = 16
+    one_vector: bool = False
+    normalise: bool = True
+    noise: float = 0.1
+    emphasis: float = 20.0
+    straighten: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        if not self.widths or self.size % (4 * 2 ** (len(self.widths) - 1)):
+            raise ValueError(
+                f"size must be a multiple of 4 * 2 ** halvings, got size={self.size} with widths={self.widths}"
+            )
+
+    @property
+    def side(self) -> int:
+        """Height and width of the features before they become latents."""
+        return int(self.size // (4 * 2 ** (len(self.widths) - 1)))
+
+    @property
+    def places(self) -> int:
+        """P, the number of latent vectors of a picture."""
+        return 1 if self.one_vector else self.side**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+@dataclass
+class Frames:
+    """Pictures to learn from.
+
+    Attributes:
+        frames: (B, H, W, C) uint8, or (B, 3, H, W, C), three in a row.
+        background: (H, W, C) uint8, what is usually there.
+    """
+
+    frames: Tensor
+    background: Tensor
+
+    def to(self, device: torch.device | str) -> Frames:
+        """Return the pictures on another device."""
+        return Frames(self.frames.to(device), self.background.to(device))
+
+
+def to_signal(frames: Tensor) -> Tensor:
+    """Map uint8 pictures (..., H, W, C) to values (..., C, H, W) in [-1, 1]."""
+    return frames.movedim(-1, -3).float() / 127.5 - 1
+
+
+def to_frames(signal: Tensor) -> Tensor:
+    """Map values (..., C, H, W) in [-1, 1] to uint8 pictures (..., H, W, C)."""
+    return ((signal.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).movedim(-3, -1)
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GroupNorm(8, width),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class Autoencoder(nn.Module):
+    """Pictures (N, C, H, W) in [-1, 1] to latents (N, P, L), and back."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = c = config
+        widths, side = c.widths, c.side
+        down: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(16 * c.channels, widths[0], 3, padding=1)]
+        up: list[nn.Module] = []
+        for i, width in enumerate(widths):
+            if i:
+                down += [nn.Conv2d(widths[i - 1], width, 4, 2, 1)]
+                up = [nn.ConvTranspose2d(width, widths[i - 1], 4, 2, 1), *up]
+            down += [_Residual(width)]
+            up = [_Residual(width), *up]
+        self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)
+        self.out = nn.Sequential(nn.Conv2d(widths[0], 16 * c.channels, 3, padding=1), nn.PixelShuffle(4))
+        features = widths[-1] * (side**2 if c.one_vector else 1)
+        self.to_latent, self.from_latent = (
+            nn.Linear(features, c.latent_channels),
+            nn.Linear(c.latent_channels, features),
+        )
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Return the latents, (N, P, L), of pictures (N, C, H, W) in [-1, 1]."""
+        features = self.down(signal)
+        pattern = "n c h w -> n 1 (h w c)" if self.config.one_vector else "n c h w -> n (h w) c"
+        latent = self.to_latent(rearrange(features, pattern))
+        return F.layer_norm(latent, latent.shape[-1:]) if self.config.normalise else latent
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pictures (N, C, H, W) of latents (N, P, L); values may lie a little outside [-1, 1]."""
+        side = self.config.side
+        pattern = "n 1 (h w c) -> n c h w" if self.config.one_vector else "n (h w) c -> n c h w"
+        features = rearrange(self.from_latent(latents), pattern, h=side, w=side)
+        decoded: Tensor = self.out(self.up(features))
+        return decoded
+
+    def loss(self, batch: Frames, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the weighted error of pictures that went through noisy latents, and the metrics to log."""
+        c = self.config
+        signal, background = to_signal(batch.frames.flatten(0, -4)), to_signal(batch.background)
+        latents = self.encode(signal)
+        noise = torch.randn(latents.shape, generator=generator).to(latents)
+        decoded = self.decode(latents + c.noise * noise).float()
+        differs = ((signal - background).abs() > 0.1).any(-3, keepdim=True)
+        weight = torch.where(differs, c.emphasis, 1.0)
+        error = (decoded - signal).square()
+        total = (weight * error).mean() / weight.mean()
+        metrics = {"mse": error.mean().detach()}
+        if not c.normalise:
+            total = total + 1e-3 * latents.float().square().mean()
+        if c.straighten:
+            before, now, after = latents.float().reshape(-1, 3, *latents.shape[1:]).unbind(1)
+            bend = (after - 2 * now + before).square().mean() / (after - before).square().mean().clamp_min(1e-6)
+            total = total + c.straighten * bend
+            metrics["bend"] = bend.detach()
+        return total, {"loss": total.detach(), **metrics}

@@ -1,0 +1,156 @@
+"""One small vector per picture, in which to plan: an encoder whose latents move evenly where the world does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from df_agent.build import make
+from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from df_agent.data.clips import Clips, FrameSampler, load_clips
+from df_agent.data.episodes import Episodes
+from df_agent.inference import choose_device
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_signal
+from df_agent.models.latent_dynamics import LatentClips, LatentDynamics, LatentDynamicsConfig
+from df_agent.training.config import TrainConfig
+from df_agent.training.run import command, record
+from df_agent.training.trainer import Trainer
+
+
+class CompactModel(nn.Module):
+    """An encoder of one vector per picture, and dynamics over these vectors."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, autoencoder: Autoencoder, dynamics: LatentDynamics) -> None:
+        super().__init__()
+        self.autoencoder, self.dynamics = autoencoder, dynamics
+        self.register_buffer("mean", torch.zeros(autoencoder.config.latent_channels))
+        self.register_buffer("std", torch.ones(autoencoder.config.latent_channels))
+
+    @torch.no_grad()
+    def encode(self, frames: NDArray[np.uint8], batch: int = 512) -> Tensor:
+        """Return the latents (..., L), of zero mean and unit variance over the data, of pictures (..., H, W, C)."""
+        flat = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-3:])
+        parts = [
+            self.autoencoder.encode(to_signal(part.to(self.mean.device)))[:, 0] for part in torch.split(flat, batch)
+        ]
+        latents = (torch.cat(parts).float() - self.mean) / self.std
+        return latents.reshape(*frames.shape[:-3], -1)
+
+
+def build_compact(config: Mapping[str, Any]) -> CompactModel:
+    """Build the untrained model of a checkpoint's config."""
+    return CompactModel(
+        Autoencoder(make(AutoencoderConfig, dict(config["autoencoder"]))),
+        LatentDynamics(make(LatentDynamicsConfig, dict(config["dynamics"]))),
+    )
+
+
+def load_compact(name: str | Path, device: str = "auto") -> tuple[CompactModel, dict[str, Any]]:
+    """Return a trained model and the config it was saved with; raises CheckpointError if there is none."""
+    checkpoint = load_checkpoint(name)
+    if "compact" not in checkpoint.config:
+        raise CheckpointError(f"{name} holds no compact model of pictures")
+    model = build_compact(checkpoint.config)
+    checkpoint.load_into(model)
+    return model.eval().to(choose_device(device)), checkpoint.config
+
+
+def train_compact(config: Mapping[str, Any]) -> CompactModel:
+    """Train, or continue; leave `final` and the data's latents, `latents.npz`, in config["run_dir"].
+
+    Args:
+        config: plain values: "dataset" (a Minari id), "run_dir", "every" (control steps from picture to picture),
+            "autoencoder" and "dynamics" (their options, "train" among them).
+    """
+    run_dir = Path(config["run_dir"])
+    record(run_dir, config)
+    clips = load_clips(config["dataset"])
+    given = dict(config["autoencoder"])
+    schedule = TrainConfig.from_dict(given.pop("train"))
+    size, channels = clips.frames.shape[1], clips.frames.shape[3]
+    options = make(AutoencoderConfig, {**given, "size": size, "channels": channels, "one_vector": True})
+    torch.manual_seed(schedule.seed)
+    sampler = FrameSampler(clips, 3 if options.straighten else 1)
+    described = {"autoencoder": options.to_dict()}
+    autoencoder = Trainer(Autoencoder(options), sampler, schedule, run_dir / "autoencoder", described).fit()
+    assert isinstance(autoencoder, Autoencoder)
+
+    given = dict(config["dynamics"])
+    schedule = TrainConfig.from_dict(given.pop("train"))
+    length = int(given.pop("length"))
+    sizes = make(
+        LatentDynamicsConfig, {**given, "latent_dim": options.latent_channels, "action_dim": clips.actions.shape[1]}
+    )
+    torch.manual_seed(schedule.seed)
+    model = CompactModel(autoencoder.eval(), LatentDynamics(sizes))
+    raw = model.encode(clips.frames)
+    model.mean, model.std = raw.mean(0), raw.std(0)
+    latents = (raw - model.mean) / model.std
+    model.dynamics.step_scale.data = (latents[1:] - latents[:-1]).std()
+    clip_sampler = LatentClipSampler(latents, clips, length)
+    dynamics = Trainer(
+        model.dynamics, clip_sampler, schedule, run_dir / "dynamics", {"dynamics": sizes.to_dict(), **described}
+    ).fit()
+    assert isinstance(dynamics, LatentDynamics)
+    model.dynamics = dynamics
+    checkpoint_config = {
+        "compact": {"every": int(config["every"])},
+        "env": config.get("env"),
+        **described,
+        "dynamics": sizes.to_dict(),
+        "provenance": {"dataset": str(config["dataset"]), "command": command()},
+    }
+    save_checkpoint(run_dir / "final", model.state_dict(), checkpoint_config)
+    latent_episodes(latents.numpy(), clips, int(config["every"])).save(run_dir / "latents.npz")
+    return model
+
+
+class LatentClipSampler:
+    """Draws batches of latents in a row.
+
+    Args:
+        latents: (N, L).
+        clips: whose pictures they are of.
+        length: T.
+    """
+
+    def __init__(self, latents: Tensor, clips: Clips, length: int) -> None:
+        self.latents, self.actions, self.length = latents, torch.from_numpy(clips.actions), length
+        self.windows = torch.from_numpy(clips.windows(length))
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> LatentClips:
+        """Draw `batch_size` clips with a CPU generator."""
+        pick = self.windows[torch.randint(len(self.windows), (batch_size,), generator=generator)]
+        rows = pick[:, None] + torch.arange(self.length)
+        return LatentClips(self.latents[rows], self.actions[rows])
+
+
+def latent_episodes(latents: NDArray[np.float32], clips: Clips, every: int) -> Episodes:
+    """Return the data as an agent sees it: latents and how they changed since the picture before.
+
+    One row per picture, `every` control steps apart; the action is the mean of those until the next picture, as one
+    that is held.
+    """
+    change = np.zeros_like(latents)
+    change[1:] = latents[1:] - latents[:-1]
+    change[clips.starts[:-1]] = 0.0
+    held = clips.actions.reshape(len(latents), every, -1).mean(1)
+    held = np.concatenate([held[1:], np.zeros_like(held[:1])])  # row t: what was done from picture t on
+    held[clips.starts[1:] - 1] = 0.0
+    return Episodes(
+        observations=np.concatenate([latents, change], 1).astype(np.float32),
+        actions=held.astype(np.float32),
+        rewards=np.zeros(len(latents), np.float32),
+        desired_goals=None,
+        achieved_goals=latents.astype(np.float32),
+        starts=clips.starts,
+    )

@@ -1,0 +1,103 @@
+"""Train a video model: first the autoencoder, then diffusion over its latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from df_agent.build import make
+from df_agent.checkpoint import load_checkpoint
+from df_agent.data.clips import Clips, ClipSampler, FrameSampler, load_clips
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_signal
+from df_agent.training.config import TrainConfig
+from df_agent.training.processes import make_accelerator
+from df_agent.training.run import command, run_tracker, train_to_the_end
+from df_agent.training.trainer import Trainer
+from df_agent.world_model.video_model import build_video_model
+
+
+def train_video(config: Mapping[str, Any]) -> nn.Module:
+    """Train, or continue, the run that `config` describes; return the EMA model.
+
+    Args:
+        config: plain values: "env", "dataset" (a Minari id), "run_dir", "length" (frames in a clip), "autoencoder" (its
+            options, "train" among them, or "load": a checkpoint to take it from), "network", "diffusion", "video",
+            "rollout" and "train".
+    """
+    options = TrainConfig.from_dict(config["train"])
+    clips = load_clips(config["dataset"])
+    autoencoder, autoencoder_config = train_autoencoder(config, clips, options.seed)
+    latents = encode_all(autoencoder, clips)
+    scale = np.maximum(clips.actions.std(0), 1e-3)
+    sampler = ClipSampler(latents, clips, int(config["length"]), torch.from_numpy(scale))
+    checkpoint_config = describe(config, autoencoder_config, scale.tolist())
+    torch.manual_seed(options.seed)
+    model = build_video_model(checkpoint_config)
+    assert model.autoencoder is not None
+    model.autoencoder.load_state_dict(autoencoder.state_dict())
+    return train_to_the_end(model, sampler, options, config, checkpoint_config, run_tracker(config))
+
+
+def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_scale: list[float]) -> dict[str, Any]:
+    """What goes into each checkpoint; the sizes that follow from data and autoencoder are filled in."""
+    sizes = make(AutoencoderConfig, dict(autoencoder))
+    network = {
+        **config["network"],
+        "token_dim": sizes.places * sizes.latent_channels,
+        "places": sizes.places,
+        "window": int(config["length"]),
+        "cond_dim": len(action_scale) + 1,
+    }
+    return {
+        "env": config.get("env"),
+        "autoencoder": dict(autoencoder),
+        "network": network,
+        "diffusion": dict(config["diffusion"]),
+        "video": dict(config["video"]),
+        "rollout": dict(config.get("rollout", {})),
+        "action_scale": action_scale,
+        "every": config.get("every"),
+        "provenance": {"dataset": str(config["dataset"]), "train": dict(config["train"]), "command": command()},
+    }
+
+
+def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> tuple[Autoencoder, dict[str, Any]]:
+    """Train, or load, the autoencoder; return it and the options it is rebuilt from."""
+    given = dict(config["autoencoder"])
+    schedule = TrainConfig.from_dict({"seed": seed, **given.pop("train")})
+    if load := given.pop("load", None):
+        checkpoint = load_checkpoint(load)
+        if "autoencoder" not in checkpoint.config:
+            raise ValueError(f"autoencoder.load={load} must be a video model's checkpoint; this one has no autoencoder")
+        autoencoder = Autoencoder(make(AutoencoderConfig, checkpoint.config["autoencoder"]))
+        prefix = "" if "network" not in checkpoint.config else "autoencoder."
+        own = {k.removeprefix(prefix): v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
+        replace(checkpoint, weights=own).load_into(autoencoder)
+        return autoencoder, dict(checkpoint.config["autoencoder"])
+    options = make(AutoencoderConfig, {**given, "size": clips.frames.shape[1], "channels": clips.frames.shape[3]})
+    torch.manual_seed(seed)
+    described = {"autoencoder": options.to_dict(), "provenance": {"dataset": str(config["dataset"])}}
+    folder = Path(config["run_dir"], "autoencoder")
+    average = Trainer(
+        Autoencoder(options), FrameSampler(clips, 3 if options.straighten else 1), schedule, folder, described
+    ).fit()
+    assert isinstance(average, Autoencoder)
+    return average, options.to_dict()
+
+
+@torch.no_grad()
+def encode_all(autoencoder: Autoencoder, clips: Clips, batch: int = 512) -> Tensor:
+    """Return the latents of all pictures, (N, D), in half precision on the CPU."""
+    device = make_accelerator().device
+    autoencoder = autoencoder.eval().to(device)
+    frames = torch.from_numpy(clips.frames)
+    parts = [
+        autoencoder.encode(to_signal(part.to(device))).flatten(1).half().cpu() for part in torch.split(frames, batch)
+    ]
+    return torch.cat(parts)

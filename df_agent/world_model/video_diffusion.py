@@ -1,0 +1,121 @@
+"""Diffusion over the latents of video frames: Diffusion Forcing, and what it is compared with.
+
+One network, one loss and one sampler; a method is a way to draw the levels of a clip's frames:
+
+- "diffusion_forcing": every frame has a level of its own (Chen et al. 2024);
+- "full_sequence": one level for all frames behind a clean beginning;
+- "teacher_forcing": each frame is noisy, those before it are clean (next-frame diffusion);
+- "regression": the same without noise; each frame is the mean that follows from clean ones before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from df_agent.data.clips import ClipBatch
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.noise_schedule import add_noise, target
+from df_agent.models.autoencoder import Autoencoder
+
+METHODS = ("diffusion_forcing", "full_sequence", "teacher_forcing", "regression")
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """How clips are noised in training.
+
+    Attributes:
+        method: one of `METHODS`.
+        cond_dropout: share of the clips whose actions are hidden.
+        nearly_clean: of Diffusion Forcing: share of the clips in which each frame, with a chance drawn for the clip,
+            has a level from the lowest tenth: in use most of what a frame looks back at is clean.
+    """
+
+    method: str = "diffusion_forcing"
+    cond_dropout: float = 0.15
+    nearly_clean: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}, available: {sorted(METHODS)}")
+        for name in ("cond_dropout", "nearly_clean"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+class VideoDiffusion(DiffusionForcing):
+    """A network over frames with its noise schedule and its loss.
+
+    Args:
+        network: as `SpaceTimeTransformer`.
+        config: the noise schedule, objective and SNR weights; the rest of it is for trajectories.
+        video: how clips are noised.
+        autoencoder: what made the latents, carried along; it takes no part in the loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        config: DiffusionForcingConfig,
+        video: VideoConfig,
+        autoencoder: Autoencoder | None = None,
+    ) -> None:
+        super().__init__(network, config)
+        self.video, self.autoencoder = video, autoencoder
+        causal = getattr(network, "causal", False)
+        if self.looks_back_clean and not causal:
+            raise ValueError(f"method {video.method!r} needs a causal network")
+        if video.method == "regression" and config.objective != "x0":
+            raise ValueError(f"regression predicts frames: objective must be 'x0', got {config.objective!r}")
+
+    @property
+    def looks_back_clean(self) -> bool:
+        """Whether frames see a clean copy of those before them in training."""
+        return self.video.method in ("teacher_forcing", "regression")
+
+    def levels(self, batch: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Draw the levels, (B, T), of clips; frames at level 0 are given."""
+        top = self.config.levels
+        own = torch.randint(1, top + 1, (batch, frames), generator=generator)
+        if self.video.method == "regression":
+            return torch.full_like(own, top)
+        if self.video.method == "teacher_forcing":
+            return own
+        if self.video.method == "full_sequence":
+            given = torch.randint(1, max(frames // 2, 1) + 1, (batch, 1), generator=generator)
+            return torch.where(torch.arange(frames)[None] < given, 0, own[:, :1].expand(-1, frames))
+        mixed = torch.rand(batch, 1, generator=generator) < self.video.nearly_clean
+        chance = torch.rand(batch, 1, generator=generator)
+        low = mixed & (torch.rand(batch, frames, generator=generator) < chance)
+        return torch.where(low, (own + 9) // 10, own)
+
+    def loss(self, batch: ClipBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:  # type: ignore[override]
+        """Return the weighted denoising loss of clips and the metrics to log."""
+        tokens, (b, t) = batch.tokens, batch.tokens.shape[:2]
+        level = self.levels(b, t, generator).to(tokens.device)
+        known = torch.rand(b, 1, 1, generator=generator) >= self.video.cond_dropout
+        cond = batch.cond * known.to(batch.cond)
+        eps = torch.randn(tokens.shape, generator=generator).to(tokens.device)
+        if self.video.method == "regression":
+            eps = torch.zeros_like(eps)
+        alpha_bar = self.alpha_bar[level]
+        noisy = add_noise(tokens, eps, alpha_bar)
+        network: Any = self.network
+        if self.looks_back_clean:
+            both = torch.cat([tokens, noisy], 1), torch.cat([torch.zeros_like(level), level], 1)
+            output = network(*both, torch.cat([cond, cond], 1), history=t)[:, t:]
+        else:
+            output = network(noisy, level, cond)
+        error = (output.float() - target(self.objective, tokens, eps, alpha_bar)).square().mean(-1)
+        counts = level > 0
+        weight = torch.ones_like(error) if self.video.method == "regression" else self.snr_weight(alpha_bar)
+        total = (weight * counts * error).sum() / counts.sum().clamp_min(1)
+        return total, {"loss": total.detach()}

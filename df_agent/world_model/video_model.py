@@ -1,0 +1,132 @@
+"""A trained video model: frames and actions in, the frames that follow out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from df_agent.build import make
+from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.data.clips import conditions
+from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
+from df_agent.inference import choose_device
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_frames, to_signal
+from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
+from df_agent.world_model.imagine import RolloutConfig, imagine
+from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
+
+NETWORKS = {"space_time": (SpaceTimeTransformer, SpaceTimeConfig)}
+
+
+def build_video_model(config: Mapping[str, Any]) -> VideoDiffusion:
+    """Build the untrained model of a checkpoint's config: "autoencoder", "network", "diffusion" and "video"."""
+    options = dict(config["network"])
+    name = options.pop("name", "space_time")
+    if name not in NETWORKS:
+        raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
+    network, network_config = NETWORKS[name]
+    diffusion = make(DiffusionForcingConfig, dict(config["diffusion"]))
+    options.setdefault("level_scale", diffusion.levels)
+    autoencoder = Autoencoder(make(AutoencoderConfig, dict(config["autoencoder"]))).requires_grad_(False)
+    return VideoDiffusion(
+        network(make(network_config, options)), diffusion, make(VideoConfig, dict(config["video"])), autoencoder
+    )
+
+
+class VideoModel:
+    """Predicts what a camera sees.
+
+    Args:
+        model: the trained module, with its autoencoder.
+        config: of its checkpoint.
+        rollout: how frames are sampled; by default as the checkpoint says.
+        device: "auto", "cpu", "cuda", ...
+    """
+
+    def __init__(
+        self,
+        model: VideoDiffusion,
+        config: Mapping[str, Any],
+        rollout: RolloutConfig | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.device = choose_device(device)
+        self.model = model.eval().to(self.device)
+        self.config = dict(config)
+        self.rollout = rollout or make(RolloutConfig, dict(config.get("rollout", {})))
+        assert model.autoencoder is not None
+        self.autoencoder = model.autoencoder
+        self.action_scale = torch.tensor(config["action_scale"], device=self.device)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **options: Any) -> VideoModel:
+        """Load a shipped model by name, a folder or a repository of the Hub.
+
+        Raises:
+            CheckpointError: there is none, or it holds something else.
+        """
+        checkpoint = load_checkpoint(name)
+        if "video" not in checkpoint.config:
+            raise CheckpointError(f"{name} holds no video model")
+        model = build_video_model(checkpoint.config)
+        checkpoint.load_into(model)
+        return cls(model, checkpoint.config, **options)
+
+    @torch.no_grad()
+    def encode(self, frames: NDArray[np.uint8], batch: int = 512) -> Tensor:
+        """Return the latents (..., D) of pictures (..., H, W, C)."""
+        flat = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-3:])
+        parts = [
+            self.autoencoder.encode(to_signal(part.to(self.device))).flatten(1) for part in torch.split(flat, batch)
+        ]
+        return torch.cat(parts).reshape(*frames.shape[:-3], -1)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, batch: int = 512) -> NDArray[np.uint8]:
+        """Return the pictures (..., H, W, C) of latents (..., D)."""
+        flat = latents.reshape(-1, self.autoencoder.config.places, self.autoencoder.config.latent_channels)
+        parts = [to_frames(self.autoencoder.decode(part)).cpu() for part in torch.split(flat, batch)]
+        pictures: NDArray[np.uint8] = torch.cat(parts).numpy()
+        return pictures.reshape(*latents.shape[:-1], *pictures.shape[1:])
+
+    def condition(self, actions: NDArray[np.float32]) -> Tensor:
+        """Return what the network is told of actions (..., A)."""
+        return conditions(torch.as_tensor(actions, dtype=torch.float32, device=self.device), self.action_scale)
+
+    def predict(
+        self,
+        frames: NDArray[np.uint8],
+        actions: NDArray[np.float32] | None,
+        length: int | None = None,
+        *,
+        rollout: RolloutConfig | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.uint8]:
+        """Return the frames that follow, (B, n, H, W, C).
+
+        Args:
+            frames: (B, C, H, W, C) the frames so far.
+            actions: (B, C - 1 + n, A) what was done between them, and what will be; None hides all actions.
+            length: n; follows from the actions where they are given.
+            rollout: how frames are sampled; by default the model's.
+            seed: of the noise.
+        """
+        seen = self.encode(frames)
+        cond = None
+        if actions is not None:
+            length = actions.shape[1] - frames.shape[1] + 1
+            cond = self.condition(actions)
+            cond = torch.cat([torch.zeros_like(cond[:, :1]), cond], 1)
+        elif length is not None:
+            width = len(self.action_scale) + 1
+            cond = torch.zeros(len(frames), frames.shape[1] + length, width, device=self.device)
+        if length is None or length < 1:
+            raise ValueError(f"give actions beyond the frames seen, or a length of at least 1, got {length}")
+        generator = torch.Generator().manual_seed(seed)
+        return self.decode(imagine(self.model, seen, cond, length, rollout or self.rollout, generator))

@@ -1,0 +1,77 @@
+"""Clips filmed on the spot, on seeds that no model was trained on, and what can be read from pictures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from collect import job_of
+from numpy.typing import NDArray
+from omegaconf import OmegaConf
+from yardsticks import MAZE_IDS
+
+import envs
+from df_agent.data.clips import Clips
+from df_agent.data.collect import record
+from envs.camera import ball_in, pixel_of
+
+CONFIG = Path(__file__).parents[1] / "configs" / "collect" / "collect.yaml"
+Locate = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float64], NDArray[np.int64]]]
+
+
+def film_clips(
+    env_id: str,
+    clips: int,
+    frames: int,
+    seed: int,
+    *,
+    size: int = 64,
+    on_progress: Callable[[int], None] | None = None,
+) -> Clips:
+    """Return `clips` clips of `frames` pictures each, filmed as `scripts/collect.py pixels=...` does.
+
+    Raises:
+        ValueError: the environment's episodes are shorter than that.
+    """
+    options = {"env": env_id, "pixels": size, "seed": seed, "walk": None}
+    config = OmegaConf.merge(OmegaConf.load(CONFIG), OmegaConf.create(options))
+    job = job_of(config)  # type: ignore[arg-type]
+    steps = (frames - 1) * job.every
+    if hasattr(job.env.env, "limit"):  # type: ignore[attr-defined]
+        job.env.env.limit = steps  # type: ignore[attr-defined]
+    parts: list[Any] = []
+    longest = 0
+    with closing(job.env):
+        for episode in record(job.env, job.policy, 3 * clips * max(steps, 100), seed=seed, on_progress=on_progress):
+            longest = max(longest, len(episode))
+            if len(episode) >= steps:
+                parts.append(episode.every(job.every))
+            if len(parts) == clips:
+                break
+    if len(parts) < clips:
+        raise ValueError(f"{frames} pictures take {steps} steps, {env_id}'s episodes have {longest}; ask for fewer")
+    seen: list[Any] = [part.observations for part in parts]
+    actions = [np.concatenate([np.zeros((1, len(part.actions[0]))), np.array(part.actions)])[:frames] for part in parts]
+    return Clips(
+        np.concatenate([o["pixels"][:frames] for o in seen]),
+        np.concatenate(actions).astype(np.float32),
+        np.concatenate([o["observation"][:frames] for o in seen]).astype(np.float32),
+        np.arange(clips + 1) * frames,
+    )
+
+
+def locator(env_id: str) -> Locate | None:
+    """Return what reads positions from pictures (..., H, W, 3), and the number of balls; None but for the mazes."""
+    name = env_id.removeprefix("envs:")
+    if name not in MAZE_IDS:
+        return None
+    maze = envs.maze_of(name)
+    return lambda frames: ball_in(frames, maze)
+
+
+def pixels_of(env_id: str, positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Return the pixels (..., 2), row and column, where positions (..., 2) of a maze's ball lie."""
+    return np.asarray(np.rint(pixel_of(envs.maze_of(env_id), positions, size)), dtype=np.int64)

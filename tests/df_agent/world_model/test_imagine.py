@@ -1,0 +1,171 @@
+"""Roll-outs, on a toy world: a frame is a point that moves by its action."""
+
+import pytest
+import torch
+
+from df_agent.data.clips import ClipBatch
+from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
+from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
+from df_agent.world_model.imagine import HistoryGuided, Imagination, RolloutConfig, imagine
+from df_agent.world_model.video_diffusion import METHODS, VideoConfig, VideoDiffusion
+
+LENGTH = 6
+
+
+def make(method: str = "diffusion_forcing", causal: bool = True, **video) -> VideoDiffusion:
+    torch.manual_seed(0)
+    network = SpaceTimeTransformer(
+        SpaceTimeConfig(token_dim=4, places=2, window=LENGTH, cond_dim=2, width=32, depth=2, heads=2, causal=causal)
+    )
+    objective = "x0" if method == "regression" else "v"
+    fused = "fused" if method == "diffusion_forcing" else "none"
+    config = DiffusionForcingConfig(levels=100, objective=objective, snr_weighting=fused)
+    return VideoDiffusion(network, config, VideoConfig(method=method, **video))
+
+
+def clips(batch: int, seed: int = 0, length: int = LENGTH) -> ClipBatch:
+    """A point that starts anywhere and moves by a push of -1 or 1, seen as (x, -x, x, x)."""
+    g = torch.Generator().manual_seed(seed)
+    push = torch.randint(0, 2, (batch, length), generator=g).float() * 2 - 1
+    push[:, 0] = 0
+    x = torch.randn(batch, 1, generator=g) * 0.3 + 0.4 * push.cumsum(1)
+    known = torch.ones_like(push)
+    known[:, 0] = 0
+    return ClipBatch(torch.stack([x, -x, x, x], -1), torch.stack([push, known], -1))
+
+
+def train(model: VideoDiffusion, steps: int = 400) -> VideoDiffusion:
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(steps):
+        loss, _ = model.loss(clips(64, seed=step), torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train(make())
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def error(model: VideoDiffusion, config: RolloutConfig, length: int = 10, seed: int = 10_000) -> float:
+    test = clips(32, seed=seed, length=length)
+    ahead = imagine(model, test.tokens[:, :2], test.cond, length - 2, config, generator())
+    return float((ahead - test.tokens[:, 2:])[..., 0].abs().mean())
+
+
+def test_imagined_frames_follow_the_actions(trained):
+    assert error(trained, RolloutConfig(), length=LENGTH) < 0.2  # a push moves it by 0.4
+    test = clips(8, seed=3)
+    other = test.cond.clone()
+    other[:, 3:, 0] *= -1
+    plain, turned = (
+        imagine(trained, test.tokens[:, :3], cond, 3, RolloutConfig(), generator()) for cond in (test.cond, other)
+    )
+    moved = (turned - plain)[:, 0, 0]
+    assert torch.equal(moved.sign(), other[:, 3, 0].sign())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns(method):
+    model = make(method, causal=method != "full_sequence")
+    before = float(model.loss(clips(256, seed=1), generator())[0])
+    train(model, 60)
+    assert float(model.loss(clips(256, seed=1), generator())[0]) < 0.7 * before
+
+
+def test_frames_by_cache_and_by_window_are_alike(trained):
+    cached = error(trained, RolloutConfig(stabilization=0.0), length=LENGTH)
+    window = error(trained, RolloutConfig(stabilization=0.0, cached=False), length=LENGTH)
+    assert abs(cached - window) < 0.05
+
+
+@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid", "autoregressive"])
+def test_frames_can_be_imagined_jointly_and_far_past_the_window(trained, matrix):
+    config = RolloutConfig(cached=False, chunk=2, matrix=matrix)
+    test = clips(3, length=30)
+    ahead = imagine(trained, test.tokens[:, :3], test.cond, 27, config, generator())
+    assert ahead.shape == (3, 27, 4)
+    assert ahead.isfinite().all()
+
+
+def test_the_same_seed_imagines_the_same(trained):
+    test = clips(2)
+    a, b = (imagine(trained, test.tokens[:, :2], test.cond, 4, RolloutConfig(eta=1.0), generator()) for _ in range(2))
+    assert torch.equal(a, b)
+
+
+def test_imagination_step_by_step_is_the_roll_out(trained):
+    test = clips(2)
+    mind = Imagination(trained, RolloutConfig(), generator())
+    with torch.no_grad():
+        mind.see(test.tokens[:, :3], test.cond[:, :3])
+        steps = torch.stack([mind.step(test.cond[:, t], test.tokens[:, 0]) for t in range(3, 6)], 1)
+    assert torch.equal(steps, imagine(trained, test.tokens[:, :3], test.cond, 3, RolloutConfig(), generator()))
+
+
+def test_history_guidance_of_one_is_plain_and_of_more_leans_on_what_was_seen(trained):
+    test = clips(4)
+    x, level = torch.randn(4, 5, 4, generator=generator()), torch.tensor([[0, 0, 0, 60, 60]]).expand(4, -1)
+    noise = torch.randn(4, 5, 4, generator=generator())
+    cond = test.cond[:, :5]
+    with torch.no_grad():
+        plain = trained.denoise(x, level, cond)
+        one = HistoryGuided(trained, 3, 1.0, 100, noise).denoise(x, level, cond)
+        hidden = HistoryGuided(trained, 3, 0.0, 100, noise).denoise(x, level, cond)
+        two = HistoryGuided(trained, 3, 2.0, 100, noise).denoise(x, level, cond)
+    for a, b in zip(plain, one, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(two[0], 2 * plain[0] - hidden[0], atol=1e-4, rtol=1e-4)
+    # What is hidden at the top level has no say.
+    other = x.clone()
+    other[:, :3] += 1
+    with torch.no_grad():
+        blind = HistoryGuided(trained, 3, 0.0, 100, noise).denoise(other, level, cond)
+    torch.testing.assert_close(blind[0][:, 3:], hidden[0][:, 3:], atol=0.05, rtol=0.05)
+
+
+def test_levels_are_what_the_method_says():
+    g = generator()
+    own = make(nearly_clean=0.0).levels(500, LENGTH, g)
+    assert own.min() >= 1
+    assert abs(float(own.float().mean()) - 50.5) < 2
+    assert abs(float(torch.corrcoef(own.T.float())[0, 1])) < 0.15
+    mixed = make(nearly_clean=1.0).levels(500, LENGTH, g)
+    assert 0.45 < float((mixed <= 10).float().mean()) < 0.65
+    assert mixed.min() >= 1
+    whole = make("full_sequence", causal=False).levels(500, LENGTH, g)
+    assert (whole[:, 0] == 0).all()
+    assert all(len(set(row[row > 0].tolist())) == 1 for row in whole)
+    assert set((whole == 0).sum(1).tolist()) == {1, 2, 3}
+    assert (make("regression").levels(5, LENGTH, g) == 100).all()
+
+
+def test_hidden_actions_make_no_difference():
+    model = make(cond_dropout=1.0)
+    batch = clips(16)
+    other = ClipBatch(batch.tokens, -batch.cond)
+    assert float(model.loss(batch, generator())[0]) == float(model.loss(other, generator())[0])
+
+
+def test_what_does_not_fit_is_an_error(trained):
+    test = clips(2)
+    with pytest.raises(ValueError, match="unknown method 'df'"):
+        VideoConfig(method="df")
+    with pytest.raises(ValueError, match="needs a causal network"):
+        make("teacher_forcing", causal=False)
+    with pytest.raises(ValueError, match="objective must be 'x0'"):
+        VideoDiffusion(make().network, DiffusionForcingConfig(), VideoConfig(method="regression"))
+    with pytest.raises(ValueError, match="one frame at a time"):
+        RolloutConfig(chunk=2)
+    with pytest.raises(ValueError, match="stabilization must lie in"):
+        RolloutConfig(stabilization=2.0)
+    with pytest.raises(ValueError, match="a condition for all 2 \\+ 4 frames"):
+        imagine(trained, test.tokens[:, :2], test.cond[:, :3], 4, RolloutConfig(), generator())
+    with pytest.raises(ValueError, match="room for a frame seen"):
+        imagine(trained, test.tokens[:, :2], test.cond, 4, RolloutConfig(cached=False, chunk=LENGTH), generator())
