@@ -17,6 +17,7 @@ not run stay there, each with where it comes from.
 from __future__ import annotations
 
 import argparse
+import math
 import csv
 import json
 import time
@@ -358,10 +359,22 @@ def draw(result: dict[str, Any]) -> Figure:
                 if found[name] and axis is left:
                     axis.axhline(found[name], color="#777777", ls=style, lw=1, label=name.replace("_", " "))
             axis.set(xlabel="time of a plan, one environment [ms]", ylabel="mean steps to goal")
-        for point in ours:
-            middle.annotate(point["label"], (point["p50"], point["steps"]), (6, -3), textcoords="offset points", size=8)
-        left.set(xscale="log", xlim=(5, 20_000), ylim=(0, None))
-        middle.set(xlim=(0, 1.5 * max(p["p50"] for p in ours)))
+        span = max(p["steps"] for p in ours) - min(p["steps"] for p in ours)
+        widest = 1.9 * max(p["p50"] for p in ours)
+        written: list[float] = []  # heights of labels so far, which must not lie over each other
+        for point in sorted(ours, key=lambda p: float(p["steps"])):
+            free = 0.05 * span + max(written, default=-math.inf)
+            written.append(max(point["steps"], free))
+            middle.annotate(
+                point["label"],
+                (point["p50"], point["steps"]),
+                (point["p50"] + 0.04 * widest, written[-1]),
+                size=8,
+                va="center",
+            )
+        most = max(p["steps"] for p in found["points"])
+        left.set(xscale="log", xlim=(5, 20_000), ylim=(0, 1.1 * most))
+        middle.set(xlim=(0, widest))
         left.legend(loc="upper left")
     curve = result.get("training", {}).get("curve")
     if curve:
