@@ -17,9 +17,9 @@ not run stay there, each with where it comes from.
 from __future__ import annotations
 
 import argparse
-import math
 import csv
 import json
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
