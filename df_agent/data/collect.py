@@ -200,6 +200,7 @@ def _write(
             observation_space=env.observation_space,
             action_space=_chunks(env.action_space, every),
             env_spec=_named(env.spec),
+            jpeg_encoding=False,  # it would leave its own colours around whatever is small and moves
         )
         storage.update_metadata(metadata)
         storage.update_episodes(_buffer(episode, env.action_space.dtype) for episode in episodes)

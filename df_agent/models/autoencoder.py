@@ -23,8 +23,8 @@ class AutoencoderConfig:
         one_vector: a single latent vector for the whole picture instead of one per place.
         normalise: give each latent vector zero mean and unit variance; otherwise a small penalty keeps them small.
         noise: standard deviation of what is added to the latents in training, so that near latents mean like pictures.
-        emphasis: how many times more a pixel counts that differs from the background: a small thing that moves has to
-            be kept. The background is the data's median; where the camera moves, nearly all pixels differ.
+        emphasis: how many times more a pixel counts that differs from the background, or lies beside one: a small thing
+            that moves has to be kept. The background is the data's median; where the camera moves, nearly all differ.
         straighten: how much it costs that latents of pictures in a row turn or change their pace: where the world moves
             evenly, they shall. Needs batches of pictures in a row.
     """
@@ -151,7 +151,8 @@ class Autoencoder(nn.Module):
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         decoded = self.decode(latents + c.noise * noise).float()
         differs = ((signal - background).abs() > 0.1).any(-3, keepdim=True)
-        weight = torch.where(differs, c.emphasis, 1.0)
+        near = F.max_pool2d(differs.float(), 5, 1, 2)  # its surroundings too, or it would be drawn too large
+        weight = 1 + (c.emphasis - 1) * near
         error = (decoded - signal).square()
         total = (weight * error).mean() / weight.mean()
         metrics = {"mse": error.mean().detach()}

@@ -1,0 +1,311 @@
+"""How good a world model is: `python scripts/evaluate_video.py maze2d-medium`.
+
+Diffusion Forcing with and without stabilisation, and what it is compared with, on clips filmed on the spot: errors by
+steps ahead over five times the training length, a thousand frames, what actions do, futures that are uncertain.
+Writes results/video-ENV.json, docs/video-ENV.png, docs/video-ENV-futures.png and docs/video-ENV.mp4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as imageio
+import numpy as np
+import torch
+from filming import Locate, film_clips, locator, pixels_of
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from policies import trained
+from rich.table import Table
+from study import console, new_figure, parser_of, write
+from yardsticks import check_env
+
+from df_agent.checkpoint import CheckpointError
+from df_agent.data.clips import Clips
+from df_agent.evaluation.video import encode
+from df_agent.world_model.imagine import RolloutConfig
+from df_agent.world_model.metrics import crop, fvd_if_here, lpips_if_here, mse, position_errors, psnr, ssim
+from df_agent.world_model.video_model import VideoModel
+
+Frames = NDArray[np.uint8]
+Values = NDArray[np.float64]
+
+WINDOW = 16  # around the ball [pixels]
+METHODS = ("regression", "teacher_forcing", "full_sequence", "diffusion_forcing")
+TITLES = {
+    "position": "ball's position, error [m]",
+    "ssim_ball": "SSIM around the ball",
+    "ssim": "SSIM",
+    "psnr": "PSNR [dB]",
+}
+COLOURS = {
+    "copy": "#999999",
+    "regression": "#7a5195",
+    "teacher_forcing": "#e07b39",
+    "full_sequence": "#2a9d8f",
+    "diffusion_forcing": "#1f6fe5",
+    "diffusion_forcing, not stabilised": "#8ab4f8",
+}
+
+
+@dataclass(frozen=True)
+class Film:
+    """Clips with all that is known of them.
+
+    Attributes:
+        frames: (B, T, H, W, C).
+        actions: (B, T - 1, A).
+        places: (B, T, 2) of the ball [m]; None where there is none.
+    """
+
+    frames: Frames
+    actions: NDArray[np.float32]
+    places: Values | None
+
+    @classmethod
+    def of(cls, clips: Clips, with_places: bool) -> Film:
+        """Return clips of one length as a film."""
+        b = len(clips.starts) - 1
+        frames = clips.frames.reshape(b, -1, *clips.frames.shape[1:])
+        places = None
+        if with_places and clips.states is not None:
+            places = clips.states.reshape(b, frames.shape[1], -1)[..., :2].astype(np.float64)
+        return cls(frames, clips.actions.reshape(b, frames.shape[1], -1)[:, 1:], places)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to predict: a label, and a model with its roll-out; no model copies the last frame."""
+
+    label: str
+    model: VideoModel | None
+    rollout: RolloutConfig | None = None
+
+    def predict(self, film: Film, seen: int, seed: int, hidden: bool = False) -> Frames:
+        """Return the frames behind the first `seen` of a film."""
+        ahead = film.frames.shape[1] - seen
+        if self.model is None:
+            return np.repeat(film.frames[:, seen - 1 : seen], ahead, 1)
+        actions = None if hidden else film.actions
+        return self.model.predict(film.frames[:, :seen], actions, ahead, rollout=self.rollout, seed=seed)
+
+
+def rows_of(env_id: str, methods: Sequence[str], device: str) -> list[Row]:
+    """Return what is compared; models that are not there are left out, with a line that says so."""
+    rows = [Row("copy", None)]
+    for method in methods:
+        suffix = "video" if method == "diffusion_forcing" else f"video-{method}"
+        name = trained(env_id, suffix)
+        try:
+            model = VideoModel.from_pretrained(name, device=device)
+        except CheckpointError as error:
+            console.print(f"{method} left out: {error}", highlight=False)
+            continue
+        rows.append(Row(method, model))
+        if method == "diffusion_forcing" and model.rollout.stabilization:
+            rows.append(Row(f"{method}, not stabilised", model, replace(model.rollout, stabilization=0.0)))
+    return rows
+
+
+def by_step(values: Values) -> dict[str, list[float]]:
+    """Return means over clips, and half widths of their 95 % intervals, by step ahead, of values (B, T)."""
+    count = np.maximum(np.isfinite(values).sum(0), 1)
+    mean, spread = np.nanmean(values, 0), np.nanstd(values, 0, ddof=1 if len(values) > 1 else 0)
+    return {"mean": mean.round(5).tolist(), "half": (1.96 * spread / np.sqrt(count)).round(5).tolist()}
+
+
+def measure(row: Row, film: Film, env_id: str, locate: Locate | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return errors by steps ahead of one way to predict."""
+    seen, true = options.seen, film.frames[:, options.seen :]
+    began = time.perf_counter()
+    predicted = row.predict(film, seen, options.seed)
+    seconds = time.perf_counter() - began
+    finite = np.minimum(psnr(predicted, true), 99.0)  # equal frames would be infinite
+    out = {
+        "mse": by_step(mse(predicted, true)),
+        "psnr": by_step(finite),
+        "ssim": by_step(ssim(predicted, true)),
+        "seconds": seconds,
+    }
+    if locate is not None and film.places is not None:
+        places = film.places[:, seen:]
+        found, spots = locate(predicted)
+        centres = pixels_of(env_id, places, true.shape[2])
+        out["ssim_ball"] = by_step(ssim(crop(predicted, centres, WINDOW), crop(true, centres, WINDOW)))
+        errors = position_errors(found, places)
+        out["position"] = by_step(errors)
+        out["no_ball"] = float(np.isnan(errors).mean())
+        out["one_ball"] = float((spots == 1).mean())
+    for name, measured in (("lpips", lpips_if_here(None)), ("fvd", fvd_if_here(options.i3d))):
+        if isinstance(measured, str):
+            out[name] = measured
+        else:
+            value = measured(predicted, true)
+            out[name] = by_step(value) if isinstance(value, np.ndarray) else value
+    return out
+
+
+def stability(row: Row, film: Film, locate: Locate | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Return what becomes of a long roll-out: balls, background, pixel statistics, at its end and by the way."""
+    predicted = row.predict(film, options.seen, options.seed)
+    background = np.median(film.frames.reshape(-1, *film.frames.shape[2:])[::7], 0)
+    differs = np.abs(predicted.astype(np.float64) - background)
+    still = np.median(differs, (2, 3, 4))
+    last = predicted[:, -100:]
+    out: dict[str, Any] = {
+        "frames": int(predicted.shape[1]),
+        "pixel_mean": [float(film.frames.mean()), float(last.mean())],
+        "pixel_std": [float(film.frames.std()), float(last.std())],
+        "background_error": [float(still[:, :100].mean()), float(still[:, -100:].mean())],
+    }
+    if locate is not None:
+        _, spots = locate(predicted)
+        out["one_ball"] = [float((spots[:, :100] == 1).mean()), float((spots[:, -100:] == 1).mean())]
+    return out
+
+
+def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Namespace) -> dict[str, float]:
+    """Return how the ball's way turns when the actions to come are turned round, against Newton's first step.
+
+    With the actions of `ahead` pictures negated the ball should be displaced against where it would have been, along
+    what those actions add up to. The correlation of the two over clips and axes is 1 if actions act as they should
+    and 0 if they are ignored.
+    """
+    seen, ahead = options.seen, 8
+    turned = film.actions[:, : seen - 1 + ahead].copy()
+    turned[:, seen - 1 :] *= -1
+    short = Film(film.frames[:, : seen + ahead], film.actions[:, : seen - 1 + ahead], None)
+    plain = row.predict(short, seen, options.seed)
+    other = row.predict(Film(short.frames, turned, None), seen, options.seed)
+    moved = locate(plain[:, -1])[0] - locate(other[:, -1])[0]
+    each = film.actions[:, seen - 1 : seen - 1 + ahead].reshape(len(moved), -1, 2).cumsum(1).sum(1)
+    fine = np.isfinite(moved).all(1)
+    return {"correlation": float(np.corrcoef(moved[fine].ravel(), each[fine].ravel())[0, 1])}
+
+
+def draw(result: dict[str, Any], length: int) -> Figure:
+    """Draw errors over steps ahead; the grey line is the training length."""
+    rows = result["rows"]
+    names = [(name, title) for name, title in TITLES.items() if name in next(iter(rows.values()))]
+    figure = new_figure(4.2 * len(names), 3.6)
+    axes = np.atleast_1d(figure.subplots(1, len(names)))
+    for axis, (name, title) in zip(axes, names, strict=True):
+        for label, row in rows.items():
+            mean, half = np.array(row[name]["mean"]), np.array(row[name]["half"])
+            steps = np.arange(1, len(mean) + 1)
+            axis.plot(steps, mean, color=COLOURS.get(label), label=label)
+            axis.fill_between(steps, mean - half, mean + half, color=COLOURS.get(label), alpha=0.2, lw=0)
+        axis.axvline(length, color="#bbbbbb", lw=1)
+        axis.set(xlabel="pictures ahead", title=title)
+    axes[0].legend(fontsize=7)
+    return figure
+
+
+def grid(rows: list[Frames], enlarged: int = 3) -> Frames:
+    """Return pictures (N, H, W, C) of several rows as one."""
+    lines = [np.concatenate([np.pad(f, ((1, 1), (1, 1), (0, 0)), constant_values=255) for f in row], 1) for row in rows]
+    return np.kron(np.concatenate(lines, 0), np.ones((enlarged, enlarged, 1), np.uint8))
+
+
+def table_of(result: dict[str, Any]) -> Table:
+    """Return the means over all steps ahead."""
+    names = [n for n in ("position", "ssim_ball", "ssim", "psnr", "mse") if n in next(iter(result["rows"].values()))]
+    table = Table(title=f"{result['env']}: means over {result['ahead']} pictures ahead")
+    for column in ["", *names, "effect of actions", "one ball at the end"]:
+        table.add_column(column, justify="left" if not column else "right")
+    for label, row in result["rows"].items():
+        effect, long = row.get("actions", {}).get("correlation"), row.get("long", {}).get("one_ball")
+        cells = [f"{np.mean(row[n]['mean']):.3g}" for n in names]
+        table.add_row(label, *cells, f"{effect:.2f}" if effect is not None else "–", f"{long[1]:.2f}" if long else "–")
+    return table
+
+
+def main() -> None:
+    """Measure, draw and write."""
+    parser = parser_of("video", "how good a world model is")
+    parser.add_argument("env")
+    parser.add_argument("--seen", type=int, default=4, help="pictures that are shown")
+    parser.add_argument("--times", type=float, default=5.0, help="how many times the training length is imagined")
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--long", type=int, default=1000, help="pictures of the long roll-out; 0 for none")
+    parser.add_argument("--long-clips", type=int, default=8)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--i3d", type=Path, default=None, help="I3D network as TorchScript, for FVD")
+    options = parser.parse_args()
+    try:
+        check_env(options.env)
+        run(options)
+    except (CheckpointError, ValueError, RuntimeError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure all rows."""
+    torch.set_grad_enabled(False)
+    rows, locate = rows_of(options.env, options.methods, options.device), locator(options.env)
+    if len(rows) == 1:
+        raise ValueError(f"there is no video model of {options.env}: python scripts/train_video.py env={options.env}")
+    length = max(int(row.model.config["network"]["window"]) for row in rows if row.model is not None)
+    total = options.seen + round(options.times * length)
+    with console.status("filming"):
+        film = Film.of(film_clips(options.env, options.clips, total, options.seed), locate is not None)
+        long = None
+        if options.long and locate is not None:
+            seed = options.seed + 500
+            long = Film.of(film_clips(options.env, options.long_clips, options.seen + options.long, seed), True)
+    result: dict[str, Any] = {"env": options.env, "seen": options.seen, "ahead": total - options.seen, "rows": {}}
+    for row in rows:
+        with console.status(row.label):
+            measured = measure(row, film, options.env, locate, options)
+            if row.model is not None and locate is not None:
+                measured["actions"] = effect_of_actions(row, film, locate, options)
+                if long is not None:
+                    measured["long"] = stability(row, long, locate, options)
+        result["rows"][row.label] = measured
+    for name in ("lpips", "fvd"):
+        said = {m[name] for m in result["rows"].values() if isinstance(m[name], str)}
+        for line in said:
+            console.print(line, highlight=False)
+    stem = f"video-{options.env}"
+    output, picture = options.output.with_name(f"{stem}.json"), options.picture.with_name(f"{stem}.png")
+    write(
+        argparse.Namespace(**{**vars(options), "output": output, "picture": picture}),
+        result,
+        table_of(result),
+        draw(result, length),
+    )
+    beside(rows, film, options, picture)
+    futures(rows, film, options, picture)
+
+
+def beside(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
+    """Film four clips: the truth in the first line, each way to predict in one below."""
+    few = Film(film.frames[:4], film.actions[:4], None)
+    all_rows = [few.frames] + [
+        np.concatenate([few.frames[:, : options.seen], row.predict(few, options.seen, options.seed)], 1) for row in rows
+    ]
+    frames = (grid([row[:, t] for row in all_rows]) for t in range(few.frames.shape[1]))
+    encode(frames, picture.with_suffix(".mp4"), 20)
+
+
+def futures(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
+    """Draw futures of one clip whose actions are hidden: four samples of Diffusion Forcing, and the regression."""
+    chosen = [row for row in rows if row.label in ("regression", "diffusion_forcing")]
+    ahead = 16
+    one = Film(film.frames[:1, : options.seen + ahead], film.actions[:1, : options.seen - 1 + ahead], None)
+    shown = np.arange(1, ahead, 3)
+    lines = [one.frames[0, options.seen :][shown]]
+    for row in chosen:
+        for seed in range(1 if row.label == "regression" else 4):
+            lines.append(row.predict(one, options.seen, options.seed + seed, hidden=True)[0][shown])
+    imageio.imwrite(picture.with_name(f"{picture.stem}-futures.png"), grid(lines))
+
+
+if __name__ == "__main__":
+    main()
