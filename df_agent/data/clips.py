@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from df_agent.data.episodes import open_dataset
-from df_agent.models.autoencoder import Frames
+from df_agent.models.autoencoder import Frames, to_signal
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ClipSampler:
     """Draws batches of clips of encoded pictures.
 
     Args:
-        latents: (N, D) of all pictures of `clips`.
+        latents: (N, D) of all pictures of `clips`; or these themselves, uint8, for networks that work on pixels.
         clips: where they come from.
         length: T, pictures in a clip.
         action_scale: (A,) what actions are divided by.
@@ -137,7 +137,9 @@ class ClipSampler:
         """Draw `batch_size` clips with a CPU generator."""
         pick = self.windows[torch.randint(len(self.windows), (batch_size,), generator=generator)]
         rows = pick[:, None] + torch.arange(self.length)
-        return ClipBatch(self.latents[rows].float(), self.cond[rows])
+        chosen = self.latents[rows]
+        tokens = to_signal(chosen).flatten(2) if chosen.dtype == torch.uint8 else chosen.float()
+        return ClipBatch(tokens, self.cond[rows])
 
 
 def conditions(actions: Tensor, scale: Tensor) -> Tensor:

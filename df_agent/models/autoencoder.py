@@ -164,3 +164,47 @@ class Autoencoder(nn.Module):
             total = total + c.straighten * bend
             metrics["bend"] = bend.detach()
         return total, {"loss": total.detach(), **metrics}
+
+
+@dataclass(frozen=True)
+class PixelsConfig:
+    """Of what takes pictures as they are.
+
+    Attributes:
+        size: height and width.
+        channels: of the pictures.
+    """
+
+    size: int = 64
+    channels: int = 3
+
+    @property
+    def places(self) -> int:
+        """One vector holds a picture."""
+        return 1
+
+    @property
+    def latent_channels(self) -> int:
+        """Its size."""
+        return self.channels * self.size**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return {"name": "pixels", **asdict(self)}
+
+
+class Pixels(nn.Module):
+    """In place of an autoencoder, for networks that work on pixels: pictures (N, C, H, W) as latents (N, 1, C H W)."""
+
+    def __init__(self, config: PixelsConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def encode(self, signal: Tensor) -> Tensor:
+        """Return the latents of pictures in [-1, 1]."""
+        return signal.flatten(1)[:, None]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return the pictures."""
+        c = self.config
+        return latents.reshape(-1, c.channels, c.size, c.size)

@@ -91,7 +91,7 @@ class Cache:
         self.first[rows] = other.first
 
 
-def _rotate(x: Tensor, angle: Tensor) -> Tensor:
+def rotate(x: Tensor, angle: Tensor) -> Tensor:
     """Rotate pairs of channels of x (B, heads, T, d) by angle (T, d / 2): rotary embedding (Su et al. 2021)."""
     a, b = x.float().chunk(2, -1)
     cos, sin = angle.cos(), angle.sin()
@@ -117,7 +117,7 @@ class SpaceTimeBlock(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(-2)
         h = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         q, k, v = rearrange(self.qkv(h), "b t p (n h d) -> n b h (t p) d", n=3, h=self.heads)
-        q, k = _rotate(q, angle), _rotate(k, angle)
+        q, k = rotate(q, angle), rotate(k, angle)
         own = (k, v)
         if past is not None:
             k, v = torch.cat([past[0], k], -2), torch.cat([past[1], v], -2)
@@ -190,7 +190,7 @@ class SpaceTimeTransformer(nn.Module):
         h = self.embed(rearrange(x.to(dtype), "b t (p c) -> b t p c", p=c.places)) + self.position + e[:, :, None]
         modulation = rearrange(self.modulation(e), "b t (n w) -> b t 1 n w", n=6)
         mask = self._mask(time, history, cache)
-        angle = repeat(_angles(time, c.width // c.heads), "t d -> (t p) d", p=c.places)
+        angle = repeat(rotary_angles(time, c.width // c.heads), "t d -> (t p) d", p=c.places)
         before = list(cache.blocks) if cache is not None and cache.blocks else [None] * len(self.blocks)
         for i, (block, known) in enumerate(zip(self.blocks, before, strict=True)):
             h, own = block(h, modulation, angle, mask, known)
@@ -232,7 +232,7 @@ class SpaceTimeTransformer(nn.Module):
         return seen.repeat_interleave(places, -1)
 
 
-def _angles(time: Tensor, channels: int) -> Tensor:
+def rotary_angles(time: Tensor, channels: int) -> Tensor:
     """Angles (T, channels / 2) of the rotary embedding; the slowest turns once in some 600 frames."""
     rate = 100.0 ** (-torch.arange(channels // 2, device=time.device) / (channels // 2))
     return time[:, None].float() * rate

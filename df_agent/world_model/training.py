@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from df_agent.build import make
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.clips import Clips, ClipSampler, FrameSampler, load_clips
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_signal
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_signal
 from df_agent.training.config import TrainConfig
 from df_agent.training.processes import make_accelerator
 from df_agent.training.run import command, run_tracker, train_to_the_end
 from df_agent.training.trainer import Trainer
-from df_agent.world_model.video_model import build_video_model
+from df_agent.world_model.video_model import build_autoencoder, build_video_model
 
 
 def train_video(config: Mapping[str, Any]) -> nn.Module:
@@ -33,7 +33,8 @@ def train_video(config: Mapping[str, Any]) -> nn.Module:
     options = TrainConfig.from_dict(config["train"])
     clips = load_clips(config["dataset"])
     autoencoder, autoencoder_config = train_autoencoder(config, clips, options.seed)
-    latents = encode_all(autoencoder, clips)
+    pixels = isinstance(autoencoder, Pixels)
+    latents = torch.from_numpy(clips.frames) if pixels else encode_all(autoencoder, clips)
     scale = np.maximum(clips.actions.std(0), 1e-3)
     sampler = ClipSampler(latents, clips, int(config["length"]), torch.from_numpy(scale))
     checkpoint_config = describe(config, autoencoder_config, scale.tolist())
@@ -46,7 +47,7 @@ def train_video(config: Mapping[str, Any]) -> nn.Module:
 
 def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_scale: list[float]) -> dict[str, Any]:
     """What goes into each checkpoint; the sizes that follow from data and autoencoder are filled in."""
-    sizes = make(AutoencoderConfig, dict(autoencoder))
+    sizes = build_autoencoder(autoencoder).config
     network = {
         **config["network"],
         "token_dim": sizes.places * sizes.latent_channels,
@@ -67,9 +68,14 @@ def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_s
     }
 
 
-def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> tuple[Autoencoder, dict[str, Any]]:
+def train_autoencoder(
+    config: Mapping[str, Any], clips: Clips, seed: int
+) -> tuple[Autoencoder | Pixels, dict[str, Any]]:
     """Train, or load, the autoencoder; return it and the options it is rebuilt from."""
     given = dict(config["autoencoder"])
+    if given.get("name") == "pixels":
+        pixels = Pixels(PixelsConfig(clips.frames.shape[1], clips.frames.shape[3]))
+        return pixels, pixels.config.to_dict()
     schedule = TrainConfig.from_dict({"seed": seed, **given.pop("train")})
     if load := given.pop("load", None):
         checkpoint = load_checkpoint(load)
@@ -92,7 +98,7 @@ def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> tup
 
 
 @torch.no_grad()
-def encode_all(autoencoder: Autoencoder, clips: Clips, batch: int = 512) -> Tensor:
+def encode_all(autoencoder: Autoencoder | Pixels, clips: Clips, batch: int = 512) -> Tensor:
     """Return the latents of all pictures, (N, D), in half precision on the CPU."""
     device = make_accelerator().device
     autoencoder = autoencoder.eval().to(device)

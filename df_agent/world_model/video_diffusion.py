@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from df_agent.data.clips import ClipBatch
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
 from df_agent.diffusion.noise_schedule import add_noise, target
-from df_agent.models.autoencoder import Autoencoder
+from df_agent.models.autoencoder import Autoencoder, Pixels
 
 METHODS = ("diffusion_forcing", "full_sequence", "teacher_forcing", "regression")
 
@@ -66,7 +66,7 @@ class VideoDiffusion(DiffusionForcing):
         network: nn.Module,
         config: DiffusionForcingConfig,
         video: VideoConfig,
-        autoencoder: Autoencoder | None = None,
+        autoencoder: Autoencoder | Pixels | None = None,
     ) -> None:
         super().__init__(network, config)
         self.video, self.autoencoder = video, autoencoder

@@ -16,12 +16,31 @@ from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.clips import conditions
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.inference import choose_device
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_frames, to_signal
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_frames, to_signal
 from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
+from df_agent.models.unet3d import Unet3d, Unet3dConfig
 from df_agent.world_model.imagine import RolloutConfig, imagine
 from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
 
-NETWORKS = {"space_time": (SpaceTimeTransformer, SpaceTimeConfig)}
+NETWORKS: dict[str, tuple[Any, Any]] = {
+    "space_time": (SpaceTimeTransformer, SpaceTimeConfig),
+    "unet3d": (Unet3d, Unet3dConfig),
+}
+AUTOENCODERS: dict[str, tuple[Any, Any]] = {
+    "convolutional": (Autoencoder, AutoencoderConfig),
+    "pixels": (Pixels, PixelsConfig),
+}
+
+
+def build_autoencoder(options: Mapping[str, Any]) -> Autoencoder | Pixels:
+    """Build what turns pictures into latents, as "name" says: "convolutional", the default, or "pixels"."""
+    given = dict(options)
+    name = given.pop("name", "convolutional")
+    if name not in AUTOENCODERS:
+        raise ValueError(f"unknown autoencoder {name!r}, available: {sorted(AUTOENCODERS)}")
+    cls, config = AUTOENCODERS[name]
+    built: Autoencoder | Pixels = cls(make(config, given))
+    return built
 
 
 def build_video_model(config: Mapping[str, Any]) -> VideoDiffusion:
@@ -33,10 +52,9 @@ def build_video_model(config: Mapping[str, Any]) -> VideoDiffusion:
     network, network_config = NETWORKS[name]
     diffusion = make(DiffusionForcingConfig, dict(config["diffusion"]))
     options.setdefault("level_scale", diffusion.levels)
-    autoencoder = Autoencoder(make(AutoencoderConfig, dict(config["autoencoder"]))).requires_grad_(False)
-    return VideoDiffusion(
-        network(make(network_config, options)), diffusion, make(VideoConfig, dict(config["video"])), autoencoder
-    )
+    autoencoder = build_autoencoder(config["autoencoder"]).requires_grad_(False)
+    video = make(VideoConfig, dict(config["video"]))
+    return VideoDiffusion(network(make(network_config, options)), diffusion, video, autoencoder)
 
 
 class VideoModel:

@@ -1,0 +1,212 @@
+"""Diffusion Forcing v1.5's network for video: a U-Net over pixels in which only attention mixes time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from df_agent.models.space_time import rotary_angles, rotate
+from df_agent.models.transformer import sinusoidal
+
+
+@dataclass(frozen=True)
+class Unet3dConfig:
+    """Sizes of the network.
+
+    Attributes:
+        token_dim: D, the size of a flattened frame, `channels * side ** 2`.
+        channels: of a frame.
+        window: frames that attention reaches over.
+        cond_dim: size of a frame's condition; 0 for none. The original has none.
+        width: channels of the first resolution.
+        multipliers: channels of each resolution over `width`; each but the first has half the side of the one before.
+        attention: at which resolutions, as how many times smaller than the frame, there is attention; the smallest has
+            it always.
+        heads, head_dim: of the attention.
+        causal: no frame sees those behind it.
+        places: 1; a frame is one token.
+        level_scale: K, for the embedding of levels.
+    """
+
+    token_dim: int
+    channels: int = 3
+    window: int = 16
+    cond_dim: int = 0
+    width: int = 64
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    attention: tuple[int, ...] = (1, 2, 4, 8)
+    heads: int = 4
+    head_dim: int = 32
+    causal: bool = True
+    places: int = 1
+    level_scale: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for name in ("multipliers", "attention"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        side, smallest = self.side, 2 ** (len(self.multipliers) - 1)
+        if side**2 * self.channels != self.token_dim or side % smallest:
+            raise ValueError(
+                f"token_dim must be that of square frames of {self.channels} channels, a multiple of {smallest} wide; "
+                f"got {self.token_dim}"
+            )
+        if self.width % 8 or self.head_dim % 4:
+            raise ValueError(f"need width % 8 == 0 and head_dim % 4 == 0, got {self.width} and {self.head_dim}")
+
+    @property
+    def side(self) -> int:
+        """Height and width of a frame."""
+        return int((self.token_dim / self.channels) ** 0.5 + 0.5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+def _within(x: Tensor, layer: nn.Module) -> Tensor:
+    """Apply a layer of pictures to clips (B, C, T, H, W)."""
+    out: Tensor = rearrange(layer(rearrange(x, "b c t h w -> (b t) c h w")), "(b t) c h w -> b c t h w", b=len(x))
+    return out
+
+
+class _Residual(nn.Module):
+    """Two convolutions within frames; the level scales and shifts the second norm."""
+
+    def __init__(self, inputs: int, outputs: int, embedding: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.norms = nn.ModuleList((nn.GroupNorm(8, inputs), nn.GroupNorm(8, outputs)))
+        self.level = nn.Linear(embedding, 2 * outputs) if embedding else None
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor, e: Tensor) -> Tensor:
+        """Map x (B, C, T, H, W) under embeddings (B, T, E)."""
+        frames = rearrange(x, "b c t h w -> (b t) c h w")
+        h = self.norms[1](self.first(F.silu(self.norms[0](frames))))
+        if self.level is not None:
+            scale, shift = rearrange(self.level(F.silu(e)), "b t c -> (b t) c 1 1").chunk(2, 1)
+            h = h * (1 + scale) + shift
+        h = self.second(F.silu(h)) + self.skip(frames)
+        out: Tensor = rearrange(h, "(b t) c h w -> b c t h w", b=len(x))
+        return out
+
+
+class _Attention(nn.Module):
+    """Residual attention over the places of a frame (linear or not), or over the frames at a place."""
+
+    def __init__(self, width: int, config: Unet3dConfig, kind: str) -> None:
+        super().__init__()
+        self.kind, self.heads, self.causal, self.window = kind, config.heads, config.causal, config.window
+        inner = config.heads * config.head_dim
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, C, T, H, W)."""
+        b, _, frames, height, _ = x.shape
+        over_time = self.kind == "time"
+        flat = rearrange(x, "b c t h w -> (b h w) t c" if over_time else "b c t h w -> (b t) (h w) c")
+        q, k, v = rearrange(self.qkv(self.norm(flat)), "n s (j h d) -> j n h s d", j=3, h=self.heads)
+        if self.kind == "linear":
+            q, k = q.softmax(-1) * q.shape[-1] ** -0.5, k.softmax(-2)
+            h = q @ (k.transpose(-1, -2) @ v)
+        else:
+            mask = None
+            if over_time:
+                time = torch.arange(frames, device=x.device)
+                angle = rotary_angles(time, q.shape[-1])
+                q, k = rotate(q, angle), rotate(k, angle)
+                ahead = time[:, None] - time[None]
+                mask = (ahead >= 0) & (ahead < self.window) if self.causal else None
+            h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        flat = flat + self.out(rearrange(h, "n h s d -> n s (h d)"))
+        back = "(b h w) t c -> b c t h w" if over_time else "(b t) (h w) c -> b c t h w"
+        mixed: Tensor = rearrange(flat, back, b=b, h=height)
+        return mixed
+
+
+class Unet3d(nn.Module):
+    """The factorised U-Net of Diffusion Forcing v1.5, with conditions, which it lacks; frames are flattened tokens."""
+
+    def __init__(self, config: Unet3dConfig) -> None:
+        super().__init__()
+        self.config, self.causal = config, config.causal
+        c, width = config, config.width
+        embedding = 4 * width
+        dims = [width, *(width * m for m in c.multipliers)]
+        self.level = nn.Sequential(nn.Linear(width, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.cond_embed = nn.Linear(c.cond_dim, embedding, bias=False) if c.cond_dim else None
+        self.stem, self.stem_time = nn.Conv2d(c.channels, width, 7, padding=3), _Attention(width, c, "time")
+
+        def stage(inputs: int, outputs: int, kind: str | None) -> nn.ModuleList:
+            mixers = [_Attention(outputs, c, kind), _Attention(outputs, c, "time")] if kind else []
+            residuals = [_Residual(inputs, outputs, embedding), _Residual(outputs, outputs, embedding)]
+            return nn.ModuleList([*residuals, *mixers])
+
+        pairs = list(pairwise(dims))
+        last = len(pairs) - 1
+        self.down, self.halve, self.up, self.widen = (nn.ModuleList() for _ in range(4))
+        for i, (inputs, outputs) in enumerate(pairs):
+            kind = ("places" if i == last else "linear") if 2**i in c.attention else None
+            self.down.append(stage(inputs, outputs, kind))
+            self.halve.append(nn.Conv2d(outputs, outputs, 3, 2, 1) if i < last else nn.Identity())
+        middle = dims[-1]
+        self.middle = nn.ModuleList(
+            [
+                _Residual(middle, middle, embedding),
+                _Attention(middle, c, "places"),
+                _Attention(middle, c, "time"),
+                _Residual(middle, middle, embedding),
+            ]
+        )
+        for i, (outputs, inputs) in reversed(list(enumerate(pairs))):
+            kind = ("places" if i == last else "linear") if 2**i in c.attention else None
+            self.up.append(stage(2 * inputs, outputs, kind))
+            self.widen.append(nn.Conv2d(outputs, outputs, 3, padding=1) if i else nn.Identity())
+        self.final = _Residual(2 * width, width, 0)
+        self.head = nn.Conv2d(width, c.channels, 1)
+
+    def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
+        """Map noisy frames (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+
+        Raises:
+            ValueError: a condition that is missing or not expected, or too many frames for one that is not causal.
+        """
+        c = self.config
+        if (cond is None) != (self.cond_embed is None):
+            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        if not c.causal and x.shape[1] > c.window:
+            raise ValueError(f"got {x.shape[1]} frames, the network was built for at most {c.window}")
+        dtype = self.head.weight.dtype
+        e = self.level(sinusoidal(level * (1000 / c.level_scale), c.width).to(dtype))
+        if self.cond_embed is not None:
+            assert cond is not None
+            e = e + self.cond_embed(cond.to(dtype))
+        frames = rearrange(x.to(dtype), "b t (c h w) -> b c t h w", c=c.channels, h=c.side)
+        first = self.stem_time(_within(frames, self.stem))
+        h, skips = first, []
+        for blocks, halve in zip(self.down, self.halve, strict=True):
+            h = _through(blocks, h, e)
+            skips.append(h)
+            h = _within(h, halve)
+        h = _through(self.middle, h, e)
+        for i, (blocks, double) in enumerate(zip(self.up, self.widen, strict=True)):
+            h = _through(blocks, torch.cat([h, skips.pop()], 1), e)
+            if i < len(self.up) - 1:
+                h = _within(F.interpolate(h, scale_factor=(1, 2, 2)), double)
+        h = self.final(torch.cat([h, first], 1), e)
+        return rearrange(_within(h, self.head), "b c t h w -> b t (c h w)")
+
+
+def _through(blocks: nn.Module, h: Tensor, e: Tensor) -> Tensor:
+    for block in cast(nn.ModuleList, blocks):
+        h = block(h, e) if isinstance(block, _Residual) else block(h)
+    return h
