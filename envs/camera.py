@@ -273,6 +273,24 @@ class PixelMaze(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         return picture
 
 
+class Held(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+    """An environment in which an action is held for `every` control steps, as from one picture to the next."""
+
+    def __init__(self, env: gym.Env[Any, Any], every: int = 5) -> None:
+        super().__init__(env)
+        self.every = every
+
+    def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
+        """Act until the next picture, or the episode's end; rewards add up."""
+        total = 0.0
+        for _ in range(self.every):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, terminated, truncated, info
+
+
 def _places(observation: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "state": observation["observation"],

@@ -4,6 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import SAC
+from stable_baselines3.her import HerReplayBuffer
 from toy_film import SIZE, toy_clips
 
 import df_agent.world_model.compact as compact_module
@@ -14,6 +16,7 @@ from df_agent.world_model.compact import load_compact, train_compact
 from df_agent.world_model.env import WorldModelVectorEnv
 from df_agent.world_model.imagine import RolloutConfig
 from df_agent.world_model.pixel_policy import PixelPolicy
+from df_agent.world_model.sb3 import LatentVecEnv
 from df_agent.world_model.training import train_video
 from df_agent.world_model.video_model import VideoModel
 
@@ -288,3 +291,87 @@ def test_what_are_no_pictures_is_an_error(runs):
     ):
         with pytest.raises(ValueError, match=r"expected (a dict with|uint8) pictures"):
             policy.predict(wrong)
+
+
+# -- for Stable-Baselines3 --
+
+
+def test_sb3_learns_in_it(model, runs):
+    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 3, seen=3, max_steps=6), eyes, reach=1.0)
+    observation = env.reset()
+    assert env.observation_space["observation"].contains(observation["observation"][0])
+    learner = SAC(
+        "MultiInputPolicy",
+        env,
+        learning_starts=30,
+        replay_buffer_class=HerReplayBuffer,
+        policy_kwargs={"net_arch": [8]},
+        seed=0,
+        device="cpu",
+    )
+    learner.learn(60)
+    policy = PixelPolicy(eyes, learner, 2)
+    frames, _ = film(clips=2, length=2)
+    action, _ = policy.predict({"observation": frames[:, 0], "desired_goal": frames[:, 1]}, deterministic=True)
+    assert action.shape == (2, 2)
+
+
+def test_its_rewards_are_those_of_hindsight_and_ends_are_told(model, runs):
+    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 8, seen=3, max_steps=6), eyes, reach=2.0)
+    env.seed(3)
+    env.reset()
+    there = 0
+    for _ in range(12):
+        observation, reward, done, infos = env.step(np.zeros((8, 2), np.float32))
+        last = [info.get("terminal_observation") for info in infos]
+        for row in range(8):
+            shown = last[row] if done[row] else {key: value[row] for key, value in observation.items()}
+            assert reward[row] == env.compute_reward(shown["achieved_goal"], shown["desired_goal"], None)
+            assert infos[row]["is_success"] == (reward[row] == 0)
+            if done[row]:
+                assert infos[row]["TimeLimit.truncated"] == (not infos[row]["is_success"])
+                assert np.allclose(observation["observation"][row, 4:], 0)
+        there += int((reward == 0).sum())
+    assert there > 0
+
+
+def test_it_does_the_same_around_a_real_environment(runs):
+    class Squares(gym.Env):
+        """Shows a picture of the toy film; the goal is another."""
+
+        frame = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        observation_space = gym.spaces.Dict(dict.fromkeys(("observation", "achieved_goal", "desired_goal"), frame))
+        action_space = gym.spaces.Box(-1, 1, (2,), np.float32)
+        render_mode = None
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.t = int(self.np_random.integers(40))
+            self.first = self.t
+            return self.observe(), {}
+
+        def step(self, action):
+            self.t += 1
+            return self.observe(), 0.0, False, self.t - self.first >= 4, {}
+
+        def observe(self):
+            frames = toy_clips().frames
+            goal = np.zeros_like(frames[0])
+            return {"observation": frames[self.t], "achieved_goal": frames[self.t], "desired_goal": goal}
+
+    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    mode = gym.vector.AutoresetMode.SAME_STEP
+    env = LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2, autoreset_mode=mode), eyes, reach=1e-6)
+    env.seed(0)
+    env.reset()
+    ends = []
+    for _ in range(4):
+        observation, _, done, infos = env.step(np.zeros((2, 2), np.float32))
+        ends.append(done.all())
+    assert ends == [False, False, False, True]
+    assert not np.allclose(infos[0]["terminal_observation"]["achieved_goal"], observation["achieved_goal"][0])
+    assert infos[0]["TimeLimit.truncated"]
+    with pytest.raises(ValueError, match="anew in the same step"):
+        LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2), eyes)
