@@ -225,8 +225,8 @@ def table_of(result: dict[str, Any]) -> Table:
     return table
 
 
-def main() -> None:
-    """Measure, draw and write."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("video", "how good a world model is")
     parser.add_argument("env")
     parser.add_argument("--seen", type=int, default=4, help="pictures that are shown")
@@ -237,7 +237,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=METHODS)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--i3d", type=Path, default=None, help="I3D network as TorchScript, for FVD")
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure, draw and write."""
+    options = read_options()
     try:
         check_env(options.env)
         run(options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -65,8 +66,8 @@ def worlds(kind: str, env_id: str, eyes: CompactModel, every: int, options: argp
     return LatentVecEnv(real, eyes)
 
 
-def main() -> None:
-    """Practise, evaluate, compare."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = parser_of("imagination", "practice in a world model against practice in the world")
     parser.add_argument("env")
     parser.add_argument("--steps", type=int, default=60_000, help="pictures seen in practice")
@@ -76,7 +77,12 @@ def main() -> None:
     parser.add_argument("--eyes", default=None)
     parser.add_argument("--video", default=None)
     parser.add_argument("--dataset", default=None)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Practise, evaluate, compare."""
+    options = read_options()
     try:
         check_env(options.env)
         practise(options)

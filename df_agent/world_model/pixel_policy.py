@@ -15,7 +15,9 @@ from df_agent.baselines.shooting import ShootingPolicy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Observation, Policy
 from df_agent.world_model.compact import CompactModel, load_compact
+from df_agent.world_model.latent_shooting import LatentSteps, load_time_left
 from planners.plan import PlanEvent
+from planners.shooting import ShootingPlanner
 
 Array = NDArray[np.float64]
 
@@ -71,6 +73,26 @@ class PixelPolicy:
         if max_steps is not None:
             options["max_steps"] = -(-max_steps // every)
         return cls(model, DiffusionForcingPolicy.from_pretrained(agent, device=device, **options), every)
+
+    @classmethod
+    def shooting(
+        cls, eyes: str | Path, agent: str | Path, planner: ShootingPlanner, *, replan_every: int = 2, end: float = 1.0
+    ) -> PixelPolicy:
+        """Load the encoder and its dynamics, and plan in these by MPPI or CEM, towards the least time to the goal.
+
+        Args:
+            eyes: name of the encoder's checkpoint.
+            agent: name of the checkpoint whose learned time to the goal is the cost.
+            planner: `planners.cem.CEM` or `planners.mppi.MPPI`; its steps are pictures.
+            replan_every: pictures between plans.
+            end: see `TimeLeft`.
+        """
+        model, config = load_compact(eyes, "cpu")
+        every = int(config["compact"]["every"])
+        action_dim = model.dynamics.config.action_dim // every
+        steps, cost = LatentSteps(model.dynamics, every), load_time_left(str(agent), end)
+        policy = ShootingPolicy(planner, steps, cost, action_dim=action_dim, replan_every=replan_every)
+        return cls(model, policy, every)
 
     @property
     def on_plan(self) -> Callable[[PlanEvent], None] | None:
