@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.build import make
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.clips import Clips, ClipSampler, FrameSampler, load_clips
+from df_agent.data.teco import TecoSampler, set_of
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_signal
 from df_agent.training.config import TrainConfig
 from df_agent.training.processes import make_accelerator
@@ -28,21 +30,42 @@ def train_video(config: Mapping[str, Any]) -> nn.Module:
     Args:
         config: plain values: "env", "dataset" (a Minari id), "run_dir", "length" (frames in a clip), "autoencoder" (its
             options, "train" among them, or "load": a checkpoint to take it from), "network", "diffusion", "video",
-            "rollout" and "train".
+            "rollout" and "train". "teco", if given, takes TECO's clips instead of the dataset: their "name", the
+            "folder" that holds train/ and test/, and "frame_skip".
     """
-    options = TrainConfig.from_dict(config["train"])
-    clips = load_clips(config["dataset"])
-    autoencoder, autoencoder_config = train_autoencoder(config, clips, options.seed)
-    pixels = isinstance(autoencoder, Pixels)
-    latents = torch.from_numpy(clips.frames) if pixels else encode_all(autoencoder, clips)
-    scale = np.maximum(clips.actions.std(0), 1e-3)
-    sampler = ClipSampler(latents, clips, int(config["length"]), torch.from_numpy(scale))
-    checkpoint_config = describe(config, autoencoder_config, scale.tolist())
+    options, length = TrainConfig.from_dict(config["train"]), int(config["length"])
+    sampler: ClipSampler | TecoSampler
+    autoencoder: Autoencoder | Pixels
+    if config.get("teco"):
+        autoencoder, sampler, scale = prepare_teco(config, length)
+    else:
+        clips = load_clips(config["dataset"])
+        autoencoder = train_autoencoder(config, clips, options.seed)
+        pixels = isinstance(autoencoder, Pixels)
+        latents = torch.from_numpy(clips.frames) if pixels else encode_all(autoencoder, clips)
+        scale = np.maximum(clips.actions.std(0), 1e-3)
+        sampler = ClipSampler(latents, clips, length, torch.from_numpy(scale))
+    checkpoint_config = describe(config, autoencoder.config.to_dict(), scale.tolist())
     torch.manual_seed(options.seed)
     model = build_video_model(checkpoint_config)
     assert model.autoencoder is not None
     model.autoencoder.load_state_dict(autoencoder.state_dict())
     return train_to_the_end(model, sampler, options, config, checkpoint_config, run_tracker(config))
+
+
+def prepare_teco(config: Mapping[str, Any], length: int) -> tuple[Pixels, TecoSampler, NDArray[np.float32]]:
+    """Return what TECO's clips need: pictures as they are, the sampler, and the scale of actions that are one-hot."""
+    given = dict(config["teco"])
+    name, skip = str(given["name"]), int(given["frame_skip"])
+    if config["autoencoder"].get("name") != "pixels":
+        raise ValueError("TECO's clips are modelled as pixels: give network=unet3d")
+    pixels = Pixels(PixelsConfig(set_of(name).size))
+
+    def encode(frames: NDArray[np.uint8]) -> Tensor:
+        return pixels.encode(to_signal(torch.from_numpy(frames)))[:, 0]
+
+    sampler = TecoSampler(given["folder"], name, length, encode, skip)
+    return pixels, sampler, np.ones(set_of(name).actions * skip, np.float32)
 
 
 def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_scale: list[float]) -> dict[str, Any]:
@@ -68,14 +91,11 @@ def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_s
     }
 
 
-def train_autoencoder(
-    config: Mapping[str, Any], clips: Clips, seed: int
-) -> tuple[Autoencoder | Pixels, dict[str, Any]]:
-    """Train, or load, the autoencoder; return it and the options it is rebuilt from."""
+def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> Autoencoder | Pixels:
+    """Train, or load, the autoencoder."""
     given = dict(config["autoencoder"])
     if given.get("name") == "pixels":
-        pixels = Pixels(PixelsConfig(clips.frames.shape[1], clips.frames.shape[3]))
-        return pixels, pixels.config.to_dict()
+        return Pixels(PixelsConfig(clips.frames.shape[1], clips.frames.shape[3]))
     schedule = TrainConfig.from_dict({"seed": seed, **given.pop("train")})
     if load := given.pop("load", None):
         checkpoint = load_checkpoint(load)
@@ -85,7 +105,7 @@ def train_autoencoder(
         prefix = "" if "network" not in checkpoint.config else "autoencoder."
         own = {k.removeprefix(prefix): v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
         replace(checkpoint, weights=own).load_into(autoencoder)
-        return autoencoder, dict(checkpoint.config["autoencoder"])
+        return autoencoder
     options = make(AutoencoderConfig, {**given, "size": clips.frames.shape[1], "channels": clips.frames.shape[3]})
     torch.manual_seed(seed)
     described = {"autoencoder": options.to_dict(), "provenance": {"dataset": str(config["dataset"])}}
@@ -94,7 +114,7 @@ def train_autoencoder(
         Autoencoder(options), FrameSampler(clips, 3 if options.straighten else 1), schedule, folder, described
     ).fit()
     assert isinstance(average, Autoencoder)
-    return average, options.to_dict()
+    return average
 
 
 @torch.no_grad()
