@@ -78,7 +78,8 @@ def take_rows(state: Any, rows: NDArray[np.int64], n: int) -> Any:
     """Return some rows of a policy's state, which is made of arrays and lists with a row per environment.
 
     Args:
-        state: None, an array or a tensor (n, ...), a list of n entries, or a dataclass, dict or tuple of such.
+        state: None, an array or a tensor (n, ...), a list of n entries, or a dataclass, dict or tuple of such; or
+            something that has a `take_rows` (rows) of its own.
         rows: which.
         n: how many there are.
 
@@ -87,6 +88,8 @@ def take_rows(state: Any, rows: NDArray[np.int64], n: int) -> Any:
     """
     if state is None:
         return None
+    if callable(own := getattr(state, "take_rows", None)):
+        return own(rows)
     if is_dataclass(state) and not isinstance(state, type):
         return replace(state, **{f.name: take_rows(getattr(state, f.name), rows, n) for f in fields(state)})
     if isinstance(state, dict):

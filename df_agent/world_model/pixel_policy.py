@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from df_agent.acting import beginning_rows
 from df_agent.baselines.shooting import ShootingPolicy
+from df_agent.evaluation.asking import take_rows
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Observation, Policy
 from df_agent.world_model.compact import CompactModel, load_compact
@@ -23,22 +24,45 @@ Array = NDArray[np.float64]
 
 
 @dataclass
-class PixelState:
-    """What the policy remembers of B environments, one row each.
+class Group:
+    """Environments whose pictures are due together, since their episodes began together.
 
     Attributes:
-        age: (B,) control steps since the last picture.
-        latent: (B, L) what the last picture showed.
-        goal: (B, L) what the goal's picture shows.
-        action: (B, Da) the action that is held until the next picture.
-        inner: state of the policy behind the encoder.
+        rows: (b,) which they are.
+        age: control steps since the last picture.
+        latent: (b, L) what that showed.
+        inner: state of the policy behind the encoder, for these.
     """
 
-    age: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    age: int
     latent: Array
-    goal: Array
-    action: Array
     inner: Any
+
+
+@dataclass
+class PixelState:
+    """What the policy remembers of B environments.
+
+    Attributes:
+        action: (B, Da) the actions that are held until the next picture.
+        groups: each environment is in one of them.
+    """
+
+    action: Array
+    groups: list[Group]
+
+    def take_rows(self, rows: NDArray[np.int64]) -> PixelState:
+        """Return the state of some environments, `rows` (B',) in ascending order."""
+        number = np.full(len(self.action), -1)
+        number[rows] = np.arange(len(rows))
+        groups = []
+        for group in self.groups:
+            staying = np.flatnonzero(number[group.rows] >= 0)
+            if len(staying):
+                inner = take_rows(group.inner, staying, len(group.rows))
+                groups.append(Group(number[group.rows[staying]], group.age, group.latent[staying], inner))
+        return PixelState(self.action[rows], groups)
 
 
 class PixelPolicy:
@@ -55,6 +79,8 @@ class PixelPolicy:
 
     def __init__(self, eyes: CompactModel, policy: Policy, every: int) -> None:
         self.eyes, self.policy, self.every = eyes, policy, every
+        self._on_plan: Callable[[PlanEvent], None] | None = None
+        self._asked = np.zeros(0, np.int64)
 
     @classmethod
     def from_pretrained(
@@ -97,16 +123,22 @@ class PixelPolicy:
     @property
     def on_plan(self) -> Callable[[PlanEvent], None] | None:
         """Called with every plan; its observations are latents."""
-        return getattr(self.policy, "on_plan", None)
+        return self._on_plan
 
     @on_plan.setter
     def on_plan(self, call: Callable[[PlanEvent], None] | None) -> None:
-        if isinstance(self.policy, DiffusionForcingPolicy | ShootingPolicy):
-            self.policy.on_plan = call
+        self._on_plan = call
+        if hasattr(self.policy, "on_plan"):
+            self.policy.on_plan = None if call is None else self._tell
+
+    def _tell(self, event: PlanEvent) -> None:
+        """Hand a plan on, with the numbers of all environments instead of those of the group that was asked about."""
+        if self._on_plan is not None:
+            self._on_plan(replace(event, rows=self._asked[event.rows]))
 
     def reset_seed(self, seed: int) -> None:
         """Choose another set of noise."""
-        if isinstance(self.policy, DiffusionForcingPolicy | ShootingPolicy):
+        if hasattr(self.policy, "reset_seed"):
             self.policy.reset_seed(seed)
 
     def predict(
@@ -118,25 +150,45 @@ class PixelPolicy:
     ) -> tuple[Array, PixelState]:
         """Return actions (B, Da) or (Da,) and the next state; see `df_agent.types.Policy`."""
         frames, goals, single = read_pictures(observation)
-        fresh = beginning_rows(None if state is None else len(state.age), len(frames), episode_start)
-        if state is not None and not (fresh | (state.age + 1 >= self.every)).any():
-            held = PixelState(state.age + 1, state.latent, state.goal, state.action, state.inner)
-            return (held.action[0] if single else held.action), held
-        latent = self.eyes.encode(frames).double().cpu().numpy()
-        goal = self.eyes.encode(goals).double().cpu().numpy()
-        before = latent if state is None else np.where(fresh[:, None], latent, state.latent)
-        due = np.ones(len(frames), bool) if state is None else fresh | (state.age + 1 >= self.every)
-        if state is not None and not due.all():
-            raise ValueError("pictures of all environments must be due at once; let their episodes begin together")
-        seen = {
-            "observation": np.concatenate([latent, latent - before], 1),
-            "achieved_goal": latent,
-            "desired_goal": goal,
-        }
-        inner = None if state is None else state.inner
-        action, inner = self.policy.predict(seen, inner, fresh, deterministic)
-        new = PixelState(np.zeros(len(frames), np.int64), latent, goal, np.asarray(action), inner)
-        return (new.action[0] if single else new.action), new
+        fresh = beginning_rows(None if state is None else len(state.action), len(frames), episode_start)
+        groups = [] if state is None else _without(state.groups, fresh)
+        if fresh.any():
+            groups.append(Group(np.flatnonzero(fresh), self.every - 1, np.zeros((0, 0)), None))
+        actions = None if state is None else state.action.copy()
+        out = []
+        for group in groups:
+            if group.age + 1 < self.every:
+                out.append(Group(group.rows, group.age + 1, group.latent, group.inner))
+                continue
+            latent = self.eyes.encode(frames[group.rows]).double().cpu().numpy()
+            goal = self.eyes.encode(goals[group.rows]).double().cpu().numpy()
+            begins = group.inner is None and not group.latent.size
+            seen = {
+                "observation": np.concatenate([latent, np.zeros_like(latent) if begins else latent - group.latent], 1),
+                "achieved_goal": latent,
+                "desired_goal": goal,
+            }
+            starts, self._asked = np.full(len(group.rows), begins), group.rows
+            action, inner = self.policy.predict(seen, group.inner, starts, deterministic)
+            if actions is None:
+                actions = np.zeros((len(frames), *np.shape(action)[1:]))
+            actions[group.rows] = action
+            out.append(Group(group.rows, 0, latent, inner))
+        assert actions is not None
+        return (actions[0] if single else actions), PixelState(actions, out)
+
+
+def _without(groups: list[Group], leaving: NDArray[np.bool_]) -> list[Group]:
+    """Return the groups without the environments that leave them."""
+    out = []
+    for group in groups:
+        staying = np.flatnonzero(~leaving[group.rows])
+        if len(staying) == len(group.rows):
+            out.append(group)
+        elif len(staying):
+            inner = take_rows(group.inner, staying, len(group.rows))
+            out.append(Group(group.rows[staying], group.age, group.latent[staying], inner))
+    return out
 
 
 def read_pictures(observation: Observation) -> tuple[NDArray[np.uint8], NDArray[np.uint8], bool]:

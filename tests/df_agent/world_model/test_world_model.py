@@ -12,6 +12,7 @@ import df_agent.world_model.compact as compact_module
 import df_agent.world_model.training as training_module
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.episodes import load_episodes
+from df_agent.evaluation.asking import take_rows
 from df_agent.world_model.compact import load_compact, train_compact
 from df_agent.world_model.env import WorldModelVectorEnv
 from df_agent.world_model.imagine import RolloutConfig
@@ -271,6 +272,31 @@ def test_a_pixel_policy_looks_at_every_second_step_and_holds_its_action(runs):
     assert np.allclose(second["desired_goal"], latents[:, 4], atol=1e-5)
     assert inner.seen[0][2].all()
     assert not inner.seen[1][2].any()
+
+
+def test_episodes_that_begin_at_other_times_are_looked_at_at_other_times(runs):
+    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    inner = Watcher()
+    policy = PixelPolicy(eyes, inner, 2)
+    frames, _ = film(clips=3, length=6)
+    state, asked = None, []
+    for t in range(5):
+        start = np.array([t == 0, t == 0, t in (0, 1)])
+        before = len(inner.seen)
+        action, state = policy.predict({"observation": frames[:, t], "desired_goal": frames[:, 5]}, state, start)
+        asked.append([len(seen[0]["observation"]) for seen in inner.seen[before:]])
+        assert action.shape == (3, 2)
+    assert asked == [[3], [1], [2], [1], [2]]
+    latents = eyes.encode(frames).numpy()
+    assert np.allclose(inner.seen[1][0]["observation"][0, 4:], 0)  # its second episode begins at rest
+    assert np.allclose(inner.seen[3][0]["observation"][0, 4:], latents[2, 3] - latents[2, 1], atol=1e-5)
+    assert np.allclose(inner.seen[2][0]["observation"][:, 4:], latents[:2, 2] - latents[:2, 0], atol=1e-5)
+    fewer = take_rows(state, np.array([0, 2]), 3)
+    action, fewer = policy.predict(
+        {"observation": frames[[0, 2], 5], "desired_goal": frames[[0, 2], 5]}, fewer, np.zeros(2, bool)
+    )
+    assert action.shape == (2, 2)
+    assert sorted(row for group in fewer.groups for row in group.rows) == [0, 1]
 
 
 def test_a_single_observation_gives_a_single_action(runs):
