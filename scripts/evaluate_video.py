@@ -169,12 +169,22 @@ def stability(row: Row, film: Film, locate: Locate | None, options: argparse.Nam
     return out
 
 
-def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Namespace) -> dict[str, float]:
-    """Return how the ball's way turns when the actions to come are turned round, against Newton's first step.
+def speed(row: Row, film: Film, options: argparse.Namespace) -> float:
+    """Return the pictures per second of one roll-out alone, the median of three."""
+    one = Film(film.frames[:1], film.actions[:1], None)
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        row.predict(one, options.seen, options.seed)
+        seconds.append(time.perf_counter() - began)
+    return float((film.frames.shape[1] - options.seen) / np.median(seconds))
 
-    With the actions of `ahead` pictures negated the ball should be displaced against where it would have been, along
-    what those actions add up to. The correlation of the two over clips and axes is 1 if actions act as they should
-    and 0 if they are ignored.
+
+def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Namespace) -> dict[str, float]:
+    """Return how the imagined ball's way changes when the actions to come are negated.
+
+    It should be displaced along what these actions add up to twice; walls may be in the way. The correlation of the two
+    over clips and axes is near 1 if actions act as they should, and 0 if they are ignored.
     """
     seen, ahead = options.seen, 8
     turned = film.actions[:, : seen - 1 + ahead].copy()
@@ -216,12 +226,14 @@ def table_of(result: dict[str, Any]) -> Table:
     """Return the means over all steps ahead."""
     names = [n for n in ("position", "ssim_ball", "ssim", "psnr", "mse") if n in next(iter(result["rows"].values()))]
     table = Table(title=f"{result['env']}: means over {result['ahead']} pictures ahead")
-    for column in ["", *names, "effect of actions", "one ball at the end"]:
+    for column in ["", *names, "effect of actions", "one ball at the end", "pictures/s, one at a time"]:
         table.add_column(column, justify="left" if not column else "right")
     for label, row in result["rows"].items():
         effect, long = row.get("actions", {}).get("correlation"), row.get("long", {}).get("one_ball")
         cells = [f"{np.mean(row[n]['mean']):.3g}" for n in names]
-        table.add_row(label, *cells, f"{effect:.2f}" if effect is not None else "–", f"{long[1]:.2f}" if long else "–")
+        cells += ["–" if effect is None else f"{effect:.2f}", f"{long[1]:.2f}" if long else "–"]
+        rate = row.get("frames_per_second")
+        table.add_row(label, *cells, "–" if rate is None else f"{rate:.0f}")
     return table
 
 
@@ -268,6 +280,8 @@ def run(options: argparse.Namespace) -> None:
     for row in rows:
         with console.status(row.label):
             measured = measure(row, film, options.env, locate, options)
+            if row.model is not None:
+                measured["frames_per_second"] = speed(row, film, options)
             if row.model is not None and locate is not None:
                 measured["actions"] = effect_of_actions(row, film, locate, options)
                 if long is not None:

@@ -56,7 +56,7 @@ def run(config: DictConfig) -> None:
         )
     seconds = time.perf_counter() - began
     ahead = true[:, seen:]
-    measured = {
+    measured: dict[str, float | None] = {
         "mse": float(mse(frames, ahead).mean()),
         "psnr": float(psnr(frames, ahead)[np.isfinite(psnr(frames, ahead))].mean()),
         "ssim": float(ssim(frames, ahead).mean()),
@@ -66,10 +66,9 @@ def run(config: DictConfig) -> None:
         found, _ = locate(frames)
         states = np.asarray(clips.states, np.float64).reshape(config.clips, total, -1)
         errors = position_errors(found, states[:, seen:, :2])
-        measured |= {
-            "position_error_m": float(np.nanmean(errors)),
-            "position_error_last_m": float(np.nanmean(errors[:, -1])),
-        }
+        measured["no_ball"] = float(np.isnan(errors).mean())
+        for name, part in (("position_error_m", errors), ("position_error_last_m", errors[:, -1])):
+            measured[name] = float(np.nanmean(part)) if np.isfinite(part).any() else None
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     predicted = np.concatenate([true[:, :seen], frames], 1)
@@ -79,7 +78,7 @@ def run(config: DictConfig) -> None:
     imageio.imwrite(folder / "frames.png", np.concatenate([film[t] for t in chosen], 0))
     replace_file(folder / "measured.json", json_bytes(measured))
     for name, value in measured.items():
-        console.print(f"{name:24} {value:.4g}")
+        console.print(f"{name:24} {'none was found' if value is None else f'{value:.4g}'}")
     console.print(f"truth above, prediction below: {video}, {folder / 'frames.png'}")
 
 
