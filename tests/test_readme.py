@@ -128,8 +128,8 @@ def test_inline_command(text):
 
 @pytest.mark.parametrize("text", [text for text in INLINE if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)])
 def test_inline_option(text):
-    scripts = ("scripts/collect.py", "scripts/train.py", "scripts/evaluate.py", "scripts/compare.py")
-    assert any(takes(script, text) for script in scripts), f"no script takes {text}"
+    scripts = ("collect", "train", "evaluate", "compare", "train_video")
+    assert any(takes(f"scripts/{script}.py", text) for script in scripts), f"no script takes {text}"
 
 
 def test_evaluated_checkpoints_are_those_that_training_ends_in():
@@ -137,7 +137,7 @@ def test_evaluated_checkpoints_are_those_that_training_ends_in():
     folders = {match.group(1) for match in named if match}
     ends = set()
     for words in map(shlex.split, COMMANDS):
-        if words[1:2] in (["scripts/train.py"], ["scripts/train_baseline.py"]):
+        if words[1:2] in (["scripts/train.py"], ["scripts/train_baseline.py"], ["scripts/train_video.py"]):
             ends.add(f"{composed(words[1], words[2:]).run_dir}/final")
     assert folders
     assert folders <= ends
