@@ -112,11 +112,21 @@ def rows_of(env_id: str, methods: Sequence[str], device: str) -> list[Row]:
     return rows
 
 
-def by_step(values: Values) -> dict[str, list[float]]:
-    """Return means over clips, and half widths of their 95 % intervals, by step ahead, of values (B, T)."""
-    count = np.maximum(np.isfinite(values).sum(0), 1)
-    mean, spread = np.nanmean(values, 0), np.nanstd(values, 0, ddof=1 if len(values) > 1 else 0)
-    return {"mean": mean.round(5).tolist(), "half": (1.96 * spread / np.sqrt(count)).round(5).tolist()}
+def by_step(values: Values) -> dict[str, list[float | None]]:
+    """Return means over clips, and half widths of their 95 % intervals, by step ahead, of values (B, T).
+
+    Values that are NaN do not count; a step that has no others has no mean.
+    """
+    count = np.isfinite(values).sum(0)
+    known = np.where(np.isfinite(values), values, 0.0)
+    mean = known.sum(0) / np.maximum(count, 1)
+    spread = (np.where(np.isfinite(values), values - mean, 0.0) ** 2).sum(0) / np.maximum(count - 1, 1)
+    half = 1.96 * np.sqrt(spread / np.maximum(count, 1))
+    return {"mean": _or_none(mean, count), "half": _or_none(half, count)}
+
+
+def _or_none(values: Values, count: NDArray[np.int64]) -> list[float | None]:
+    return [round(float(v), 5) if n else None for v, n in zip(values, count, strict=True)]
 
 
 def measure(row: Row, film: Film, env_id: str, locate: Locate | None, options: argparse.Namespace) -> dict[str, Any]:
@@ -180,7 +190,7 @@ def speed(row: Row, film: Film, options: argparse.Namespace) -> float:
     return float((film.frames.shape[1] - options.seen) / np.median(seconds))
 
 
-def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Namespace) -> dict[str, float]:
+def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Namespace) -> dict[str, float | None]:
     """Return how the imagined ball's way changes when the actions to come are negated.
 
     It should be displaced along what these actions add up to twice; walls may be in the way. The correlation of the two
@@ -195,6 +205,8 @@ def effect_of_actions(row: Row, film: Film, locate: Locate, options: argparse.Na
     moved = locate(plain[:, -1])[0] - locate(other[:, -1])[0]
     each = film.actions[:, seen - 1 : seen - 1 + ahead].reshape(len(moved), -1, 2).cumsum(1).sum(1)
     fine = np.isfinite(moved).all(1)
+    if fine.sum() < 3 or moved[fine].std() == 0:
+        return {"correlation": None}
     return {"correlation": float(np.corrcoef(moved[fine].ravel(), each[fine].ravel())[0, 1])}
 
 
@@ -206,7 +218,7 @@ def draw(result: dict[str, Any], length: int) -> Figure:
     axes = np.atleast_1d(figure.subplots(1, len(names)))
     for axis, (name, title) in zip(axes, names, strict=True):
         for label, row in rows.items():
-            mean, half = np.array(row[name]["mean"]), np.array(row[name]["half"])
+            mean, half = (np.array(row[name][key], dtype=float) for key in ("mean", "half"))
             steps = np.arange(1, len(mean) + 1)
             axis.plot(steps, mean, color=COLOURS.get(label), label=label)
             axis.fill_between(steps, mean - half, mean + half, color=COLOURS.get(label), alpha=0.2, lw=0)
@@ -224,13 +236,13 @@ def grid(rows: list[Frames], enlarged: int = 3) -> Frames:
 
 def table_of(result: dict[str, Any]) -> Table:
     """Return the means over all steps ahead."""
-    names = [n for n in ("position", "ssim_ball", "ssim", "psnr", "mse") if n in next(iter(result["rows"].values()))]
+    names = [n for n in ("position", "ssim_ball", "ssim", "psnr") if n in next(iter(result["rows"].values()))]
     table = Table(title=f"{result['env']}: means over {result['ahead']} pictures ahead")
-    for column in ["", *names, "effect of actions", "one ball at the end", "pictures/s, one at a time"]:
+    for column in ["", *names, "actions", "one ball", "pictures/s"]:
         table.add_column(column, justify="left" if not column else "right")
     for label, row in result["rows"].items():
         effect, long = row.get("actions", {}).get("correlation"), row.get("long", {}).get("one_ball")
-        cells = [f"{np.mean(row[n]['mean']):.3g}" for n in names]
+        cells = [f"{np.nanmean(np.array(row[n]['mean'], dtype=float)):.3g}" for n in names]
         cells += ["–" if effect is None else f"{effect:.2f}", f"{long[1]:.2f}" if long else "–"]
         rate = row.get("frames_per_second")
         table.add_row(label, *cells, "–" if rate is None else f"{rate:.0f}")
@@ -316,7 +328,7 @@ def beside(rows: list[Row], film: Film, options: argparse.Namespace, picture: Pa
 def futures(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
     """Draw futures of one clip whose actions are hidden: four samples of Diffusion Forcing, and the regression."""
     chosen = [row for row in rows if row.label in ("regression", "diffusion_forcing")]
-    ahead = 16
+    ahead = min(16, film.frames.shape[1] - options.seen)
     one = Film(film.frames[:1, : options.seen + ahead], film.actions[:1, : options.seen - 1 + ahead], None)
     shown = np.arange(1, ahead, 3)
     lines = [one.frames[0, options.seen :][shown]]

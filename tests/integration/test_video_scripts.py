@@ -1,0 +1,102 @@
+"""What scripts make of an untrained video model: files are complete, numbers are finite, options are checked."""
+
+import json
+import sys
+from pathlib import Path
+
+import imageio.v3 as imageio
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from df_agent.checkpoint import save_checkpoint
+from df_agent.models.autoencoder import AutoencoderConfig
+from df_agent.world_model.training import describe
+from df_agent.world_model.video_model import build_video_model
+from envs.rendering import opengl_backend
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import evaluate_video  # noqa: E402
+import predict_video  # noqa: E402
+from filming import film_clips  # noqa: E402
+
+pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    config = {
+        "env": "maze2d-umaze",
+        "dataset": "none",
+        "length": 6,
+        "every": 5,
+        "network": {"width": 16, "depth": 1, "heads": 2},
+        "diffusion": {"levels": 20},
+        "video": {},
+        "rollout": {"steps": 1},
+        "train": {},
+    }
+    described = describe(config, AutoencoderConfig(widths=(8, 8), latent_channels=4).to_dict(), [1.0] * 10)
+    folder = tmp_path_factory.mktemp("video") / "final"
+    save_checkpoint(folder, build_video_model(described).state_dict(), described)
+    return folder
+
+
+def test_clips_are_filmed_anew_for_each_seed():
+    a, b, c = (film_clips("maze2d-umaze", 2, 6, seed) for seed in (0, 0, 1))
+    assert a.frames.shape == (12, 64, 64, 3)
+    assert a.actions.shape == (12, 10)
+    assert a.starts.tolist() == [0, 6, 12]
+    assert np.array_equal(a.frames, b.frames)
+    assert not np.array_equal(a.frames, c.frames)
+    assert not np.array_equal(a.frames[0], a.frames[6])
+
+
+def test_a_robot_is_filmed_by_the_same_command():
+    clips = film_clips("FetchReach-v4", 2, 5, 0)
+    assert clips.frames.shape == (10, 64, 64, 3)
+    assert clips.actions.shape == (10, 4)
+    with pytest.raises(ValueError, match="FetchReach-v4's episodes have 50"):
+        film_clips("FetchReach-v4", 1, 80, 0)
+
+
+def test_prediction_beside_truth(checkpoint, tmp_path, capsys):
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        options = [f"checkpoint={checkpoint}", "env=maze2d-umaze", "clips=2", "frames=5", f"output={tmp_path}"]
+        config = compose("predict_video", options)
+    predict_video.run(config)
+    measured = json.loads((tmp_path / "measured.json").read_text())
+    assert 0 < measured["mse"] < 255**2
+    assert measured["frames_per_second"] > 0
+    assert (tmp_path / "video.mp4").exists() or (tmp_path / "video.gif").exists()
+    assert imageio.imread(tmp_path / "frames.png").shape[2] == 3
+    assert "truth above, prediction below" in capsys.readouterr().out
+
+
+def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        evaluate_video, "trained", lambda env, name: str(checkpoint if name == "video" else tmp_path / name)
+    )
+    where = [f"--output={tmp_path / 'x.json'}", f"--picture={tmp_path / 'x.png'}", "--device=cpu"]
+    size = ["--clips=3", "--times=1.5", "--long=12", "--long-clips=2"]
+    evaluate_video.run(evaluate_video.read_options(["maze2d-umaze", *where, *size]))
+    result = json.loads((tmp_path / "video-maze2d-umaze.json").read_text())
+    assert list(result["rows"]) == ["copy", "diffusion_forcing", "diffusion_forcing, not stabilised"]
+    copy, ours = result["rows"]["copy"], result["rows"]["diffusion_forcing"]
+    assert len(copy["mse"]["mean"]) == 9
+    assert copy["ssim"]["mean"][0] > 0.9
+    assert copy["one_ball"] == 1.0
+    assert copy["position"]["mean"][0] < copy["position"]["mean"][-1]
+    assert ours["frames_per_second"] > 0
+    assert ours["long"]["frames"] == 12
+    said = capsys.readouterr().out
+    assert "regression left out" in said
+    assert "LPIPS left out" in said
+    assert "FVD left out" in said
+    for name in ("video-maze2d-umaze.png", "video-maze2d-umaze-futures.png"):
+        assert imageio.imread(tmp_path / name).size
+    assert (tmp_path / "video-maze2d-umaze.mp4").exists() or (tmp_path / "video-maze2d-umaze.gif").exists()
