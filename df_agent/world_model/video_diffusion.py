@@ -32,12 +32,17 @@ class VideoConfig:
         method: one of `METHODS`.
         cond_dropout: share of the clips whose actions are hidden.
         nearly_clean: of Diffusion Forcing: share of the clips in which each frame, with a chance drawn for the clip,
-            has a level from the lowest tenth: in use most of what a frame looks back at is clean.
+            has a level from the lowest tenth: in use most of what a frame looks back at is clean. With two copies,
+            share of the clips whose earlier copy has all its levels from there.
+        two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
+            teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
+            use. Causal networks only.
     """
 
     method: str = "diffusion_forcing"
     cond_dropout: float = 0.15
     nearly_clean: float = 0.5
+    two_copies: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -71,15 +76,16 @@ class VideoDiffusion(DiffusionForcing):
         super().__init__(network, config)
         self.video, self.autoencoder = video, autoencoder
         causal = getattr(network, "causal", False)
-        if self.looks_back_clean and not causal:
-            raise ValueError(f"method {video.method!r} needs a causal network")
+        if self.two_copies and not causal:
+            raise ValueError(f"method {video.method!r} with two copies of each clip needs a causal network")
         if video.method == "regression" and config.objective != "x0":
             raise ValueError(f"regression predicts frames: objective must be 'x0', got {config.objective!r}")
 
     @property
-    def looks_back_clean(self) -> bool:
-        """Whether frames see a clean copy of those before them in training."""
-        return self.video.method in ("teacher_forcing", "regression")
+    def two_copies(self) -> bool:
+        """Whether frames see another copy of those before them in training."""
+        forced = self.video.method in ("teacher_forcing", "regression")
+        return forced or (self.video.method == "diffusion_forcing" and self.video.two_copies)
 
     def levels(self, batch: int, frames: int, generator: torch.Generator) -> Tensor:
         """Draw the levels, (B, T), of clips; frames at level 0 are given."""
@@ -87,7 +93,7 @@ class VideoDiffusion(DiffusionForcing):
         own = torch.randint(1, top + 1, (batch, frames), generator=generator)
         if self.video.method == "regression":
             return torch.full_like(own, top)
-        if self.video.method == "teacher_forcing":
+        if self.two_copies:
             return own
         if self.video.method == "full_sequence":
             given = torch.randint(1, max(frames // 2, 1) + 1, (batch, 1), generator=generator)
@@ -96,6 +102,14 @@ class VideoDiffusion(DiffusionForcing):
         chance = torch.rand(batch, 1, generator=generator)
         low = mixed & (torch.rand(batch, frames, generator=generator) < chance)
         return torch.where(low, (own + 9) // 10, own)
+
+    def past_levels(self, batch: int, frames: int, generator: torch.Generator) -> Tensor:
+        """Draw the levels, (B, T), of the copies of clips that are looked back at."""
+        if self.video.method != "diffusion_forcing":
+            return torch.zeros(batch, frames, dtype=torch.long)
+        own = torch.randint(0, self.config.levels + 1, (batch, frames), generator=generator)
+        low = torch.rand(batch, 1, generator=generator) < self.video.nearly_clean
+        return torch.where(low, own // 10, own)
 
     def loss(self, batch: ClipBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:  # type: ignore[override]
         """Return the weighted denoising loss of clips and the metrics to log."""
@@ -109,8 +123,11 @@ class VideoDiffusion(DiffusionForcing):
         alpha_bar = self.alpha_bar[level]
         noisy = add_noise(tokens, eps, alpha_bar)
         network: Any = self.network
-        if self.looks_back_clean:
-            both = torch.cat([tokens, noisy], 1), torch.cat([torch.zeros_like(level), level], 1)
+        if self.two_copies:
+            past_level = self.past_levels(b, t, generator).to(tokens.device)
+            past_eps = torch.randn(tokens.shape, generator=generator).to(tokens.device)
+            past = add_noise(tokens, past_eps, self.alpha_bar[past_level])
+            both = torch.cat([past, noisy], 1), torch.cat([past_level, level], 1)
             output = network(*both, torch.cat([cond, cond], 1), history=t)[:, t:]
         else:
             output = network(noisy, level, cond)

@@ -146,6 +146,22 @@ def test_levels_are_what_the_method_says():
     assert (make("regression").levels(5, LENGTH, g) == 100).all()
 
 
+def test_with_two_copies_the_past_has_levels_of_its_own():
+    g = generator()
+    model = make(two_copies=True, nearly_clean=0.5)
+    past = model.past_levels(400, LENGTH, g)
+    assert past.min() == 0
+    nearly = (past <= 10).all(1)
+    assert 0.4 < float(nearly.float().mean()) < 0.6
+    assert 45 < float(past[~nearly].float().mean()) < 55
+    assert (make("teacher_forcing").past_levels(5, LENGTH, g) == 0).all()
+    before = float(model.loss(clips(256, seed=1), generator())[0].detach())
+    train(model, 60)
+    assert float(model.loss(clips(256, seed=1), generator())[0].detach()) < 0.7 * before
+    with pytest.raises(ValueError, match="needs a causal network"):
+        make(causal=False, two_copies=True)
+
+
 def test_hidden_actions_make_no_difference():
     model = make(cond_dropout=1.0)
     batch = clips(16)
