@@ -71,10 +71,13 @@ def prepare_teco(config: Mapping[str, Any], length: int) -> tuple[Pixels, TecoSa
 def describe(config: Mapping[str, Any], autoencoder: Mapping[str, Any], action_scale: list[float]) -> dict[str, Any]:
     """What goes into each checkpoint; the sizes that follow from data and autoencoder are filled in."""
     sizes = build_autoencoder(autoencoder).config
-    network = {
-        **config["network"],
+    network = dict(config["network"])
+    merge = int(network.pop("merge", 1))
+    if sizes.places % merge:
+        raise ValueError(f"network.merge={merge} must divide the {sizes.places} latents of a picture")
+    network |= {
         "token_dim": sizes.places * sizes.latent_channels,
-        "places": sizes.places,
+        "places": sizes.places // merge,
         "window": int(config["length"]),
         "cond_dim": len(action_scale) + 1,
     }
