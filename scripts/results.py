@@ -84,9 +84,13 @@ def keep_comparison(made: Path, kept: Path) -> None:
 
 
 def reported(summary: dict[str, Any]) -> bool:
-    """Whether the README shows an evaluation: of our agent that ships, 200 episodes of a maze."""
+    """Whether the README shows an evaluation: 200 episodes of a maze by our agent that ships, or 100 by pictures."""
     config = summary["provenance"]["config"]
-    ours = config["policy"]["name"] == "diffusion_forcing" and not config["checkpoint"]
+    if config["checkpoint"]:
+        return False
+    if summary["env"].endswith("-pixels"):
+        return bool(summary["episodes"] >= 100)
+    ours = config["policy"]["name"] == "diffusion_forcing"
     return ours and summary["env"] in MAZE_IDS and summary["episodes"] == 200
 
 
@@ -155,10 +159,12 @@ def published_table(comparisons: list[EnvComparison]) -> str:
 
 
 def table() -> str:
-    """Return the Markdown table of all summaries in results/."""
+    """Return the Markdown table of all summaries in results/ but those of agents that see pictures."""
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for path in sorted(RESULTS.glob("*/summary.json")):
         s = json.loads(path.read_text())
+        if s["env"].endswith("-pixels"):
+            continue
         time, plan = s["time_to_goal"], s["plan_ms_single"]
         low, high = time["ci95"]
         speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
@@ -169,6 +175,22 @@ def table() -> str:
             f"| {s['at_goal_at_end']:.3f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] "
             f"| {s['oracle_time_to_goal_mean']:.1f} | {s['time_ratio_to_oracle']:.3f} | {speed} |"
         )
+    return "\n".join(lines)
+
+
+def pixels_table() -> str:
+    """Return the Markdown table of the agents that see pictures."""
+    columns = ("env", "policy", "episodes", "success [95 %]", "at goal at end", "steps to goal", "over the oracle's")
+    lines = [f"| {' | '.join(columns)} | plan, p50 / p95 [ms] |", "|" + "---|" * (len(columns) + 1)]
+    for path in sorted(RESULTS.glob("*-pixels-*/summary.json")):
+        s = json.loads(path.read_text())
+        low, high = s["success_rate_ci95"]
+        first, last = s["time_to_goal"]["ci95"]
+        cells = [s["env"], f"`{s['provenance']['config']['policy']['name']}`", str(s["episodes"])]
+        cells += [f"{s['success_rate']:.2f} [{low:.2f}, {high:.2f}]", f"{s['at_goal_at_end']:.2f}"]
+        cells += [f"{s['time_to_goal']['mean']:.1f} [{first:.1f}, {last:.1f}]", f"{s['time_ratio_to_oracle']:.3f}"]
+        plan = s["plan_ms_single"]
+        lines.append(f"| {' | '.join(cells)} | {plan['p50']:.0f} / {plan['p95']:.0f} |")
     return "\n".join(lines)
 
 
@@ -285,6 +307,8 @@ def main() -> None:
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table, "recall": recall_table}
     studies["robustness"] = robustness_table
+    if list(RESULTS.glob("*-pixels-*/summary.json")):
+        tables["pixels"] = pixels_table()
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
     if (RESULTS / "benchmark.json").exists():
         tables |= {"benchmark": benchmark_table(), "quality": quality_table(), "realtime": realtime_table()}
