@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         load_checkpoint,
         save_checkpoint,
     )
+    from df_agent.data.clips import Clips, load_clips
     from df_agent.data.collect import collect
     from df_agent.data.episodes import Episodes, load_episodes
     from df_agent.evaluation.harness import evaluate
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from df_agent.policy import DiffusionForcingPolicy, PolicyConfig
     from df_agent.training.run import train
     from df_agent.types import Batch, Policy
+    from df_agent.world_model.env import WorldModelVectorEnv
+    from df_agent.world_model.pixel_policy import PixelPolicy
+    from df_agent.world_model.video_model import VideoModel
 
 __version__ = "0.1.0"
 
@@ -39,6 +43,7 @@ _HOMES = {
         "load_checkpoint",
         "save_checkpoint",
     ),
+    "df_agent.data.clips": ("Clips", "load_clips"),
     "df_agent.data.collect": ("collect",),
     "df_agent.data.episodes": ("Episodes", "load_episodes"),
     "df_agent.evaluation.harness": ("evaluate",),
@@ -48,6 +53,9 @@ _HOMES = {
     "df_agent.policy": ("DiffusionForcingPolicy", "PolicyConfig"),
     "df_agent.training.run": ("train",),
     "df_agent.types": ("Batch", "Policy"),
+    "df_agent.world_model.env": ("WorldModelVectorEnv",),
+    "df_agent.world_model.pixel_policy": ("PixelPolicy",),
+    "df_agent.world_model.video_model": ("VideoModel",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -55,18 +63,23 @@ __all__ = [
     "Batch",
     "Checkpoint",
     "CheckpointError",
+    "Clips",
     "DiffusionForcingPolicy",
     "EpisodeRecord",
     "Episodes",
+    "PixelPolicy",
     "Policy",
     "PolicyConfig",
     "PolicyError",
     "RandomPolicy",
+    "VideoModel",
+    "WorldModelVectorEnv",
     "Yardsticks",
     "collect",
     "evaluate",
     "list_pretrained",
     "load_checkpoint",
+    "load_clips",
     "load_episodes",
     "read_records",
     "rollout",
