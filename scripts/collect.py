@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from yardsticks import MAZE_IDS, check_env
+from yardsticks import MAZE_IDS, check_env, plain
 
 import envs
 from df_agent.checkpoint import CheckpointError
@@ -30,7 +30,6 @@ from df_agent.types import Policy
 from envs.camera import Endless, Filmed
 
 FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the ball moves 0 to 2 pixels in them
-WALK_ON_FILM = 2000  # control steps of a walk before the camera's next begins elsewhere
 WANDER_SHARE = 0.3
 # Segments of Minari's D4RL/pointmaze/*-v2: mean and longest, in steps.
 MINARI_SEGMENTS = {"umaze": (75.7, 190), "medium": (210.4, 504), "large": (297.6, 797)}
@@ -69,9 +68,8 @@ def job_of(config: DictConfig) -> Job:
 
 def film(job: Job, config: DictConfig) -> Job:
     """Return a job with a camera: pictures beside the observations, and the actions in between as one."""
-    maze = _is_walk(job.env)
-    env = Endless(job.env, config.get("walk") or WALK_ON_FILM) if maze else job.env
-    every = int(config.every or (FRAME_STEPS if maze else 1))
+    env = Endless(job.env, int(config.walk)) if _is_walk(job.env) else job.env
+    every = int(config.every or frame_steps(config.env))
     wander = WANDER_SHARE if config.wander is None else float(config.wander)
     return Job(
         Filmed(env, int(config.pixels), every),
@@ -83,6 +81,11 @@ def film(job: Job, config: DictConfig) -> Job:
         },
         every,
     )
+
+
+def frame_steps(env_id: str) -> int:
+    """Return how many control steps lie between two pictures unless told otherwise."""
+    return FRAME_STEPS if plain(env_id) in MAZE_IDS else 1
 
 
 def vector_job(config: DictConfig) -> Job:

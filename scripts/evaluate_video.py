@@ -16,7 +16,6 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
-import torch
 from filming import Locate, film_clips, locator, pixels_of
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -276,7 +275,6 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure all rows."""
-    torch.set_grad_enabled(False)
     rows, locate = rows_of(options.env, options.methods, options.device), locator(options.env)
     if len(rows) == 1:
         raise ValueError(f"there is no video model of {options.env}: python scripts/train_video.py env={options.env}")

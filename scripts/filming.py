@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from collect import job_of
+from collect import frame_steps, job_of
 from numpy.typing import NDArray
-from omegaconf import OmegaConf
-from yardsticks import MAZE_IDS
+from omegaconf import DictConfig, OmegaConf
+from yardsticks import MAZE_IDS, plain
 
 import envs
 from df_agent.data.clips import Clips
@@ -19,6 +19,7 @@ from df_agent.data.collect import record
 from envs.camera import ball_in, pixel_of
 
 CONFIG = Path(__file__).parents[1] / "configs" / "collect" / "collect.yaml"
+UNSEEN = 1_000_000  # added to seeds: data is collected with those from 0 on, and must not be filmed again
 Locate = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 
@@ -36,12 +37,12 @@ def film_clips(
     Raises:
         ValueError: the environment's episodes are shorter than that.
     """
-    options = {"env": env_id, "pixels": size, "seed": seed, "walk": None}
-    config = OmegaConf.merge(OmegaConf.load(CONFIG), OmegaConf.create(options))
-    job = job_of(config)  # type: ignore[arg-type]
-    steps = (frames - 1) * job.every
-    if hasattr(job.env.env, "limit"):  # type: ignore[attr-defined]
-        job.env.env.limit = steps  # type: ignore[attr-defined]
+    steps = (frames - 1) * frame_steps(env_id)
+    seed += UNSEEN
+    options = {"env": env_id, "pixels": size, "seed": seed, "walk": steps}
+    config = OmegaConf.merge(OmegaConf.load(CONFIG), options)
+    assert isinstance(config, DictConfig)
+    job = job_of(config)
     parts: list[Any] = []
     longest = 0
     with closing(job.env):
@@ -65,7 +66,7 @@ def film_clips(
 
 def locator(env_id: str) -> Locate | None:
     """Return what reads positions from pictures (..., H, W, 3), and the number of balls; None but for the mazes."""
-    name = env_id.removeprefix("envs:")
+    name = plain(env_id)
     if name not in MAZE_IDS:
         return None
     maze = envs.maze_of(name)

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import hydra
-from collect import FRAME_STEPS
+from collect import frame_steps
 from omegaconf import DictConfig, OmegaConf
 from policies import demonstrations
-from yardsticks import MAZE_IDS, check_env, plain
+from yardsticks import check_env
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.training.run_folder import RunError
@@ -24,13 +24,8 @@ def film(env_id: str, size: int = 64) -> str:
     return demonstrations(env_id).replace("-v0", f"-pixels{size}-v0")
 
 
-def every(env_id: str) -> int:
-    """Return how many control steps lie between two pictures that scripts/collect.py takes by default."""
-    return FRAME_STEPS if plain(env_id) in MAZE_IDS else 1
-
-
 OmegaConf.register_new_resolver("film", film, replace=True)
-OmegaConf.register_new_resolver("every", every, replace=True)
+OmegaConf.register_new_resolver("every", frame_steps, replace=True)
 
 
 @hydra.main(version_base=None, config_path="../configs/train_video", config_name="train_video")

@@ -64,6 +64,12 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or 'rgb_array', got {render_mode!r}")
         every, width = int(model.config["every"] or 1), len(model.action_scale)
+        size = model.autoencoder.config.size
+        if contexts.frames.shape[1:3] != (size, size) or contexts.actions.shape[1] != width:
+            raise ValueError(
+                f"the model is of pictures {size} wide with {width} numbers of actions between them, the contexts have "
+                f"{contexts.frames.shape[1:3]} and {contexts.actions.shape[1]}"
+            )
         self.model, self.contexts, self.num_envs, self.render_mode = model, contexts, num_envs, render_mode
         self.reward, self.seen, self.max_steps, self.every = reward, seen, max_steps, every
         self.rollout = rollout or RolloutConfig(steps=4)

@@ -134,7 +134,17 @@ class VideoModel:
             length: n; follows from the actions where they are given.
             rollout: how frames are sampled; by default the model's.
             seed: of the noise.
+
+        Raises:
+            ValueError: pictures or actions of another shape or type than the model's, or not finite.
         """
+        size, width = self.autoencoder.config.size, len(self.action_scale)
+        if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[2:4] != (size, size) or not frames.shape[1]:
+            raise ValueError(f"frames must be uint8 (B, C, {size}, {size}, 3), got {frames.dtype} {frames.shape}")
+        if actions is not None and (
+            actions.ndim != 3 or actions.shape[::2] != (len(frames), width) or not np.isfinite(actions).all()
+        ):
+            raise ValueError(f"actions must be finite, of shape ({len(frames)}, T, {width}), got {actions.shape}")
         seen = self.encode(frames)
         cond = None
         if actions is not None:
@@ -142,8 +152,7 @@ class VideoModel:
             cond = self.condition(actions)
             cond = torch.cat([torch.zeros_like(cond[:, :1]), cond], 1)
         elif length is not None:
-            width = len(self.action_scale) + 1
-            cond = torch.zeros(len(frames), frames.shape[1] + length, width, device=self.device)
+            cond = torch.zeros(len(frames), frames.shape[1] + length, width + 1, device=self.device)
         if length is None or length < 1:
             raise ValueError(f"give actions beyond the frames seen, or a length of at least 1, got {length}")
         generator = torch.Generator().manual_seed(seed)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from df_agent.checkpoint import save_checkpoint
+from df_agent.data.collect import record
 from df_agent.models.autoencoder import AutoencoderConfig
 from df_agent.world_model.training import describe
 from df_agent.world_model.video_model import build_video_model
@@ -21,7 +24,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import evaluate_video  # noqa: E402
 import predict_video  # noqa: E402
-from filming import film_clips  # noqa: E402
+from collect import job_of  # noqa: E402
+from filming import CONFIG, film_clips  # noqa: E402
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
 
@@ -54,6 +58,17 @@ def test_clips_are_filmed_anew_for_each_seed():
     assert np.array_equal(a.frames, b.frames)
     assert not np.array_equal(a.frames, c.frames)
     assert not np.array_equal(a.frames[0], a.frames[6])
+
+
+def test_what_is_filmed_is_not_what_a_model_was_trained_on():
+    options = {"env": "maze2d-umaze", "pixels": 64, "seed": 0, "walk": 25}
+    job = job_of(OmegaConf.merge(OmegaConf.load(CONFIG), options))
+    with closing(job.env):
+        collected = next(iter(record(job.env, job.policy, 25, seed=0))).every(job.every)
+    filmed = film_clips("maze2d-umaze", 1, 6, 0)
+    assert collected.observations["pixels"].shape == filmed.frames.shape
+    assert not np.array_equal(collected.observations["pixels"][0], filmed.frames[0])
+    assert not np.array_equal(np.array(collected.actions), filmed.actions[1:])
 
 
 def test_a_robot_is_filmed_by_the_same_command():

@@ -78,6 +78,14 @@ def test_a_trained_model_predicts_from_its_checkpoint_alone(model):
     assert hidden.shape == ahead.shape
     with pytest.raises(ValueError, match="length of at least 1"):
         model.predict(frames[:, :2], None)
+    with pytest.raises(ValueError, match=r"uint8 \(B, C, 16, 16, 3\), got float64"):
+        model.predict(frames[:, :2] / 255, actions)
+    with pytest.raises(ValueError, match="uint8"):
+        model.predict(frames[:, :2, :8], actions)
+    with pytest.raises(ValueError, match=r"of shape \(3, T, 4\)"):
+        model.predict(frames[:, :2], actions[..., :3])
+    with pytest.raises(ValueError, match="finite"):
+        model.predict(frames[:, :2], actions * np.nan)
 
 
 def test_rows_of_a_batch_do_not_see_each_other(model):
@@ -211,6 +219,9 @@ def test_misuse_is_an_error(model):
         env.step(np.zeros((4, 3), np.float32))
     with pytest.raises(ValueError, match="finite"):
         env.step(np.full((4, 2), np.nan, np.float32))
+    toy = toy_clips(every=3)
+    with pytest.raises(ValueError, match=r"4 numbers of actions between them, the contexts have .* and 6"):
+        WorldModelVectorEnv(model, toy, 2)
     with pytest.raises(ValueError, match="has 40 pictures"):
         WorldModelVectorEnv(model, toy_clips(), 2, seen=40)
     with pytest.raises(ValueError, match="render_mode"):
