@@ -43,7 +43,11 @@ def run(config: DictConfig) -> None:
     """Film, imagine, compare."""
     check_env(config.env)
     rollout = make(RolloutConfig, OmegaConf.to_container(config.rollout)) if config.rollout else None  # type: ignore[arg-type]
-    model = VideoModel.from_pretrained(config.checkpoint, rollout=rollout, device=config.device)
+    try:
+        model = VideoModel.from_pretrained(config.checkpoint, rollout=rollout, device=config.device)
+    except CheckpointError as error:
+        hint = f"`python scripts/train_video.py env={config.env}` trains one"
+        raise CheckpointError(f"no video model: {hint} ({error})") from error
     seen, total = int(config.seen), int(config.seen + config.frames)
     with console.status("filming"):
         clips = film_clips(config.env, int(config.clips), total, int(config.seed))

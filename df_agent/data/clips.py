@@ -64,7 +64,11 @@ def load_clips(name: str | Path) -> Clips:
         ValueError: there are no pictures in it.
     """
     frames, actions, states, starts = [], [], [], [0]
-    for episode in open_dataset(name).iterate_episodes():
+    try:
+        dataset = open_dataset(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Give it pixels=64, so that it takes pictures.") from error
+    for episode in dataset.iterate_episodes():
         seen = episode.observations
         if not isinstance(seen, dict) or "pixels" not in seen:
             raise ValueError(f"{str(name)!r} holds no pictures; `python scripts/collect.py ... pixels=64` takes them")

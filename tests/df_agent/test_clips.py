@@ -82,6 +82,11 @@ def test_a_dataset_without_pictures_is_named(store):
         load_clips("df-agent/blind-v0")
 
 
+def test_a_dataset_that_is_not_there_says_how_to_make_it(store):
+    with pytest.raises(FileNotFoundError, match=r"scripts/collect.py env=.*pixels=64"):
+        load_clips("df-agent/none-v0")
+
+
 def test_windows_stay_within_their_episode():
     clips = toy_clips(episodes=3, length=5)
     assert clips.windows(3).tolist() == [0, 1, 2, 5, 6, 7, 10, 11, 12]
