@@ -261,4 +261,4 @@ def test_what_planning_costs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmark.py", "speed"])
     with pytest.raises(SystemExit):
         benchmark_script.main()
-    assert "there are latency, cost, quality, realtime, memory, training" in capsys.readouterr().err
+    assert "there are memory, latency, cost, quality, realtime, training" in capsys.readouterr().err
