@@ -194,6 +194,36 @@ def pixels_table() -> str:
     return "\n".join(lines)
 
 
+def video_table() -> str:
+    """Return the Markdown table of scripts/evaluate_video.py's predictions, of all environments."""
+    columns = ["env", "prediction", "ball off by, 1 / 16 / last ahead [m]", "SSIM around it", "SSIM", "PSNR [dB]"]
+    columns += ["effect of actions", "one ball at the end of 1000", "pictures/s"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
+    for path in sorted(RESULTS.glob("video-*.json")):
+        result = json.loads(path.read_text())
+        for label, row in result["rows"].items():
+            off = row.get("position", {}).get("mean", [None])
+            where = " / ".join(number(off[min(t, len(off)) - 1], 2) for t in (1, 16, len(off)))
+            cells = [result["env"], label, where]
+            cells += [mean_of(row.get(name), digits) for name, digits in (("ssim_ball", 2), ("ssim", 3), ("psnr", 1))]
+            one_ball = row.get("long", {}).get("one_ball")
+            cells += [number(row.get("actions", {}).get("correlation"), 2), number(one_ball and one_ball[1], 2)]
+            cells.append(number(row.get("frames_per_second"), 0))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a number as text, and a dash for none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def mean_of(by_step: dict[str, list[float | None]] | None, digits: int) -> str:
+    """Return the mean over all steps ahead as text."""
+    values = [value for value in (by_step or {}).get("mean", []) if value is not None]
+    return number(sum(values) / len(values) if values else None, digits)
+
+
 def guidance_table() -> str:
     """Return the Markdown table of scripts/guidance.py's examples."""
     result = json.loads((RESULTS / "guidance.json").read_text())
@@ -309,6 +339,8 @@ def main() -> None:
     studies["robustness"] = robustness_table
     if list(RESULTS.glob("*-pixels-*/summary.json")):
         tables["pixels"] = pixels_table()
+    if list(RESULTS.glob("video-*.json")):
+        tables["video"] = video_table()
     tables |= {name: make() for name, make in studies.items() if (RESULTS / f"{name}.json").exists()}
     if (RESULTS / "benchmark.json").exists():
         tables |= {"benchmark": benchmark_table(), "quality": quality_table(), "realtime": realtime_table()}

@@ -21,7 +21,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from df_agent.data.episodes import load_episodes
 from df_agent.training.config import TrainConfig
 from df_agent.training.state import best_step, saved_steps
 
@@ -54,6 +53,37 @@ A baseline, {algorithm}, for `{env}` and `{multi}`; {parameters:.2f} M parameter
 {data}
 {training}
 - Results: the comparison in the project's README.
+"""
+
+VIDEO_CARD = """# {name}
+
+A model of what a camera above `{env}` sees: an autoencoder, and Diffusion Forcing over its latents in windows of
+{window} pictures, {every} control steps apart, given the actions between them; {parameters:.2f} M parameters, EMA
+weights in fp16.
+
+{data}
+{training}
+- Results: “A world model of pictures” in the project's README.
+"""
+
+COMPACT_CARD = """# {name}
+
+What turns a picture of `{env}` into a vector of {latent}, and dynamics over such vectors, {every} control steps a
+step; {parameters:.2f} M parameters, EMA weights in fp16.
+
+{data}
+{training}
+- Results: “A world model of pictures” in the project's README.
+"""
+
+PIXELS_CARD = """# {name}
+
+A Diffusion Forcing planner for `{env}`, over vectors of pictures that the checkpoint `{eyes}` makes: {span} pictures
+per token, windows of up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
+
+{data}
+{training}
+- Results: “A world model of pictures” in the project's README.
 """
 BEST = ("gcbc", "gciql")  # of these the best checkpoint ships
 # What these need to act; the rest of their weights is for the losses.
@@ -130,8 +160,10 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
 
 
 def data_steps(dataset: str) -> int:
-    """Return the number of steps in a dataset."""
-    return load_episodes(dataset).steps
+    """Return the number of steps in a dataset of Minari's."""
+    import minari
+
+    return int(minari.load_dataset(dataset).total_steps)
 
 
 def noise_option(dataset: str) -> str:
@@ -191,6 +223,30 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     )
 
 
+def pictures_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
+    """Return the card of what was trained on pictures, or on vectors of them."""
+    provenance, maze = config["provenance"], config["env"].removesuffix("-pixels")
+    about = {
+        "name": name,
+        "env": config["env"],
+        "parameters": sum(w.numel() for w in checkpoint.weights.values()) / 1e6,
+        "training": item(f"Training: `{provenance['command']}`."),
+    }
+    dataset = str(provenance["dataset"])
+    if dataset.endswith(".npz"):
+        about["data"] = item(f"Data: `{dataset}`, which `python scripts/train_compact.py env={maze}` leaves.")
+        tokens = config["tokenizer"]["config"]
+        size = {"span": tokens["frame_stack"], "tokens": config["windows"]["max_tokens"], "eyes": f"{maze}-compact"}
+        return PIXELS_CARD.format(**about, **size)
+    every = config["compact"]["every"] if "compact" in config else config["every"]
+    steps = data_steps(dataset) * every
+    collect = f"python scripts/collect.py env={maze} pixels=64 steps={steps}"
+    about["data"] = item(f"Data: {steps:,} steps with a picture every {every}, `{collect}` (dataset `{dataset}`).")
+    if "compact" in config:
+        return COMPACT_CARD.format(every=every, latent=config["autoencoder"]["latent_channels"], **about)
+    return VIDEO_CARD.format(every=every, window=config["network"]["window"], **about)
+
+
 def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config with the paths of this checkout made relative to it."""
     return dict(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
@@ -209,6 +265,8 @@ def main() -> None:
         part = ACTING.get(config["algorithm"], "")
         checkpoint = replace(checkpoint, weights={k: v for k, v in checkpoint.weights.items() if k.startswith(part)})
         card = baseline_card(name, checkpoint)
+    elif "compact" in config or "video" in config or config["env"].endswith("-pixels"):
+        card = pictures_card(name, checkpoint, config)
     else:
         card = own_card(name, checkpoint, config)
     folder = ROOT / "df_agent" / "pretrained" / name
