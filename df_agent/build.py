@@ -7,12 +7,20 @@ from typing import Any, TypeVar
 
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from df_agent.models.recurrent import Recurrent, RecurrentConfig
+from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.models.transformer import Transformer, TransformerConfig
+from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
 
 T = TypeVar("T")
 
-NETWORKS = {"transformer": (Transformer, TransformerConfig)}
+NETWORKS: dict[str, tuple[Any, Any]] = {
+    "transformer": (Transformer, TransformerConfig),
+    "transformer_v15": (TransformerV15, TransformerV15Config),
+    "cached_transformer": (SpaceTimeTransformer, SpaceTimeConfig),
+    "recurrent": (Recurrent, RecurrentConfig),
+}
 
 
 def make(cls: type[T], options: dict[str, Any], **given: Any) -> T:
@@ -34,6 +42,8 @@ def build_model(config: dict[str, Any]) -> DiffusionForcing:
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
     network, network_config = NETWORKS[name]
+    if network_config is SpaceTimeConfig:
+        options["window"] = options.pop("max_tokens")
     diffusion = make(DiffusionForcingConfig, config["diffusion"])
     options.setdefault("level_scale", diffusion.levels)
     estimator, inverse = config.get("time_to_goal"), config.get("inverse_dynamics")

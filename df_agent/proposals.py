@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.conditioning import Continued, Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.diffusion.sampler import Objective, sample
+from df_agent.diffusion.sampler import Denoiser, Objective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from planners.plan import Plan
 
@@ -30,24 +31,34 @@ class SamplingConfig:
     Attributes:
         steps: denoising passes for a token.
         matrix: name of the scheduling matrix.
-        uncertainty: of the pyramid and trapezoid matrices.
+        uncertainty: of the pyramid, trapezoid and near_first matrices.
+        near: tokens that near_first makes first; 0 for half of them.
         eta: 0 for DDIM, 1 for DDPM.
         stabilization_level: see `sample`.
         temperature: scale of the initial noise.
+        futures: N of Monte-Carlo guidance, see `guided`.
+        goal_weight: how strongly the clean goal token counts, see `Weighted`; 1 is as it is.
     """
 
     steps: int = 5
     matrix: str = "full_sequence"
     uncertainty: float = 1.0
+    near: int = 0
     eta: float = 0.0
     stabilization_level: int = 0
     temperature: float = 1.0
+    futures: int = 1
+    goal_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.stabilization_level < 0:
             raise ValueError(
                 f"need sampling steps of at least 1 and a stabilization_level of at least 0, got {self.steps} and "
                 f"{self.stabilization_level}"
+            )
+        if self.futures < 1 or self.near < 0:
+            raise ValueError(
+                f"futures must be at least 1 and near not negative, got futures={self.futures}, near={self.near}"
             )
         if self.eta < 0 or self.temperature < 0 or self.uncertainty < 0:
             raise ValueError(
@@ -193,7 +204,8 @@ class Proposer:
             levels = torch.where(index > end, self.model.config.levels, levels)
             climb = None if objective is None else objective(pick)
             trace = [x]
-            x = self._sample(x, levels, rows[pick], noise, climb, scale, trace, made)
+            model = self._denoiser(index == end if goal is not None else None, drawn[pick, :length])
+            x = self._sample(model, x, levels, rows[pick], noise, climb, scale, trace, made)
             traces.append((pick, trace))
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         self.passes = min(made)
@@ -217,13 +229,22 @@ class Proposer:
         x[:, : c.context] = torch.where(
             missing, x[:, : c.context], torch.where(known[..., None] == 0, observed, scaled)
         )
-        matrix = scheduling_matrix(s.matrix, tokens - c.context, s.steps, s.uncertainty)
+        matrix = scheduling_matrix(s.matrix, tokens - c.context, s.steps, s.uncertainty, s.near)
         free = torch.as_tensor(to_levels(matrix, s.steps, self.model.config.levels), device=self.device)
         waiting = repeat(known, "n c -> m n c", m=len(free))
         return x, torch.cat([waiting, repeat(free, "m t -> m n t", n=len(x))], -1)
 
+    def _denoiser(self, given: Tensor | None, noise: Tensor) -> Denoiser:
+        """Return the model as it is to be asked about N candidates whose goals are `given` (N, T), or not."""
+        if hasattr(getattr(self.model, "network", None), "memory"):
+            return Continued(self.model, self.tokenizer.config.context)
+        if given is not None and self.config.goal_weight != 1:
+            return Weighted(self.model, given, self.config.goal_weight, noise.to(self.device))
+        return self.model
+
     def _sample(
         self,
+        model: Denoiser,
         x: Tensor,
         levels: Tensor,
         rows: NDArray[np.int64],
@@ -248,12 +269,13 @@ class Proposer:
             return over and made[-1] >= LEAST_PASSES
 
         return sample(
-            self.model,
+            model,
             x,
             levels,
             eta=s.eta,
             objective=objective,
             guidance_scale=scale,
+            futures=s.futures,
             stabilization_level=s.stabilization_level,
             noise=lambda step: noise(rows, length, step + 1),
             callback=keep,

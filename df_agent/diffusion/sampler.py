@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from df_agent.diffusion.noise_schedule import add_noise
 
 Objective = Callable[[Tensor], Tensor]
 """Maps estimated clean tokens (B, T, D) to (B,) values to maximise; rows must not depend on each other."""
@@ -44,7 +46,14 @@ def ddim_step(
 
 
 def guided(
-    model: Denoiser, x: Tensor, level: Tensor, cond: Tensor | None, objective: Objective, scale: float
+    model: Denoiser,
+    x: Tensor,
+    level: Tensor,
+    cond: Tensor | None,
+    objective: Objective,
+    scale: float,
+    futures: Sequence[Tensor] = (),
+    later: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Denoise with classifier-style guidance (Dhariwal & Nichol 2021, algorithm 2).
 
@@ -54,17 +63,34 @@ def guided(
 
     x0' divides by the signal sqrt(alpha_bar). For a perfect model the gradient vanishes with the signal; a
     trained one's stops at its own error, so below `LEAST_SIGNAL` the division goes no further.
+
+    With noises (B, T, D) for `futures`, the gradient is the mean over that many further futures, too (Monte-Carlo
+    guidance, Chen et al. 2024): the tokens that are `later`, (B, T), are drawn anew, together, at their levels from
+    what they are estimated to be.
     """
     if scale == 0:
         return model.denoise(x, level, cond)
+    x0, eps, gradient = _climb(model, x, level, cond, objective)
+    if futures and later is not None:
+        alpha_bar = model.alpha_bar[level]
+        for noise in futures:
+            drawn = torch.where(later[..., None], add_noise(x0, noise.to(x), alpha_bar), x)
+            gradient = gradient + _climb(model, drawn, level, cond, objective)[2]
+        gradient = gradient / (1 + len(futures))
+    alpha_bar = model.alpha_bar[level][..., None]
+    shift = (1 - alpha_bar).sqrt() * scale * gradient
+    return x0 + shift * (1 - alpha_bar).sqrt() / alpha_bar.sqrt().clamp_min(LEAST_SIGNAL), eps - shift
+
+
+def _climb(
+    model: Denoiser, x: Tensor, level: Tensor, cond: Tensor | None, objective: Objective
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return estimates of x0 and eps, and the gradient of the objective at them with respect to x."""
     with torch.enable_grad():
         x_in = x.detach().requires_grad_(True)
         x0, eps = model.denoise(x_in, level, cond)
         (gradient,) = torch.autograd.grad(objective(x0).sum(), x_in)
-    alpha_bar = model.alpha_bar[level][..., None]
-    shift = (1 - alpha_bar).sqrt() * scale * gradient
-    x0, eps = x0.detach(), eps.detach()
-    return x0 + shift * (1 - alpha_bar).sqrt() / alpha_bar.sqrt().clamp_min(LEAST_SIGNAL), eps - shift
+    return x0.detach(), eps.detach(), gradient
 
 
 def sample(
@@ -76,6 +102,7 @@ def sample(
     eta: float = 0.0,
     objective: Objective | None = None,
     guidance_scale: float = 0.0,
+    futures: int = 1,
     stabilization_level: int = 0,
     clip_x0: float | None = None,
     generator: torch.Generator | None = None,
@@ -96,11 +123,12 @@ def sample(
         eta: 0 for DDIM, 1 for DDPM.
         objective: what guidance climbs, on estimated clean tokens; see `guided`.
         guidance_scale: strength of that gradient; 0 leaves the samples bitwise unguided.
+        futures: N of Monte-Carlo guidance, see `guided`; 1 is plain guidance.
         stabilization_level: show clean tokens to the network as if at this level, scaled accordingly,
             which keeps long roll-outs stable; the tokens themselves stay as they are.
         clip_x0: clamp x0 estimates to this absolute value.
-        generator: source of the noise for eta > 0.
-        noise: gives that noise, (B, T, D), for each pass, in place of the generator.
+        generator: source of the noise for eta > 0 and for futures.
+        noise: gives that noise, (B, T, D), in place of the generator: of pass m first, of futures behind all passes.
         callback: called with (row, x, x0 estimate) after every pass.
         stop: asked after every pass whether there is no time for another; then tokens on their way to clean are
             taken as they are estimated so far.
@@ -108,6 +136,11 @@ def sample(
     if levels.ndim == 2:
         levels = levels[:, None, :]
     levels = levels.to(x.device).expand(-1, x.shape[0], -1)
+
+    def draw(k: int) -> Tensor:
+        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(k)
+        return fresh.to(x.device)
+
     for row in range(len(levels) - 1):
         now, then = levels[row], levels[row + 1]
         shown, x_in = now, x
@@ -117,13 +150,13 @@ def sample(
         if objective is None:
             x0, eps = model.denoise(x_in, shown, cond)
         else:
-            x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale)
+            others = [draw(len(levels) + row * (futures - 1) + n) for n in range(futures - 1)] if guidance_scale else []
+            noisy = torch.where(now > 0, now, len(model.alpha_bar))
+            later = now > noisy.amin(1, keepdim=True)  # than the noisy ones that come next
+            x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
         if clip_x0 is not None:
             x0 = x0.clamp(-clip_x0, clip_x0)
-        fresh = None
-        if eta > 0:
-            drawn = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(row)
-            fresh = drawn.to(x.device)
+        fresh = draw(row) if eta > 0 else None
         x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, fresh)
         if callback is not None:
             callback(row, x, x0)

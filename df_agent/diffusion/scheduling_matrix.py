@@ -42,16 +42,36 @@ def trapezoid(tokens: int, steps: int, uncertainty: float = 1.0) -> IntArray:
     return _staircase(np.floor(np.minimum(t, tokens - 1 - t) * uncertainty).astype(np.int64), steps)
 
 
+def near_first(tokens: int, steps: int, uncertainty: float = 1.0, near: int = 0) -> IntArray:
+    """The first `near` tokens at once while the others stay at the share `uncertainty` of all steps, then these.
+
+    Between causal and not: with 1 the near part is made while nothing is known of the future, with less the future is
+    made roughly first and then waits, with 0 it is made along; (S + ceil(u S) + 1, T).
+
+    Args:
+        tokens, steps: T and S.
+        uncertainty: u; more than 1 is 1.
+        near: how many tokens; 0 for half of them.
+    """
+    near = near or -(-tokens // 2)
+    held = int(np.ceil(min(uncertainty, 1.0) * steps)) if near < tokens else 0
+    rows = np.arange(steps + held + 1)[:, None]
+    first = np.clip(steps - rows, 0, steps)
+    later = np.where(rows <= steps, np.maximum(first, held), np.maximum(held - (rows - steps), 0))
+    return np.asarray(np.where(np.arange(tokens)[None] < near, first, later), dtype=np.int64)
+
+
 MATRICES: dict[str, Callable[[int, int, float], IntArray]] = {
     "full_sequence": full_sequence,
     "pyramid": pyramid,
     "autoregressive": autoregressive,
     "trapezoid": trapezoid,
+    "near_first": near_first,
 }
 
 
-def scheduling_matrix(name: str, tokens: int, steps: int, uncertainty: float = 1.0) -> IntArray:
-    """Return the matrix called `name`, (M, T), in step indices 0..steps.
+def scheduling_matrix(name: str, tokens: int, steps: int, uncertainty: float = 1.0, near: int = 0) -> IntArray:
+    """Return the matrix called `name`, (M, T), in step indices 0..steps; `near` is of "near_first".
 
     Raises:
         ValueError: unknown name, no tokens, no steps, or a negative uncertainty.
@@ -65,6 +85,8 @@ def scheduling_matrix(name: str, tokens: int, steps: int, uncertainty: float = 1
             f"need tokens >= 1, steps >= 1, uncertainty >= 0; got tokens={tokens}, steps={steps}, "
             f"uncertainty={uncertainty}"
         )
+    if name == "near_first":
+        return near_first(tokens, steps, uncertainty, near)
     return MATRICES[name](tokens, steps, uncertainty)
 
 

@@ -20,7 +20,7 @@ class SpaceTimeConfig:
 
     Attributes:
         token_dim: D, the size of a frame: places times what each holds.
-        places: P, the number of patches of a frame.
+        places: P, the number of patches of a frame; 1 for tokens that are no pictures.
         window: frames that a frame may look at, itself among them.
         cond_dim: size of a frame's condition; 0 for none.
         width, depth, heads: of the transformer.
@@ -30,7 +30,7 @@ class SpaceTimeConfig:
     """
 
     token_dim: int
-    places: int
+    places: int = 1
     window: int = 16
     cond_dim: int = 0
     width: int = 160
@@ -145,6 +145,10 @@ class SpaceTimeTransformer(nn.Module):
         self.head = nn.Linear(width, channels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+
+    def memory(self) -> Cache:
+        """Return the memory of one that has seen nothing."""
+        return Cache()
 
     def forward(
         self,

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from df_agent.diffusion.conditioning import Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
 from df_agent.diffusion.guidance import goal_objective
 from df_agent.diffusion.noise_schedule import add_noise, alpha_bar_table
@@ -376,3 +377,81 @@ def test_guidance_works_where_gradients_are_off(network):
         out = sample(network, noise(1, 4, 3), levels_of("pyramid", 4, 3, 1000), objective=objective, guidance_scale=0.1)
     assert not out.requires_grad
     assert out.isfinite().all()
+
+
+# --- Monte-Carlo guidance ---
+
+
+def bent(tokens):
+    """An objective whose gradient depends on what the future turns out to be."""
+    return -(tokens[:, -3:].sum((1, 2)) - 1).square() - (tokens[:, 1] * tokens[:, -1]).sum(-1).square()
+
+
+def test_one_future_is_plain_guidance(network):
+    x, levels = noise(2, 8, 3), levels_of("pyramid", 8, 4, 1000)
+    plain = sample(network, x, levels, objective=bent, guidance_scale=0.3, generator=torch.Generator().manual_seed(5))
+    one = sample(network, x, levels, objective=bent, guidance_scale=0.3, futures=1)
+    assert torch.equal(plain, one)
+    four = sample(
+        network, x, levels, objective=bent, guidance_scale=0.3, futures=4, generator=torch.Generator().manual_seed(5)
+    )
+    assert not torch.equal(plain, four)
+
+
+def test_where_all_tokens_are_equally_near_there_are_no_futures_to_draw(network):
+    x, levels = noise(2, 8, 3), levels_of("full_sequence", 8, 4, 1000)
+    draws = torch.Generator().manual_seed(5)
+    several = sample(network, x, levels, objective=bent, guidance_scale=0.3, futures=4, generator=draws)
+    torch.testing.assert_close(several, sample(network, x, levels, objective=bent, guidance_scale=0.3))
+
+
+def test_the_mean_of_more_futures_varies_as_one_over_their_number(network):
+    levels = torch.tensor([[0, 200, 600, 700, 800, 900, 950, 1000]])
+    x = noise(1, 8, 3)
+    _, clean = network.denoise(x, levels)
+    later = torch.arange(8)[None] > 1
+
+    def shift(count, seed):
+        """How guidance moves the noise estimate of the near token, with `count` futures besides the one at hand."""
+        draws = [noise(1, 8, 3, seed=1000 * seed + n) for n in range(count)]
+        _, eps = guided(network, x, levels, None, bent, 1.0, draws, later)
+        return (eps - clean)[0, 1] * (1 + count)  # the sum of the gradients, of which the first is always the same
+
+    spread = {
+        count: torch.stack([shift(count, seed) for seed in range(200)]).var(0).sum() / count**2 for count in (1, 4, 16)
+    }
+    assert float(spread[1] / spread[4]) == pytest.approx(4, rel=0.4)
+    assert float(spread[1] / spread[16]) == pytest.approx(16, rel=0.4)
+    assert float(spread[1]) > 0
+
+
+def test_futures_of_a_row_do_not_depend_on_the_other_rows(network):
+    x, levels = noise(3, 8, 3), levels_of("pyramid", 8, 4, 1000)
+
+    def run(rows):
+        def drawn(k):
+            return torch.stack([noise(8, 3, seed=100 * k + row) for row in rows])
+
+        return sample(network, x[rows], levels, objective=bent, guidance_scale=0.3, futures=3, noise=drawn)
+
+    together = run([0, 1, 2])
+    torch.testing.assert_close(run([1]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+# --- the weight of what is given ---
+
+
+def test_a_given_token_counts_as_much_as_it_is_told_to(network):
+    x, level = noise(2, 8, 3), torch.full((2, 8), 600)
+    given = torch.zeros(2, 8, dtype=torch.bool)
+    given[:, -1] = True
+    level[:, -1] = 0
+    hidden, top = x.clone(), level.clone()
+    hidden[:, -1], top[:, -1] = noise(2, 3, seed=9), 1000
+    with_it, without = network.denoise(x, level)[0], network.denoise(hidden, top)[0]
+    assert not torch.allclose(with_it[:, :-1], without[:, :-1])
+    for weight in (0.0, 1.0, 2.5):
+        model = Weighted(network, given, weight, hidden)
+        x0, eps = model.denoise(x, level)
+        torch.testing.assert_close(x0, without + weight * (with_it - without), rtol=1e-4, atol=1e-4)
+        assert eps.shape == x.shape

@@ -87,3 +87,24 @@ def test_mistakes_are_named():
             scheduling_matrix("pyramid", tokens, steps, uncertainty)
     with pytest.raises(ValueError, match="11 sampling steps on a schedule of 10 levels"):
         to_levels(scheduling_matrix("pyramid", 2, 11), 11, 10)
+
+
+@pytest.mark.parametrize("held", [0.0, 0.25, 0.5, 1.0])
+def test_the_near_part_is_clean_before_the_future_leaves_the_level_it_is_held_at(held):
+    matrix = scheduling_matrix("near_first", 6, 8, held, near=2)
+    done = np.flatnonzero(matrix[:, 0] == 0)[0]
+    assert done == 8
+    assert (matrix[done, 2:] == np.ceil(held * 8)).all()
+    assert (matrix[:done, 2:] >= np.ceil(held * 8)).all()
+    assert (matrix[:, 0] == matrix[:, 1]).all()
+    assert len(matrix) == 9 + np.ceil(held * 8)
+    if held == 0:
+        assert np.array_equal(matrix, scheduling_matrix("full_sequence", 6, 8))
+
+
+def test_half_of_the_tokens_are_near_unless_told_otherwise():
+    matrix = scheduling_matrix("near_first", 5, 4, 1.0)
+    assert matrix[4].tolist() == [0, 0, 0, 4, 4]
+    assert np.array_equal(
+        scheduling_matrix("near_first", 5, 4, 1.0, near=9), scheduling_matrix("near_first", 5, 4, 3.0, 9)
+    )
