@@ -67,7 +67,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     """Return the plain dict that `df_agent.training.run.train` takes."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     resolved: dict[str, Any] = {"env": plain.pop("env_id"), **plain}
-    for key in ("steps", "resolve_to"):
+    for key in ("steps", "debug", "resolve_to"):
         resolved.pop(key)
     if resolved["tokenizer"]["observation_indices"] is None:
         fill_in(resolved)

@@ -124,6 +124,13 @@ def record(
                 episode, start = RecordedEpisode(observation), first
 
 
+def is_collected(dataset_id: str) -> bool:
+    """Whether the local Minari store has a dataset of this id."""
+    import minari
+
+    return dataset_id in minari.list_local_datasets()
+
+
 def collect(
     env: gym.Env[Any, Any],
     policy: Policy,
@@ -155,7 +162,7 @@ def collect(
     from minari.namespace import create_namespace, list_local_namespaces
 
     namespace, _, _ = parse_dataset_id(dataset_id)  # a malformed id fails here, not after the work
-    if dataset_id in minari.list_local_datasets() and not overwrite:
+    if is_collected(dataset_id) and not overwrite:
         raise FileExistsError(
             f"The local Minari store already has {dataset_id!r}: pass overwrite=true, or choose another id"
         )

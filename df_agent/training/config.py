@@ -12,7 +12,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 DECAYS = ("cosine", "linear", "constant")
 MODES = ("min", "max")
 # Keys that may change between a run and its resumption, because the weights do not depend on them.
-FREE_KEYS = ("checkpoint_every", "validate_every", "log_every", "keep", "best_metric", "best_mode")
+FREE_KEYS = ("debug", "checkpoint_every", "validate_every", "log_every", "keep", "best_metric", "best_mode")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class TrainConfig:
         seed: of batches and noise (the model is initialised before it comes here).
         precision: "fp32", "bf16" (autocast) or "auto": bf16 where a short timing shows that it pays.
         compile: compile the network with torch.compile.
+        debug: stop at the operation whose gradient is not finite (slow), compile nothing, and log how large the
+            gradients are and how large over their weights.
         checkpoint_every: steps between checkpoints; one is always written at the end.
         validate_every: steps between validations; 0 for none. Each validated step is a checkpoint too.
         log_every: steps between log lines.
@@ -54,6 +56,7 @@ class TrainConfig:
     seed: int = 0
     precision: str = "auto"
     compile: bool = False
+    debug: bool = False
     checkpoint_every: int = 1000
     validate_every: int = 0
     log_every: int = 100

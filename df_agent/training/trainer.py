@@ -136,10 +136,13 @@ class Trainer:
         torch.manual_seed(self._seed("global", step))  # for layers such as dropout, which know no generator
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate_at(self.config, step)
-        with autocast(self.precision, self.device):
-            loss, metrics = self._loss(batch, self._generator("noise", step))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
+        with torch.autograd.set_detect_anomaly(self.config.debug):
+            with autocast(self.precision, self.device):
+                loss, metrics = self._loss(batch, self._generator("noise", step))
+            self.optimizer.zero_grad(set_to_none=True)
+            self.accelerator.backward(loss)
+        if self.config.debug:
+            metrics = {**metrics, **gradient_statistics(self.model)}
         limit = math.inf if self.config.grad_clip is None else self.config.grad_clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()
@@ -149,7 +152,7 @@ class Trainer:
     def _prepare(self, progress: Progress) -> None:
         if self.config.compile and not can_compile(self.device):
             progress.note(f"training without torch.compile, for which {self.device.type} lacks a compiler here")
-        elif self.config.compile:
+        elif self.config.compile and not self.config.debug:
             getattr(self.model, "network", self.model).compile()
         wrapped = _Loss(self.model)
         self._loss = self.accelerator.prepare(wrapped) if self.accelerator.num_processes > 1 else wrapped
@@ -252,6 +255,17 @@ class _Loss(nn.Module):
     def forward(self, batch: TrainingBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         result: tuple[Tensor, dict[str, Any]] = self.model.loss(batch, generator)  # type: ignore[operator]
         return result
+
+
+@torch.no_grad()
+def gradient_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return least, median and largest norm of the weights' gradients, and of these over the weights' own norms."""
+    norms = [(p.grad.norm(), p.norm()) for p in model.parameters() if p.grad is not None]
+    gradients, weights = (torch.stack(part) for part in zip(*norms, strict=True))
+    found: dict[str, Tensor] = {}
+    for name, values in {"gradient": gradients, "gradient_over_weight": gradients / weights.clamp_min(1e-12)}.items():
+        found |= {f"{name}/min": values.min(), f"{name}/median": values.median(), f"{name}/max": values.max()}
+    return found
 
 
 def _adamw(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:

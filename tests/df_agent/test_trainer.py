@@ -363,3 +363,26 @@ def test_the_run_folder_holds_nothing_unreadable(tmp_path):
     files = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     assert files <= {".json", ".jsonl", ".safetensors", ""}
     assert os.path.getsize(tmp_path / ".lock") == 0
+
+
+def test_debugging_logs_gradients_and_names_the_operation_that_fails(tmp_path):
+    toy.make_trainer(tmp_path / "a", tracker=JsonlTracker(tmp_path / "a"), steps=6, log_every=2, debug=True).fit()
+    row = rows(tmp_path / "a")[-1]
+    for name in ("gradient", "gradient_over_weight"):
+        assert 0 < row[f"{name}/min"] <= row[f"{name}/median"] <= row[f"{name}/max"]
+    assert row["gradient/max"] <= row["grad_norm"] * (1 + 1e-5)
+    plain = toy.make_trainer(tmp_path / "b", tracker=JsonlTracker(tmp_path / "b"), steps=6, log_every=2).fit()
+    assert "gradient/min" not in rows(tmp_path / "b")[-1]
+    debugged = load_checkpoint(saved_steps(tmp_path / "a")[-1].folder).weights
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, debugged[key])  # it looks, and changes nothing
+
+    class Broken(toy.Toy):
+        def loss(self, batch, generator):
+            loss, metrics = super().loss(batch, generator)
+            return loss + (loss.detach() * 0 + next(self.parameters()).sum() * 0).sqrt(), metrics
+
+    trainer = toy.make_trainer(tmp_path / "c", steps=6, debug=True)
+    trainer.model.__class__ = Broken
+    with pytest.warns(UserWarning, match="Error detected in"), pytest.raises(RuntimeError, match="returned nan values"):
+        trainer.fit()

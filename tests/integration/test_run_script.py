@@ -1,0 +1,71 @@
+"""scripts/run.py hands each task its own options and what follows from the others."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import run as run_script  # noqa: E402
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """What would be run; the task named in `fails` fails."""
+    calls, fails = [], set()
+
+    def fake(command, check):
+        calls.append([Path(command[1]).name, *command[2:]])
+        return subprocess.CompletedProcess(command, 3 if Path(command[1]).stem in fails else 0)
+
+    monkeypatch.setattr(run_script.subprocess, "run", fake)
+    monkeypatch.setattr(run_script, "is_collected", lambda name: name == "df-agent/maze2d-umaze-dfs-v0")
+    return calls, fails
+
+
+def test_tasks_run_in_order_with_their_options(ran):
+    calls, _ = ran
+    given = ["env=maze2d-medium", "collect.steps=1000", "collect.dataset=mine-v0", "train.run_dir=runs/x", "debug=true"]
+    run_script.main([*given, "train.train.seed=1", "evaluate.episodes=5"])
+    assert calls == [
+        ["collect.py", "env=maze2d-medium", "steps=1000", "dataset=mine-v0"],
+        ["train.py", "env=maze2d-medium", "dataset=mine-v0", "run_dir=runs/x", "debug=true", "train.seed=1"],
+        ["evaluate.py", "env=maze2d-medium", "checkpoint=runs/x/final", "episodes=5"],
+    ]
+
+
+def test_what_is_collected_is_not_collected_again(ran, capsys):
+    calls, _ = ran
+    run_script.main(["env=maze2d-umaze", "tasks=[collect,train]"])
+    assert calls == [["train.py", "env=maze2d-umaze"]]
+    assert "df-agent/maze2d-umaze-dfs-v0 is there already" in capsys.readouterr().out
+    run_script.main(["env=maze2d-umaze", "tasks=[collect]", "collect.overwrite=true"])
+    assert calls[1:] == [["collect.py", "env=maze2d-umaze", "overwrite=true"]]
+
+
+def test_a_task_that_fails_ends_it(ran):
+    calls, fails = ran
+    fails.add("train")
+    with pytest.raises(SystemExit) as error:
+        run_script.main(["env=maze2d-umaze"])
+    assert error.value.code == 3
+    assert [call[0] for call in calls] == ["train.py"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("tasks=[collect,trian]", "tasks must be among"),
+        ("tasks=[]", "tasks must be among"),
+        ("evalute.seed=1", "did you mean 'evaluate'"),
+        ("steps", "none of env="),
+        ("env=maze2d-mediun", "maze2d-medium"),
+    ],
+)
+def test_mistakes_are_named(ran, argument, message):
+    with pytest.raises(SystemExit, match=message.replace("[", r"\[")):
+        run_script.main([argument])
+    assert not ran[0]
