@@ -37,3 +37,22 @@ def goal_objective(
         return -(torch.tanh(distance / 2) * planned[..., None]).sum((1, 2))
 
     return value
+
+
+def reward_objective(horizon: Tensor, frame_stack: int, mean: float, std: float, context: int = 1) -> Objective:
+    """Collect reward: the sum of what a row's planned frames are expected to bring, in the data's units.
+
+    Args:
+        horizon: (B,) planned tokens behind the observed ones.
+        frame_stack: frames per token; the reward is a frame's last channel.
+        mean, std: of the reward's normaliser.
+        context: number of observed tokens.
+    """
+
+    def value(tokens: Tensor) -> Tensor:
+        rewards = rearrange(tokens, "b t (f c) -> b t f c", f=frame_stack)[..., -1] * std + mean
+        index = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        planned = (index >= context) & (index < context + horizon[:, None])
+        return (rewards * planned[..., None]).sum((1, 2))
+
+    return value

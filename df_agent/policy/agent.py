@@ -26,7 +26,7 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.background import Pending, Planned, Worker, ready_rows
-from df_agent.policy.config import PolicyConfig, default_horizons, merge
+from df_agent.policy.config import TO_THE_END, PolicyConfig, default_horizons, merge
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
@@ -63,8 +63,14 @@ class DiffusionForcingPolicy:
         checkpoint: dict[str, Any] | None = None,
         costs: Sequence[Cost] = (),
     ) -> None:
-        if config.planner == "goal_guidance" and max_steps is None:
-            raise ValueError("planner='goal_guidance' plans for the rest of the episode: give max_steps, its length")
+        if config.planner in TO_THE_END and max_steps is None:
+            raise ValueError(
+                f"planner={config.planner!r} plans for the rest of the episode: give max_steps, its length"
+            )
+        if config.planner == "reward_guidance" and not tokenizer.config.include_rewards:
+            raise ValueError(
+                "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
+            )
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))

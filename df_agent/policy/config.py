@@ -10,7 +10,8 @@ from df_agent.proposals import SamplingConfig
 from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
 
-PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "best_of_n")
+PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "reward_guidance", "best_of_n")
+TO_THE_END = ("goal_guidance", "reward_guidance")  # these plan for what is left of the episode
 CONTROLLERS = ("path", "waypoints", "inverse_dynamics", "actions")
 
 
@@ -21,8 +22,10 @@ class PolicyConfig:
     Attributes:
         planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan),
             "fixed_horizon" (the goal as a clean token, always equally far ahead), "goal_guidance" (the original's:
-            the horizon is what is left of the episode, a window at most, guided towards the goal at every time) or
-            "best_of_n" (plans that know no goal; the one that is nearest to it over time).
+            the horizon is what is left of the episode, a window at most, guided towards the goal at every time),
+            "reward_guidance" (likewise, towards the reward that the model expects, learned with
+            tokenizer.include_rewards) or "best_of_n" (plans that know no goal; of these the one that is nearest to it
+            over time).
         controller: "path" follows a plan as fast as the actuators can, "waypoints" at its own pace, as the
             original does; "inverse_dynamics" likewise, by the actions that lead to its places in the data;
             "actions" executes the actions that the model plans, whatever they do.
@@ -38,7 +41,7 @@ class PolicyConfig:
             takes all the time it needs. Plans made under a deadline depend on the machine and do not repeat.
         background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
             first plan of an episode is waited for. For loops that run in real time.
-        guidance_scale: strength of "goal_guidance".
+        guidance_scale: strength of "goal_guidance" and "reward_guidance".
         cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
         candidates: N of "best_of_n".
         goal_conditioned: False plans without a goal, to show what the goal is worth.

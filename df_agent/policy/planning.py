@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.diffusion.guidance import goal_objective
+from df_agent.diffusion.guidance import goal_objective, reward_objective
 from df_agent.diffusion.sampler import Objective
 from df_agent.guidance import Cost
 from df_agent.policy.config import PolicyConfig
@@ -236,7 +236,7 @@ class ModelPlanner:
         return torch.as_tensor((places - mean) / std, dtype=torch.float32, device=self.proposer.device)
 
     def guided(self, situation: Situation, scale: float, candidates: int = 1) -> Plan:
-        """Plan for what is left of the episode, a window at most, under goal guidance; without any, at scale 0."""
+        """Plan for what is left of the episode, a window at most, under guidance; without any, at scale 0."""
         s, tokens = situation, self.tokenizer.config
         left = np.full(len(s.goal), self.longest * tokens.span)
         if self.max_steps is not None:
@@ -249,6 +249,9 @@ class ModelPlanner:
 
         def objective(plans: NDArray[np.int64], /) -> Objective:
             planned = torch.as_tensor(horizons[plans], device=device)
+            if self.config.planner == "reward_guidance":
+                mean, std = float(self.tokenizer.mean[-1]), float(self.tokenizer.std[-1])
+                return reward_objective(planned, tokens.frame_stack, mean, std, tokens.context)
             places = goal[owner[plans]][:, list(channels)]
             return goal_objective(places, planned, tokens.frame_stack, channels, tokens.context)
 

@@ -28,6 +28,7 @@ from df_agent.data.episodes import load_episodes
 from df_agent.data.goal_view import GoalView
 from df_agent.data.moves import MoveSampler, displacement_scale
 from df_agent.data.pairs import PairSampler
+from df_agent.data.rewards import dense_rewards
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
@@ -44,6 +45,7 @@ KEYS = (
     "load",
     "tracker",
     "goal",
+    "reward",
     "tokenizer",
     "windows",
     "network",
@@ -71,7 +73,8 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
     Args:
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "goal", "tokenizer",
             "windows", "network", "diffusion" and "train" are the options of GoalView, TokenizerConfig, WindowSampler,
-            the network, DiffusionForcingConfig and TrainConfig; "load" names a checkpoint whose weights a new
+            the network, DiffusionForcingConfig and TrainConfig; "reward" may name a "place" nearness to which is
+            rewarded instead of what the data says; "load" names a checkpoint whose weights a new
             run starts from; "policy" is stored for the agent; "env" and "validation" are for `validate`.
         validate: called every train.validate_every steps; see `Validation`.
     """
@@ -218,6 +221,8 @@ def check_keys(config: Mapping[str, Any]) -> None:
 def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     """Load the data, fit the normaliser on it, and cut windows on the training device."""
     episodes = make(GoalView, dict(config.get("goal") or {})).apply(load_episodes(config["dataset"]))
+    if (place := (config.get("reward") or {}).get("place")) is not None:
+        episodes = dense_rewards(episodes, place)
     tokenizer = Tokenizer.fit(make(TokenizerConfig, dict(config["tokenizer"])), episodes)
     known = ("max_tokens", "short_tokens", "short_share")
     if unknown := sorted(set(config["windows"]) - set(known)):

@@ -209,6 +209,8 @@ def test_bad_options_are_named():
             make_policy(**options)
     with pytest.raises(ValueError, match="give max_steps"):
         make_policy(planner="goal_guidance")
+    with pytest.raises(ValueError, match=r"planner='reward_guidance' needs a model of rewards"):
+        make_policy(planner="reward_guidance", max_steps=40)
 
 
 @pytest.mark.parametrize("half", [False, True])
