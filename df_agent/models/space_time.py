@@ -46,6 +46,11 @@ class SpaceTimeConfig:
         if self.width % (4 * self.heads):
             raise ValueError(f"width={self.width} must be a multiple of 4 * heads, got heads={self.heads}")
 
+    @property
+    def max_tokens(self) -> int:
+        """The longest sequence that is seen at once, as the other networks call it."""
+        return self.window
+
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
         return asdict(self)

@@ -55,6 +55,27 @@ def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     assert env.action_space.contains(action.astype(np.float32))
 
 
+@pytest.mark.parametrize("method", ["causal", "recurrent", "reward", "velocities"])
+def test_a_method_of_the_originals_trains_and_acts_by_one_command(method, pack, tmp_path):
+    sizes = {"recurrent": ["network.width=16", "network.state=16", "network.depth=1", *SMALL[3:]]}.get(method, SMALL)
+    more = ["reward.place=[1,1]"] if method == "reward" else []
+    options = [
+        f"method={method}",
+        f"dataset={pack}",
+        f"run_dir={tmp_path}/run",
+        "train.validate_every=0",
+        *sizes,
+        *more,
+    ]
+    result = script(tmp_path, "env=maze2d-umaze", *options)
+    assert result.returncode == 0, result.stderr
+    policy = DiffusionForcingPolicy.from_pretrained(tmp_path / "run" / "final", max_steps=300)
+    env = gym.make("envs:maze2d-umaze")
+    action, state = policy.predict(env.reset(seed=0)[0], deterministic=True)
+    assert env.action_space.contains(action.astype(np.float32))
+    assert np.isfinite(state.path).all()
+
+
 @pytest.mark.parametrize("env", ["maze2d-umaze", "maze2d-medium", "maze2d-large"])
 def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
     from hydra import compose, initialize_config_dir
