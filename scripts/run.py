@@ -59,7 +59,9 @@ def option(arguments: Sequence[str], key: str) -> str | None:
 def command_of(task: str, env_id: str, given: dict[str, list[str]]) -> list[str]:
     """Return a task's arguments: what it is given, and what follows from the other tasks."""
     dataset = option(given["collect"], "dataset")
-    run_dir = option(given["train"], "run_dir") or f"runs/{env_id}"
+    method = option(given["train"], "method") or "diffusion_forcing"
+    suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as configs/train/method has it
+    run_dir = option(given["train"], "run_dir") or f"runs/{env_id}{suffix}"
     follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", f"{run_dir}/final")}
     key, value = follows.get(task, ("", None))
     more = [f"{key}={value}"] if value is not None and option(given[task], key) is None else []

@@ -101,6 +101,12 @@ def check_command(command: str) -> None:
         assert importlib.util.find_spec(words[1]) is not None
     elif program == "python" and (read_options := getattr(imported(words[0]), "read_options", None)):
         read_options(words[1:])  # ends in SystemExit at an option that it does not have
+    elif program == "python" and words[0] == "scripts/run.py":
+        run = imported(words[0])
+        env_id, tasks, given = run.read_arguments(words[1:])
+        for task in tasks:
+            script, *options = run.command_of(task, env_id, given)
+            composed(str(Path(script).relative_to(ROOT)), options)
     elif program == "python" and len(words) == 1:
         assert (ROOT / words[0]).is_file()  # a script that takes no options
     elif program == "python":

@@ -1,5 +1,6 @@
 """scripts/run.py hands each task its own options and what follows from the others."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +54,16 @@ def test_a_task_that_fails_ends_it(ran):
         run_script.main(["env=maze2d-umaze"])
     assert error.value.code == 3
     assert [call[0] for call in calls] == ["train.py"]
+
+
+def test_each_methods_own_run_is_evaluated(ran):
+    for path in sorted((ROOT / "configs" / "train" / "method").glob("*.yaml")):
+        found = re.search(r"run_dir: runs/\$\{env_id\}(\S*)", path.read_text())
+        if found or path.stem == "diffusion_forcing":
+            ran[0].clear()
+            run_script.main(["env=maze2d-umaze", "tasks=[evaluate]", f"train.method={path.stem}"])
+            run_dir = f"runs/maze2d-umaze{found.group(1) if found else ''}"
+            assert ran[0] == [["evaluate.py", "env=maze2d-umaze", f"checkpoint={run_dir}/final"]]
 
 
 @pytest.mark.parametrize(
