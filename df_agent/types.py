@@ -46,14 +46,17 @@ class Batch:
     Attributes:
         tokens: (B, T, D) normalised tokens.
         mask: (B, T) True where the token is real, False on padding behind an episode's end.
+        cond: (B, T, C) what the network is told of each token besides; None where there is nothing.
     """
 
     tokens: torch.Tensor
     mask: torch.Tensor
+    cond: torch.Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on another device."""
-        return Batch(self.tokens.to(device), self.mask.to(device))
+        cond = None if self.cond is None else self.cond.to(device)
+        return Batch(self.tokens.to(device), self.mask.to(device), cond)
 
 
 @dataclass

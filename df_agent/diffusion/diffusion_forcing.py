@@ -195,7 +195,7 @@ class DiffusionForcing(nn.Module):
         clip = self.config.clip_noise
         eps = torch.randn(tokens.shape, generator=generator).clamp(-clip, clip).to(tokens.device)
         alpha_bar = self.alpha_bar[level]
-        output = self.network(add_noise(tokens, eps, alpha_bar), level, None).float()
+        output = self.network(add_noise(tokens, eps, alpha_bar), level, batch.cond).float()
         error = (output - target(self.objective, tokens, eps, alpha_bar)).square().mean(-1)  # (B, T)
         total = (weight * self.snr_weight(alpha_bar) * error).sum() / (weight > 0).sum().clamp_min(1)
         return total, {"loss": total.detach()}
