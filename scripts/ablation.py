@@ -1,0 +1,192 @@
+"""What each part is worth: `python scripts/ablation.py [--episodes 100]`, in maze2d-medium.
+
+Runs the rows of configs/ablation.yaml on the same starts and goals, each one change from its group's base, and writes
+results/ablation.json, docs/ablation.png and docs/ablation.md. Rows that are there already are kept; those whose model
+is not trained are left out, with a line that says how to train it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from policies import trained
+from rich.table import Table
+from study import console, measured, new_figure, parser_of, run, with_interval, write
+
+import envs  # noqa: F401 - registers the mazes
+from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.evaluation.metrics import bootstrap_interval
+from df_agent.evaluation.rollout import episode_limit
+from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policy.config import merge
+
+CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
+MARKDOWN = """# What each part is worth
+
+`{command}`: {episodes} starts and goals of seed {seed} in `{env}`, the same for all rows. Each row is one change from
+its group's first; time to the goal is censored at {limit} steps, its interval a bootstrap over episodes.
+
+"""
+HEAD = "| | success [95 %] | steps to goal [95 %] | plans, ms (all at once) | it teaches |\n|---|---|---|---:|---|\n"
+
+
+def rows_of(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows: group, label, model, whole options and what they teach."""
+    return [
+        {
+            "group": group["name"],
+            "label": str(row["label"]),
+            "model": row.get("model", ""),
+            "options": merge(dict(group["base"]), dict(row["options"])),
+            "teaches": row.get("teaches", ""),
+        }
+        for group in config["groups"]
+        for row in group["rows"]
+    ]
+
+
+def command_of(row: Mapping[str, Any], env_id: str, options: argparse.Namespace) -> str:
+    """Return the command that runs a row alone."""
+
+    def flat(values: Mapping[str, Any], prefix: str) -> list[str]:
+        out = []
+        for key, value in values.items():
+            out += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"+{prefix}{key}={value}"]
+        return out
+
+    words = [f"env={env_id}", f"episodes={options.episodes}", f"seed={options.seed}"]
+    words += [f"checkpoint={trained(env_id, row['model'])}"] if row["model"] else []
+    return " ".join(["python scripts/evaluate.py", *words, *flat(row["options"], "policy.make.")])
+
+
+def measure(row: Mapping[str, Any], env_id: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one row."""
+    limit = episode_limit(env_id, None)
+    policy = DiffusionForcingPolicy.from_pretrained(
+        trained(env_id, row["model"]), max_steps=limit, precision=options.precision, **row["options"]
+    )
+    records = run(policy, env_id, f"{row['group']}: {row['label']}", options, keep_paths=False)
+    plans = [plan.seconds for record in records for plan in record.plans]
+    found = measured(records)
+    interval = bootstrap_interval(np.array(found["steps_to_goal"], float))
+    return {**row, **found, "interval": [float(v) for v in interval], "plan_ms": 1000 * float(np.median(plans))}
+
+
+def same(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether a row that was kept is what is asked for."""
+    return all(kept[key] == row[key] for key in ("group", "label", "model", "options"))
+
+
+def keep(
+    rows: Sequence[Mapping[str, Any]], earlier: Sequence[Mapping[str, Any]], env_id: str, options: argparse.Namespace
+) -> None:
+    """Write what there is, so that a run that is stopped goes on from here."""
+    others = [old for old in earlier if not any(same(old, row) for row in rows)]
+    found = {"env": env_id, "episodes": options.episodes, "seed": options.seed, "rows": [*rows, *others]}
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(options.output, json_bytes(found))
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw the steps to the goal of all rows, group by group."""
+    figure = new_figure(8, 0.24 * len(rows) + 1)
+    axis = figure.subplots()
+    groups = list(dict.fromkeys(row["group"] for row in rows))
+    for k, row in enumerate(rows):
+        low, high = row["interval"]
+        colour = f"C{groups.index(row['group']) % 10}"
+        axis.plot([low, high], [k, k], color=colour)
+        axis.plot(row["time_to_goal"], k, "o", color=colour, ms=4)
+        axis.text(high, k, f"  {row['success_rate']:.2f}", va="center", fontsize=7)
+    axis.set_yticks(range(len(rows)), [f"{row['group']}: {row['label']}" for row in rows], fontsize=7)
+    axis.invert_yaxis()
+    axis.set(xlabel="steps to goal, with the share that arrives")
+    return figure
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], env_id: str, options: argparse.Namespace) -> str:
+    """Return docs/ablation.md."""
+    text = MARKDOWN.format(
+        command=f"python scripts/ablation.py --episodes {options.episodes}",
+        episodes=options.episodes,
+        seed=options.seed,
+        env=env_id,
+        limit=episode_limit(env_id, None),
+    )
+    for group in dict.fromkeys(row["group"] for row in rows):
+        text += f"## {group.capitalize()}\n\n"
+        text += HEAD
+        own = [row for row in rows if row["group"] == group]
+        for row in own:
+            success = with_interval(row["success_rate"], row["success_rate_ci95"])
+            low, high = row["interval"]
+            steps = f"{row['time_to_goal']:.1f} [{low:.1f}, {high:.1f}]"
+            text += f"| {row['label']} | {success} | {steps} | {row['plan_ms']:.0f} | {row['teaches']} |\n"
+        commands = "\n".join(command_of(row, env_id, options) for row in own)
+        text += f"\n```bash\n{commands}\n```\n\n"
+    return text.rstrip() + "\n"
+
+
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
+    parser = parser_of("ablation", "what each part is worth")
+    parser.add_argument("--groups", nargs="*", default=None, help="of configs/ablation.yaml; all by default")
+    parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
+    parser.add_argument("--refresh", action="store_true", help="run rows again that are there")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Run all rows that are not there; write after each."""
+    options = read_options()
+    try:
+        ablate(options)
+    except ValueError as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def ablate(options: argparse.Namespace) -> None:
+    """Do what the options say."""
+    config: Any = OmegaConf.to_container(OmegaConf.load(CONFIG))
+    wanted, env_id = rows_of(config), config["env"]
+    names = list(dict.fromkeys(row["group"] for row in wanted))
+    if unknown := sorted(set(options.groups or []) - set(names)):
+        raise ValueError(f"there are no groups {unknown}; there are {', '.join(names)}")
+    earlier: list[dict[str, Any]] = []
+    if options.output.exists():
+        found = json.loads(options.output.read_text())
+        if (found["seed"], found["episodes"]) == (options.seed, options.episodes):
+            earlier = found["rows"]
+    rows = []
+    for row in wanted:
+        kept = next((old for old in earlier if same(old, row)), None)
+        asked = options.groups is None or row["group"] in options.groups
+        if kept is not None and not (asked and options.refresh):
+            rows.append({**kept, "teaches": row["teaches"]})
+        elif asked:
+            try:
+                rows.append(measure(row, env_id, options))
+                keep(rows, earlier, env_id, options)
+            except CheckpointError as error:
+                how = f"python scripts/train.py env={env_id} method={row['model']}"
+                console.print(f"{row['group']}: {row['label']} left out, train it by `{how}`: {error}", highlight=False)
+    if not rows:
+        raise ValueError("no row could be run")
+    table = Table("group", "row", "success [95 %]", "steps to goal [95 %]")
+    for row in rows:
+        low, high = row["interval"]
+        success = with_interval(row["success_rate"], row["success_rate_ci95"])
+        table.add_row(row["group"], row["label"], success, f"{row['time_to_goal']:.1f} [{low:.1f}, {high:.1f}]")
+    write(options, {"env": env_id, "episodes": options.episodes, "rows": rows}, table, draw(rows))
+    options.picture.with_suffix(".md").write_text(markdown(rows, env_id, options))
+
+
+if __name__ == "__main__":
+    main()

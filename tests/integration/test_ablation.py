@@ -1,0 +1,86 @@
+"""scripts/ablation.py on two rows of the shipped agent and one whose model is not there."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+ROOT = Path(__file__).parents[2]
+from df_agent.checkpoint import CheckpointError
+
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import ablation  # noqa: E402
+from policies import make_policy  # noqa: E402
+
+SMALL = """
+env: maze2d-umaze
+groups:
+  - name: steps between two plans
+    base: {sampling: {steps: 2}}
+    rows:
+      - {label: "25", options: {open_loop_horizon: 25}, teaches: nothing yet}
+      - {label: "100", options: {open_loop_horizon: 100, sampling: {eta: 0.5}}}
+      - {label: untrained, model: nonsense, options: {}}
+"""
+
+
+@pytest.fixture
+def options(tmp_path, monkeypatch):
+    (tmp_path / "rows.yaml").write_text(SMALL)
+    monkeypatch.setattr(ablation, "CONFIG", tmp_path / "rows.yaml")
+    where = [f"--output={tmp_path / 'a.json'}", f"--picture={tmp_path / 'a.png'}", "--precision=fp32"]
+    return ablation.read_options(["--episodes=3", *where])
+
+
+def test_rows_are_measured_once_and_written_with_their_commands(options, tmp_path, monkeypatch, capsys):
+    ablation.ablate(options)
+    assert "untrained left out, train it by `python scripts/train.py env=maze2d-umaze method=nonsense`" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    rows = json.loads((tmp_path / "a.json").read_text())["rows"]
+    assert [row["label"] for row in rows] == ["25", "100"]
+    assert rows[1]["options"] == {"sampling": {"steps": 2, "eta": 0.5}, "open_loop_horizon": 100}
+    assert all(row["interval"][0] <= row["time_to_goal"] <= row["interval"][1] for row in rows)
+    text = (tmp_path / "a.md").read_text()
+    assert "| 25 | 1.00 [0.44, 1.00] |" in text
+    assert "nothing yet |" in text
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+    def again(row, *given):
+        assert row["label"] == "untrained"  # only what is not there yet is tried
+        raise CheckpointError("not there")
+
+    monkeypatch.setattr(ablation, "measure", again)
+    ablation.ablate(options)
+    assert json.loads((tmp_path / "a.json").read_text())["rows"] == rows
+
+
+def test_the_command_of_a_row_makes_its_agent(options):
+    row = ablation.rows_of(OmegaConf.to_container(OmegaConf.load(ablation.CONFIG)))[1]
+    script, *words = ablation.command_of(row, "maze2d-umaze", options).split()[1:]
+    assert script == "scripts/evaluate.py"
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        policy = make_policy(compose("evaluate", words))
+    assert policy.config.open_loop_horizon == 100
+    assert policy.config.sampling.eta == 0.5
+    assert policy.config.sampling.steps == 2
+
+
+def test_all_rows_are_options_that_there_are():
+    from df_agent.policy.config import PolicyConfig
+
+    rows = ablation.rows_of(OmegaConf.to_container(OmegaConf.load(ablation.CONFIG)))
+    assert len(rows) == len({(row["group"], row["label"]) for row in rows}) > 30
+    for row in rows:
+        PolicyConfig.from_dict(row["options"])
+        assert not row["model"] or (ROOT / "configs" / "train" / "method" / f"{row['model']}.yaml").exists()
+
+
+def test_an_unknown_group_is_named(options):
+    options.groups = ["horizons"]
+    with pytest.raises(ValueError, match=r"no groups \['horizons'\]; there are steps between two plans"):
+        ablation.ablate(options)
