@@ -242,6 +242,10 @@ def pictures_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> 
     steps = data_steps(dataset) * every
     collect = f"python scripts/collect.py env={maze} pixels=64 steps={steps}"
     about["data"] = item(f"Data: {steps:,} steps with a picture every {every}, `{collect}` (dataset `{dataset}`).")
+    if "video" in config:
+        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train_video")):
+            given = compose("train_video", [f"env={maze}", f"method={config['video']['method']}"])
+        config["rollout"] = OmegaConf.to_container(given.rollout, resolve=True)
     if "compact" in config:
         return COMPACT_CARD.format(every=every, latent=config["autoencoder"]["latent_channels"], **about)
     return VIDEO_CARD.format(every=every, window=config["network"]["window"], **about)

@@ -26,6 +26,8 @@ class RolloutConfig:
     Attributes:
         steps: S, passes from noise to clean.
         eta: 0 for DDIM, 1 for DDPM.
+        temperature: scale of the noise that sampling begins with. Less than 1 keeps to what is likely, which is more
+            accurate where actions are known; futures that are uncertain come out alike then.
         stabilization: share of the noise levels at which frames that are done are shown to the network; 0 shows them
             as clean. It keeps long roll-outs from feeding on their own small errors.
         chunk: frames that are sampled jointly.
@@ -38,6 +40,7 @@ class RolloutConfig:
 
     steps: int = 10
     eta: float = 0.0
+    temperature: float = 1.0
     stabilization: float = 0.02
     chunk: int = 1
     matrix: str = "full_sequence"
@@ -48,7 +51,7 @@ class RolloutConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.chunk < 1:
             raise ValueError(f"steps and chunk must be at least 1, got steps={self.steps}, chunk={self.chunk}")
-        for name in ("eta", "stabilization", "history_level"):
+        for name in ("eta", "temperature", "stabilization", "history_level"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.cached and (self.chunk > 1 or self.history_guidance != 1):
@@ -96,8 +99,7 @@ class Imagination:
     def step(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """Return the next frame, (B, D) as `like`, given the action that leads to it, (B, A); it counts as seen."""
         x = torch.randn(like.shape, generator=self.generator).to(like)[:, None]
-        if self.once:
-            x = torch.zeros_like(x)
+        x = x * (0.0 if self.once else self.config.temperature)
         cond = None if cond is None else cond[:, None]
         for now, then in zip(self.levels[:-1], self.levels[1:], strict=True):
             level = torch.full(x.shape[:2], now, device=x.device)
@@ -184,7 +186,7 @@ def _slide(
         chunk = min(config.chunk, seen.shape[1] + frames - done.shape[1])
         known = done[:, -(window - chunk) :]
         first, kept = done.shape[1] - known.shape[1], known.shape[1]
-        fresh = torch.randn((len(done), chunk, done.shape[2]), generator=generator).to(done)
+        fresh = config.temperature * torch.randn((len(done), chunk, done.shape[2]), generator=generator).to(done)
         rows = to_levels(scheduling_matrix(config.matrix, chunk, config.steps), config.steps, top)
         levels = torch.cat([torch.zeros(len(rows), kept, dtype=torch.long), torch.from_numpy(rows)], 1)
         denoiser: Denoiser = model

@@ -185,3 +185,21 @@ def test_what_does_not_fit_is_an_error(trained):
         imagine(trained, test.tokens[:, :2], test.cond[:, :3], 4, RolloutConfig(), generator())
     with pytest.raises(ValueError, match="room for a frame seen"):
         imagine(trained, test.tokens[:, :2], test.cond, 4, RolloutConfig(cached=False, chunk=LENGTH), generator())
+
+
+def test_without_temperature_all_futures_are_one_and_with_it_they_differ(trained):
+    seen = clips(2, length=7)
+
+    hidden = torch.zeros_like(seen.cond[:, :7])
+
+    def futures(**options):
+        seeds = [torch.Generator().manual_seed(seed) for seed in (0, 1)]
+        first = seen.tokens[:, :3]
+        return [imagine(trained, first, hidden, 4, RolloutConfig(steps=3, **options), g) for g in seeds]
+
+    for options in ({}, {"cached": False}):
+        assert torch.equal(*futures(temperature=0.0, **options))
+        cold, warm = futures(temperature=0.3, **options), futures(**options)
+        assert 0 < (cold[0] - cold[1]).std() < (warm[0] - warm[1]).std()
+    with pytest.raises(ValueError, match=r"temperature must lie in \[0, 1\]"):
+        RolloutConfig(temperature=-0.1)
