@@ -373,7 +373,7 @@ def test_config_names_mistakes(options, message):
 def test_build_names_unknown_options():
     with pytest.raises(ValueError, match=r"unknown options \['widht'\] for TransformerConfig.*'width'"):
         build_model({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
-    with pytest.raises(ValueError, match=r"unknown network 'unet', available: \['transformer'\]"):
+    with pytest.raises(ValueError, match=r"unknown network 'unet', available: .*'recurrent', 'transformer'"):
         build_model({"network": {"name": "unet"}, "diffusion": {}})
 
 
