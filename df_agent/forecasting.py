@@ -32,6 +32,15 @@ PUBLISHED = (
     "electricity_nips", "exchange_rate_nips", "solar_nips", "taxi_30min", "traffic_nips", "wiki-rolling_nips",
 )  # fmt: skip
 
+# By the length of a step, as pandas writes it: the periods that series have [steps].
+PERIODS: dict[str, tuple[float, ...]] = {
+    "30min": (48, 336, 17532),
+    "30t": (48, 336, 17532),
+    "h": (24, 168, 8766),
+    "d": (7, 30.44, 365.25),
+    "b": (5, 21.7, 260.9),
+}
+
 
 @dataclass(frozen=True)
 class Series:
@@ -136,7 +145,8 @@ class Forecaster:
         if self.covariates:
             cond = torch.as_tensor(covariates, dtype=torch.float32).repeat(samples, 1, 1).to(self.device)
         generator = torch.Generator().manual_seed(seed)
-        levels = torch.cat([torch.zeros(len(self._matrix()), h, dtype=torch.long), self._matrix()], 1)
+        matrix = self._matrix()
+        levels = torch.cat([torch.zeros(len(matrix), h, dtype=torch.long), matrix], 1)
         parts = []
         for start in range(0, len(past), batch):
             rows = slice(start, start + batch)
@@ -277,14 +287,21 @@ def load_gluonts(name: str) -> Series:
         found = get_dataset(name)
     except Exception as error:  # of its HTTP library, of the OS, of a damaged archive
         raise ConnectionError(f"GluonTS could not fetch {name}: {type(error).__name__}: {error}") from error
-    return from_gluonts(list(found.train), list(found.test), int(found.metadata.prediction_length))
+    about = found.metadata
+    return from_gluonts(list(found.train), list(found.test), int(about.prediction_length), str(about.freq))
 
 
-def from_gluonts(train: list[Any], test: list[Any], length: int) -> Series:
+def from_gluonts(train: list[Any], test: list[Any], length: int, frequency: str) -> Series:
     """Return a series from GluonTS's entries: one per dimension to learn from; per window and dimension to test.
 
-    Covariates are where in the day, the week and the year each step lies, by its number.
+    Covariates are where in the periods of its frequency (day, week, month, year) each step lies, by its number.
+
+    Raises:
+        ValueError: fewer test entries than dimensions, or a frequency that is not one of the published sets'.
     """
+    periods = PERIODS.get(frequency.lower().removeprefix("1"))
+    if periods is None:
+        raise ValueError(f"steps of {frequency!r} are not known, available: {', '.join(PERIODS)}")
     dimensions = len(train)
     shortest = min(len(entry["target"]) for entry in train)
     values = np.stack([np.asarray(entry["target"][-shortest:], float) for entry in train], 1)
@@ -296,10 +313,9 @@ def from_gluonts(train: list[Any], test: list[Any], length: int) -> Series:
         ends.append(end)
     if not windows:
         raise ValueError(f"the set has {len(test)} test entries, fewer than its {dimensions} dimensions")
-    periods = np.array([24, 168, 8766]) if length >= 24 else np.array([5, 21, 261])
 
     def known(times: Indices) -> Array:
-        angle = 2 * np.pi * times[..., None] / periods
+        angle = 2 * np.pi * times[..., None] / np.array(periods)
         return np.asarray(np.concatenate([np.sin(angle), np.cos(angle)], -1))
 
     first = max(len(entry["target"]) for entry in train) - shortest

@@ -1,6 +1,6 @@
 """What each part is worth: `python scripts/ablation.py [--episodes 100]`, in maze2d-medium.
 
-Runs the rows of configs/ablation.yaml on the same starts and goals, each one change from its group's base, and writes
+Runs the rows of configs/ablation.yaml on the same starts and goals, each a change of its group's base, and writes
 results/ablation.json, docs/ablation.png and docs/ablation.md. Rows that are there already are kept; those whose model
 is not trained are left out, with a line that says how to train it.
 """
@@ -30,8 +30,9 @@ from df_agent.policy.config import merge
 CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
 MARKDOWN = """# What each part is worth
 
-`{command}`: {episodes} starts and goals of seed {seed} in `{env}`, the same for all rows. Each row is one change from
-its group's first; time to the goal is censored at {limit} steps, its interval a bootstrap over episodes.
+`{command}`: {episodes} starts and goals of seed {seed} in `{env}`, the same for all rows. Rows of a group differ in
+one thing, which their commands below show; time to the goal is censored at {limit} steps, its interval a bootstrap over
+episodes.
 
 """
 HEAD = "| | success [95 %] | steps to goal [95 %] | plans, ms (all at once) | it teaches |\n|---|---|---|---:|---|\n"

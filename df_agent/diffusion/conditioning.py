@@ -9,6 +9,7 @@ from torch import Tensor
 
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.noise_schedule import to_x0_eps
+from df_agent.diffusion.sampler import LEAST_SIGNAL
 
 
 class Continued:
@@ -36,7 +37,7 @@ class Continued:
                 network(x[:, first].detach(), level[:, first], past, cache=self._memory, write=True)
         output = network(x[:, then], level[:, then], future, cache=self._memory).to(x.dtype)
         x0, eps = to_x0_eps(self.model.objective, output, x[:, then], self.alpha_bar[level[:, then]])
-        own = x[:, first] / self.alpha_bar[level[:, first]][..., None].sqrt()
+        own = x[:, first] / self.alpha_bar[level[:, first]][..., None].sqrt().clamp_min(LEAST_SIGNAL)
         return torch.cat([own, x0], 1), torch.cat([torch.zeros_like(own), eps], 1)
 
 

@@ -80,10 +80,9 @@ class TransformerV15(nn.Module):
             raise ValueError("this network takes no condition")
         # The original counts noisy levels from 0; it never shows a token as clean.
         index = (level - 1).clamp_min(0) * (1000 / c.level_scale)
-        h = torch.cat(
-            [x.to(self.out.weight.dtype), sines_and_cosines(index, c.width // 2).to(self.out.weight.dtype)], -1
-        )
-        h = self.init_mlp(h) + sines_and_cosines(torch.arange(x.shape[1], device=x.device), c.width).to(h.dtype)
+        dtype = self.out.weight.dtype
+        h = torch.cat([x.to(dtype), sines_and_cosines(index, c.width // 2).to(dtype)], -1)
+        h = self.init_mlp(h) + sines_and_cosines(torch.arange(x.shape[1], device=x.device), c.width).to(dtype)
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], x.device, h.dtype) if self.causal else None
         output: Tensor = self.out(self.transformer(h, mask=mask, is_causal=self.causal))
         return output

@@ -26,7 +26,7 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.background import Pending, Planned, Worker, ready_rows
-from df_agent.policy.config import TO_THE_END, PolicyConfig, default_horizons, merge
+from df_agent.policy.config import ENDS_AT_GOAL, PLANNERS, TO_THE_END, PolicyConfig, default_horizons, merge
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
@@ -70,6 +70,11 @@ class DiffusionForcingPolicy:
         if config.planner == "reward_guidance" and not tokenizer.config.include_rewards:
             raise ValueError(
                 "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
+            )
+        if config.planner in ENDS_AT_GOAL and config.goal_conditioned and getattr(model.network, "causal", False):
+            raise ValueError(
+                f"planner={config.planner!r} puts the goal behind the plan, where a causal network does not see it; "
+                f"available for it: {', '.join(p for p in PLANNERS if p not in ENDS_AT_GOAL)}"
             )
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}

@@ -11,6 +11,7 @@ from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
 
 PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "reward_guidance", "best_of_n")
+ENDS_AT_GOAL = ("shortest_feasible", "fixed_horizon")  # the goal is a clean token at the plan's end
 TO_THE_END = ("goal_guidance", "reward_guidance")  # these plan for what is left of the episode
 CONTROLLERS = ("path", "waypoints", "inverse_dynamics", "actions")
 

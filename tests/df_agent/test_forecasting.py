@@ -134,19 +134,23 @@ def gluonts_entries():
 
 def test_sets_of_gluonts_become_windows(monkeypatch):
     train, test = gluonts_entries()
-    series = from_gluonts(train, test, 5)
+    series = from_gluonts(train, test, 5, "B")
     assert series.values.shape == (40, 3)
     np.testing.assert_array_equal(series.tests[:, -1], [[440, 441, 442], [490, 491, 492]])
     np.testing.assert_array_equal(series.tests[1, 0], [400, 401, 402])
     assert series.covariates.shape == (40, 6)
     np.testing.assert_allclose(series.test_covariates[0, :5], series.covariates[35:40])  # they go on where it ends
     with pytest.raises(ValueError, match="2 test entries, fewer than its 3 dimensions"):
-        from_gluonts(train, test[:2], 5)
+        from_gluonts(train, test[:2], 5, "B")
+    with pytest.raises(ValueError, match=r"steps of 'Q' are not known, available: 30min"):
+        from_gluonts(train, test, 5, "Q")
+    hourly = from_gluonts(train, test, 5, "1H").covariates
+    np.testing.assert_allclose(hourly[:24:6, 0], [0, 1, 0, -1], atol=1e-9)  # the day
 
     with pytest.raises(ImportError, match="pip install gluonts"):
         load_gluonts("solar_nips")
     repository = ModuleType("gluonts.dataset.repository")
-    found = SimpleNamespace(train=train, test=test, metadata=SimpleNamespace(prediction_length=5))
+    found = SimpleNamespace(train=train, test=test, metadata=SimpleNamespace(prediction_length=5, freq="H"))
     repository.get_dataset = lambda name: found
     for name in ("gluonts", "gluonts.dataset"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
