@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,13 @@ class Forecaster:
 
     @torch.no_grad()
     def predict(
-        self, shown: Array, covariates: Array | None = None, samples: int = 100, seed: int = 0, batch: int = 1024
+        self,
+        shown: Array,
+        covariates: Array | None = None,
+        samples: int = 100,
+        seed: int = 0,
+        batch: int = 256,
+        on_progress: Callable[[float], None] | None = None,
     ) -> Array:
         """Return samples (S, N, length, D) of what follows.
 
@@ -129,6 +135,7 @@ class Forecaster:
             samples: S.
             seed: of the noise.
             batch: rows that are sampled at once.
+            on_progress: told the share that is done, after every batch.
 
         Raises:
             ValueError: values or covariates of another shape than the model's, or not finite.
@@ -154,6 +161,8 @@ class Forecaster:
             model: Denoiser = Continued(self.model, h) if hasattr(self.model.network, "memory") else self.model
             eta, given = float(self.sampling["eta"]), None if cond is None else cond[rows]
             parts.append(sample(model, x, levels, cond=given, eta=eta, generator=generator)[:, h:].cpu())
+            if on_progress is not None:
+                on_progress(min(1.0, (start + batch) / len(past)))
         found = torch.cat(parts).double().numpy() * self.std + self.mean
         return np.asarray(found.reshape(samples, n, h, d))
 

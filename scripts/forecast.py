@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.progress import Progress
 from rich.table import Table
 from study import console, new_figure, parser_of, write
 
@@ -96,8 +97,14 @@ def run(options: argparse.Namespace) -> None:
     }
     forecaster = train_forecaster(series, config)
     known = series.test_covariates if series.covariates.shape[1] else None
-    with console.status("forecasting"):
-        samples = forecaster.predict(series.tests[:, : series.length], known, seed=options.seed)
+    with Progress(console=console) as bar:
+        task = bar.add_task("forecasting", total=1.0)
+        samples = forecaster.predict(
+            series.tests[:, : series.length],
+            known,
+            seed=options.seed,
+            on_progress=lambda share: bar.update(task, completed=share),
+        )
     truth = series.tests[:, series.length :]
     rows = {"Diffusion Forcing": samples, "last value": last_value(series, 1)}
     rows["stretches of the past"] = shuffled_past(series, 100, options.seed)

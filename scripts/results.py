@@ -2,17 +2,19 @@
 
 Takes every folder of outputs/evaluate with 200 episodes of the shipped agent in a maze under seed 0 or 1, keeps its
 summary and its episodes (without the paths, which are large), the sanity checks, the validations of the trainings in
-runs/ and the reports of the comparisons named main and robots with their rows as CSV, and writes the README's tables
-from what results/ holds then; results/published.yaml says what others reported.
+runs/ and the reports of the comparisons named main and robots with their rows as CSV, and writes the tables of the
+README and of docs/methods from what results/ holds then; results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from ablation import table_of
 from omegaconf import OmegaConf
 from yardsticks import MAZE_IDS, yardsticks_of
 
@@ -22,7 +24,7 @@ from df_agent.evaluation.comparison.tables import make_tables
 from df_agent.evaluation.comparison.types import EnvComparison
 
 ROOT = Path(__file__).parents[1]
-RESULTS, README = ROOT / "results", ROOT / "README.md"
+RESULTS, README, METHODS = ROOT / "results", ROOT / "README.md", ROOT / "docs" / "methods"
 SANITY = RESULTS / "sanity"
 COMPARED = ROOT / "outputs" / "compare"
 COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the README: as compare.py calls it
@@ -351,13 +353,56 @@ def main() -> None:
             if name == "comparison":
                 tables["published"] = published_table(comparisons)
     for name, lines in tables.items():
-        begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-        if begin not in text or end not in text:
-            raise SystemExit(f"the README has no {begin} ... {end} to write to")
-        before, after = text.split(begin)[0], text.split(end)[1]
-        text = f"{before}{begin}\n{lines}\n{end}{after}"
+        text = filled(text, name, lines, "the README")
         print(lines, end="\n\n")
     README.write_text(text)
+    for page in sorted(METHODS.glob("*.md")):
+        text = page.read_text()
+        for name in re.findall(r"<!-- (.+):start -->", text):
+            text = filled(text, name, method_table(name), page.name)
+        page.write_text(text)
+
+
+def filled(text: str, name: str, lines: str, where: str) -> str:
+    """Return the text with a table between its markers."""
+    begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
+    if begin not in text or end not in text:
+        raise SystemExit(f"{where} has no {begin} ... {end} to write to")
+    before, after = text.split(begin)[0], text.split(end)[1]
+    return f"{before}{begin}\n{lines}\n{end}{after}"
+
+
+def method_table(name: str) -> str:
+    """Return a Markdown table of docs/methods: of the forecasts, the futures, or a group of the ablation."""
+    if name in ("forecast", "futures"):
+        return {"forecast": forecast_table, "futures": futures_table}[name]()
+    rows = json.loads((RESULTS / "ablation.json").read_text())["rows"]
+    own = [row for row in rows if row["group"] == name]
+    if not own:
+        raise SystemExit(f"results/ablation.json has no group {name!r}")
+    return table_of(own).rstrip()
+
+
+def forecast_table() -> str:
+    """Return the Markdown table of scripts/forecast.py."""
+    lines = ["| forecast | CRPS-sum |", "|---|---:|"]
+    found = json.loads((RESULTS / "forecast.json").read_text())["crps_sum"]
+    lines += [f"| {label} | {value:.4f} |" for label, value in found.items()]
+    return "\n".join(lines)
+
+
+def futures_table() -> str:
+    """Return the Markdown table of scripts/futures.py."""
+    lines = [
+        "| futures N | variance of the gradient | N x variance, of one future's | deviation over the mean's size |"
+    ]
+    lines.append("|---:|---:|---:|---:|")
+    rows = json.loads((RESULTS / "futures.json").read_text())["rows"]
+    for row in rows:
+        share = row["futures"] * row["variance"] / rows[0]["variance"]
+        size = (row["variance"] / row["mean_square"]) ** 0.5
+        lines.append(f"| {row['futures']} | {row['variance']:.3g} | {share:.2f} | {size:.2f} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

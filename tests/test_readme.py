@@ -1,4 +1,4 @@
-"""The README says what is so: its commands, options, files and code exist and work."""
+"""The README and docs/methods say what is so: their commands, options, files and code exist and work."""
 
 import ast
 import importlib.util
@@ -20,7 +20,8 @@ from df_agent.build import build_model
 from df_agent.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [body for language, body in BLOCKS if language == "python"]
 COMMANDS = [
@@ -30,8 +31,15 @@ COMMANDS = [
     for line in body.splitlines()
     if line
 ]
-PROSE = re.sub(r"^```.*?^```$", "", TEXT, flags=re.MULTILINE | re.DOTALL)
-INLINE = re.findall(r"`([^`\n]+)`", PROSE)
+
+
+def inline(text: str) -> list[str]:
+    """Return what stands between backticks outside of blocks."""
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+INLINE = inline(TEXT)
+OPTIONS = [text for text in inline(PAGES[0].read_text()) if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)]
 SOURCES = ("df_agent", "planners", "envs", "scripts")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -132,7 +140,7 @@ def test_inline_command(text):
     check_command(text)
 
 
-@pytest.mark.parametrize("text", [text for text in INLINE if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)])
+@pytest.mark.parametrize("text", OPTIONS)
 def test_inline_option(text):
     scripts = ("collect", "train", "evaluate", "compare", "train_video")
     assert any(takes(f"scripts/{script}.py", text) for script in scripts), f"no script takes {text}"
@@ -145,6 +153,8 @@ def test_evaluated_checkpoints_are_those_that_training_ends_in():
     for words in map(shlex.split, COMMANDS):
         if words[1:2] in (["scripts/train.py"], ["scripts/train_baseline.py"], ["scripts/train_video.py"]):
             ends.add(f"{composed(words[1], words[2:]).run_dir}/final")
+        if words[1:2] == ["scripts/convert_v15.py"]:
+            ends.add(f"runs/{words[3]}-v15/final")
     assert folders
     assert folders <= ends
 
@@ -164,9 +174,10 @@ def test_inline_paths_exist():
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("target", re.findall(r"\]\((?!https?://)([^)]+)\)", TEXT))
-def test_link_target_exists(target):
-    assert (ROOT / target).is_file()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_link_targets_exist(page):
+    targets = re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).is_file()] == []
 
 
 def imported_names(body: str) -> list[tuple[str, str | None]]:
@@ -222,6 +233,7 @@ def test_tree_is_true_and_commented():
     assert [path for path, comment in listed.items() if not comment and not path.endswith("/")] == []
 
 
-def test_results_and_data_are_marked():
-    for part in ("results", "data"):
-        assert re.search(f"<!-- {part}:start -->.*\\|.*<!-- {part}:end -->", TEXT, re.DOTALL)
+def test_tables_are_filled():
+    found = re.findall(r"<!-- ([^:\n]+):start -->(.*?)<!-- ([^:\n]+):end -->", TEXT, re.DOTALL)
+    assert {"results", "data"} <= {begin for begin, _, _ in found}
+    assert [begin for begin, table, end in found if begin != end or "|" not in table] == []
