@@ -380,7 +380,7 @@ def method_table(name: str) -> str:
     own = [row for row in rows if row["group"] == name]
     if not own:
         raise SystemExit(f"results/ablation.json has no group {name!r}")
-    return table_of(own).rstrip()
+    return table_of(own)
 
 
 def forecast_table() -> str:
