@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
-from df_agent.models.transformer_v15 import TransformerV15Config
+from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
 
 FRAME_STACK = 10  # of all released models, at every control step
 LEVELS = 1000
@@ -54,11 +53,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"there is no file {path}")
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # whatever torch's unpickler makes of a foreign file
         raise CheckpointError(
-            f"{path} cannot be read safely (truncated, no checkpoint of torch's, or more than weights in it; nothing "
-            f"of it was executed): {reason}"
+            f"{path} cannot be read safely: it is truncated, no checkpoint of torch's, or holds more than weights; "
+            f"nothing of it was executed ({type(error).__name__})"
         ) from error
     state = stored.get("state_dict", stored) if isinstance(stored, Mapping) else {}
     plain = {str(k).replace("_orig_mod.", ""): v for k, v in state.items() if isinstance(v, Tensor)}
@@ -70,6 +68,25 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     prefix = marks[0].removesuffix("init_mlp.0.weight")
     network = {key.removeprefix(prefix): value.float() for key, value in plain.items() if key.startswith(prefix)}
     return {**network, **{key: plain[key].float() for key in ("data_mean", "data_std") if key in plain}}
+
+
+def check_network(weights: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError if tensors are missing, left over or of sizes that do not go together."""
+    first, depth = weights["init_mlp.0.weight"], 0
+    while f"transformer.layers.{depth}.linear1.weight" in weights:
+        depth += 1
+    if first.ndim != 2 or depth == 0 or first.shape[0] % 4:
+        raise CheckpointError(
+            "the weights are not those of v1.5's transformer: the first layer or all others are missing"
+        )
+    hidden = first.shape[0]
+    feed_forward = weights["transformer.layers.0.linear1.weight"].shape[0]
+    sizes = TransformerV15Config(first.shape[1] - hidden // 2, 1, hidden, depth, feed_forward=feed_forward)
+    wanted = {key: value.shape for key, value in TransformerV15(sizes).state_dict().items()}
+    found = {key: value.shape for key, value in weights.items() if not key.startswith("data_")}
+    amiss = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+    if amiss:
+        raise CheckpointError(f"tensors are missing, left over or of another size than v1.5's: {', '.join(amiss[:5])}")
 
 
 def convert(
@@ -95,6 +112,7 @@ def convert(
     Raises:
         CheckpointError: sizes that do not fit each other, or no mean and std.
     """
+    check_network(weights)
     channels = len(axes.source)
     hidden, inputs = weights["init_mlp.0.weight"].shape
     token_dim = inputs - hidden // 2

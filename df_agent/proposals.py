@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,7 @@ class SamplingConfig:
         temperature: scale of the initial noise.
         futures: N of Monte-Carlo guidance, see `guided`.
         goal_weight: how strongly the clean goal token counts, see `Weighted`; 1 is as it is.
+        history_weight: how strongly the observed tokens count, likewise.
     """
 
     steps: int = 5
@@ -49,6 +51,7 @@ class SamplingConfig:
     temperature: float = 1.0
     futures: int = 1
     goal_weight: float = 1.0
+    history_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.stabilization_level < 0:
@@ -60,11 +63,18 @@ class SamplingConfig:
             raise ValueError(
                 f"futures must be at least 1 and near not negative, got futures={self.futures}, near={self.near}"
             )
-        if self.eta < 0 or self.temperature < 0 or self.uncertainty < 0:
+        if self.futures > 1 and self.matrix == "full_sequence":
             raise ValueError(
-                f"eta, temperature and uncertainty must not be negative, got {self.eta}, {self.temperature} and "
-                f"{self.uncertainty}"
+                f"futures={self.futures} needs a matrix in which some tokens are made later than others: with "
+                f"full_sequence there is no future to draw"
             )
+        for name in ("eta", "temperature", "uncertainty"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        for name in ("goal_weight", "history_weight"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a finite number, got {getattr(self, name)}")
+        scheduling_matrix(self.matrix, 2, self.steps, self.uncertainty, self.near)  # names what there is instead
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,12 @@ class Proposer:
         config: SamplingConfig,
         one_length: bool = False,
     ) -> None:
+        levels = model.config.levels
+        if max(config.steps, config.stabilization_level) > levels:
+            raise ValueError(
+                f"a model of {levels} levels cannot take {config.steps} sampling steps, or be stabilised at level "
+                f"{config.stabilization_level}"
+            )
         self.model, self.tokenizer, self.config, self.one_length = model, tokenizer, config, one_length
         self.lengths = sorted(lengths)
         self.device = model.alpha_bar.device
@@ -236,11 +252,17 @@ class Proposer:
 
     def _denoiser(self, given: Tensor | None, noise: Tensor) -> Denoiser:
         """Return the model as it is to be asked about N candidates whose goals are `given` (N, T), or not."""
-        if hasattr(getattr(self.model, "network", None), "memory"):
-            return Continued(self.model, self.tokenizer.config.context)
-        if given is not None and self.config.goal_weight != 1:
-            return Weighted(self.model, given, self.config.goal_weight, noise.to(self.device))
-        return self.model
+        c, context = self.config, self.tokenizer.config.context
+        model: Denoiser = self.model
+        if c.history_weight == 1 and hasattr(getattr(self.model, "network", None), "memory"):
+            model = Continued(self.model, context)
+        noise = noise.to(self.device)
+        if given is not None and c.goal_weight != 1:
+            model = Weighted(model, given, c.goal_weight, noise)
+        if c.history_weight != 1:
+            observed = torch.arange(noise.shape[1], device=self.device) < context
+            model = Weighted(model, observed.expand(len(noise), -1), c.history_weight, noise)
+        return model
 
     def _sample(
         self,

@@ -16,14 +16,22 @@ from yardsticks import MAZE_IDS
 
 import envs
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.convert import Axes, convert, read_weights
+from df_agent.convert import Axes, check_network, convert, read_weights
 from df_agent.data.episodes import load_episodes
 from df_agent.data.tokens import Tokenizer
 from df_agent.data.windows import WindowSampler, step_statistics
 
 BODY = 0.2  # by which D4RL's ball lies beyond the corner from which its cells count [cells]
 TOKENS = {"umaze": 31, "medium": 61, "large": 81}  # an episode, and the present
-GUIDED = {"planner": "goal_guidance", "controller": "waypoints", "guidance_scale": 3.0, "deviation": 1e9}
+# Its first token is the present ten times over. The strength of guidance is our choice: the original's depends on the
+# size of the batch.
+GUIDED = {
+    "planner": "goal_guidance",
+    "controller": "waypoints",
+    "guidance_scale": 3.0,
+    "deviation": 1e9,
+    "present_only": True,
+}
 
 
 def axes_of(env_id: str, channels: int) -> Axes:
@@ -65,6 +73,7 @@ def main() -> None:
 def run(options: argparse.Namespace) -> Path:
     """Convert; return the folder."""
     weights = read_weights(options.weights)
+    check_network(weights)
     hidden, inputs = weights["init_mlp.0.weight"].shape
     axes = axes_of(options.env, (inputs - hidden // 2) // 10)
     tokens = TOKENS[envs.maze_of(options.env).name]

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.progress import Progress
 from rich.table import Table
-from study import console, new_figure, parser_of, write
+from study import at_least_one, console, new_figure, parser_of, write
 
-from df_agent.forecasting import Array, Series, VectorAutoregression, crps_sum, load_gluonts, train_forecaster
+from df_agent.forecasting import Array, Indices, Series, VectorAutoregression, crps_sum, load_gluonts, train_forecaster
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 
@@ -30,19 +30,28 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
-    parser = parser_of("forecast", "forecasts of time series")
+    parser = parser_of("forecast", "forecasts of time series", episodes=False)
     parser.add_argument("--series", default="var", help="var, or one of GluonTS's, e.g. exchange_rate_nips")
     parser.add_argument("--network", choices=sorted(NETWORKS), default="recurrent")
-    parser.add_argument("--steps", type=int, default=3000, help="of training")
-    parser.add_argument("--sampling-steps", type=int, default=20)
+    parser.add_argument("--steps", type=at_least_one, default=3000, help="of training")
+    parser.add_argument("--sampling-steps", type=at_least_one, default=20, help="of a step in time")
     parser.add_argument("--run-dir", default=None)
     return parser.parse_args(arguments)
 
 
-def shuffled_past(series: Series, samples: int, seed: int) -> Array:
-    """Return samples (S, N, length, D) that know nothing: stretches of the training data, taken at random."""
+def past(series: Series, samples: int, seed: int, begin: Indices | None = None, period: int = 1) -> Array:
+    """Return samples (S, N, length, D) that do not look at what is shown: stretches of the training data at random.
+
+    Args:
+        series: whose.
+        samples: S.
+        seed: of the choice.
+        begin: (N,) when the windows to forecast begin; stretches begin at the same point of the `period`.
+        period: [steps].
+    """
     rng, h = np.random.default_rng(seed), series.length
-    first = rng.integers(0, len(series.values) - h, (samples, len(series.tests)))
+    cycles = rng.integers(0, (len(series.values) - h) // period, (samples, len(series.tests)))
+    first = cycles * period + (0 if begin is None else begin % period)
     return np.asarray(series.values[first[..., None] + np.arange(h)])
 
 
@@ -60,7 +69,7 @@ def draw(series: Series, samples: Array) -> Figure:
         for share, alpha in ((0.9, 0.2), (0.5, 0.35)):
             low, high = np.quantile(samples[:, n].sum(-1), [(1 - share) / 2, (1 + share) / 2], axis=0)
             axis.fill_between(np.arange(h), low, high, color="#1f6fe5", alpha=alpha, lw=0, label=f"{share:.0%}")
-        axis.set(xlabel="steps ahead", title="sum over dimensions" if n == 0 else "")
+        axis.set(xlabel="steps ahead", ylabel="sum over dimensions" if n == 0 else "")
     figure.axes[0].legend(fontsize=7)
     return figure
 
@@ -76,18 +85,18 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the options say."""
-    best = None
+    known_process = None
     if options.series == "var":
         process = VectorAutoregression.draw(seed=options.seed)
         series, times = process.series(seed=options.seed)
-        best = process.best(series, times)
+        known_process = process, times
     else:
         series = load_gluonts(options.series)
     config = {
         "run_dir": options.run_dir or f"runs/forecast-{options.series}-{options.network}",
         "network": NETWORKS[options.network],
         "diffusion": {"schedule": "cosine", "objective": "v"},
-        "sampling": {"steps": options.sampling_steps, "matrix": "pyramid", "eta": 1.0},
+        "sampling": {"steps": 20, "matrix": "pyramid", "eta": 1.0},
         "train": {
             "steps": options.steps,
             "batch_size": 64,
@@ -96,6 +105,7 @@ def run(options: argparse.Namespace) -> None:
         },
     }
     forecaster = train_forecaster(series, config)
+    forecaster.sampling["steps"] = options.sampling_steps
     known = series.test_covariates if series.covariates.shape[1] else None
     with Progress(console=console) as bar:
         task = bar.add_task("forecasting", total=1.0)
@@ -107,9 +117,12 @@ def run(options: argparse.Namespace) -> None:
         )
     truth = series.tests[:, series.length :]
     rows = {"Diffusion Forcing": samples, "last value": last_value(series, 1)}
-    rows["stretches of the past"] = shuffled_past(series, 100, options.seed)
-    if best is not None:
-        rows = {"the true distribution": best, **rows}
+    rows["stretches of the past"] = past(series, 100, options.seed)
+    if known_process is not None:
+        process, times = known_process
+        begin = times[:, series.length]
+        rows["the same hours of the past"] = past(series, 100, options.seed, begin, process.period)
+        rows = {"the true distribution": process.best(series, times), **rows}
     table = Table(
         title=f"{options.series}: {len(truth)} windows of {series.length} steps, {truth.shape[-1]} dimensions"
     )

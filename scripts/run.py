@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from policies import demonstrations
-from yardsticks import check_env
+from policies import demonstrations, maze2d
+from yardsticks import MAZE_IDS, check_env
 
 from df_agent.data.collect import is_collected
 
@@ -56,32 +56,63 @@ def option(arguments: Sequence[str], key: str) -> str | None:
     return values[-1] if values else None
 
 
-def command_of(task: str, env_id: str, given: dict[str, list[str]]) -> list[str]:
-    """Return a task's arguments: what it is given, and what follows from the other tasks."""
+def command_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Sequence[str] = TASKS) -> list[str]:
+    """Return a task's arguments: what it is given, and what follows from the other tasks.
+
+    The mazes whose goals are drawn anew share the data and the models of those with a fixed one.
+    """
     dataset = option(given["collect"], "dataset")
     method = option(given["train"], "method") or "diffusion_forcing"
     suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as configs/train/method has it
-    run_dir = option(given["train"], "run_dir") or f"runs/{env_id}{suffix}"
-    follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", f"{run_dir}/final")}
+    home = maze2d(env_id) if env_id in MAZE_IDS else env_id.rpartition(":")[2]
+    final = Path(option(given["train"], "run_dir") or f"runs/{home}{suffix}", "final")
+    own = "train" in tasks or given["train"] or final.exists()  # otherwise what ships
+    follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", str(final) if own else None)}
     key, value = follows.get(task, ("", None))
     more = [f"{key}={value}"] if value is not None and option(given[task], key) is None else []
-    return [str(SCRIPTS / f"{task}.py"), f"env={env_id}", *more, *given[task]]
+    env = env_id if task == "evaluate" or env_id not in MAZE_IDS else home
+    return [str(SCRIPTS / f"{task}.py"), f"env={env}", *more, *given[task]]
+
+
+def dataset_of(env_id: str, given: Sequence[str]) -> str:
+    """Return the dataset that scripts/collect.py writes.
+
+    Raises:
+        ValueError: options that make another one, which has no name here.
+    """
+    if (name := option(given, "dataset")) is not None:
+        return name
+    others = [
+        argument for argument in given if argument.partition("=")[0] not in ("steps", "seed", "overwrite", "pack")
+    ]
+    if others:
+        raise ValueError(
+            f"{' '.join(f'collect.{other}' for other in others)} makes another dataset than "
+            f"{demonstrations(env_id)}: name it, collect.dataset=df-agent/NAME-v0"
+        )
+    return demonstrations(env_id)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the tasks; stop at the first that fails, with its exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
     try:
-        env_id, tasks, given = read_arguments(sys.argv[1:] if arguments is None else arguments)
+        env_id, tasks, given = read_arguments(words)
         check_env(env_id)
+        name = dataset_of(env_id, given["collect"])
     except ValueError as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+    overwrite = (option(given["collect"], "overwrite") or "").lower() in ("true", "1", "yes", "on")
     for task in tasks:
-        name = option(given["collect"], "dataset") or demonstrations(env_id)
-        if task == "collect" and option(given["collect"], "overwrite") != "true" and is_collected(name):
+        if task == "collect" and not overwrite and is_collected(name):
             print(f"collect: {name} is there already", flush=True)
             continue
-        print(f"{task}: {' '.join(command_of(task, env_id, given)[1:])}", flush=True)
-        status = subprocess.run([sys.executable, *command_of(task, env_id, given)], check=False).returncode
+        command = command_of(task, env_id, given, tasks)
+        print(f"{task}: {' '.join(command[1:])}", flush=True)
+        status = subprocess.run([sys.executable, *command], check=False).returncode
         if status:
             raise SystemExit(status)
 

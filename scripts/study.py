@@ -24,10 +24,11 @@ from df_agent.types import Policy
 console = Console()
 
 
-def parser_of(name: str, description: str) -> argparse.ArgumentParser:
+def parser_of(name: str, description: str, episodes: bool = True) -> argparse.ArgumentParser:
     """Return a parser with the options of every study; it writes results/NAME.json and docs/NAME.png."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--episodes", type=at_least_one, default=100)
+    if episodes:
+        parser.add_argument("--episodes", type=at_least_one, default=100)
     parser.add_argument("--seed", type=int, default=0, help="tune on 1000 and above")
     parser.add_argument("--output", type=Path, default=Path("results", f"{name}.json"))
     parser.add_argument("--picture", type=Path, default=Path("docs", f"{name}.png"))

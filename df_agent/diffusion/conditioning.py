@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.diffusion.noise_schedule import to_x0_eps
-from df_agent.diffusion.sampler import LEAST_SIGNAL
+from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
+from df_agent.diffusion.sampler import LEAST_SIGNAL, Denoiser
 
 
 class Continued:
@@ -44,25 +44,31 @@ class Continued:
 class Weighted:
     """A model on which some given tokens count more, or less, than they do by themselves.
 
-    Classifier-free guidance (Ho & Salimans 2022) with clean tokens as the condition, as history guidance does (Song et
-    al. 2025): the unconditional estimate is the one at which these tokens are pure noise, so no other model is needed.
+    Classifier-free guidance (Ho & Salimans 2022) with clean tokens as the condition: a goal, or what was observed; that
+    is history guidance (Song et al. 2025). The unconditional estimate is the one at which these tokens are pure noise
+    or, in fractional history guidance, noisy, so no other model is needed.
 
     Args:
-        model: the trained one.
+        model: the trained one, or another of this kind.
         given: (B, T) which tokens.
         weight: 1 counts them as they are, 0 not at all, more than 1 exaggerates.
         noise: (B, T, D) what is shown in their places.
+        level: how noisy they are then; None is the top level.
     """
 
-    def __init__(self, model: DiffusionForcing, given: Tensor, weight: float, noise: Tensor) -> None:
+    def __init__(self, model: Denoiser, given: Tensor, weight: float, noise: Tensor, level: int | None = None) -> None:
         self.model, self.given, self.weight, self.noise = model, given, weight, noise
         self.alpha_bar = model.alpha_bar
+        self.level = level
 
     def denoise(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return estimates of x0 and eps, each (B, T, D); both passes run as one batch."""
-        hidden = torch.where(self.given[..., None], self.noise, x)
-        top = torch.where(self.given, self.model.config.levels, level)
+        times = len(x) // len(self.given)  # another of this kind asks about its two passes at once
+        given, noise = self.given.repeat(times, 1), self.noise.repeat(times, 1, 1)
+        shown = torch.where(given, len(self.alpha_bar) - 1 if self.level is None else self.level, level)
+        blurred = noise if self.level is None else add_noise(x, noise, self.alpha_bar[shown])
+        hidden = torch.where(given[..., None], blurred, x)
         both = None if cond is None else torch.cat([cond, cond])
-        x0, eps = self.model.denoise(torch.cat([x, hidden]), torch.cat([level, top]), both)
+        x0, eps = self.model.denoise(torch.cat([x, hidden]), torch.cat([level, shown]), both)
         (x0, x0_without), (eps, eps_without) = x0.chunk(2), eps.chunk(2)
         return torch.lerp(x0_without, x0, self.weight), torch.lerp(eps_without, eps, self.weight)

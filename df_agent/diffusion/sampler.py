@@ -136,6 +136,8 @@ def sample(
     if levels.ndim == 2:
         levels = levels[:, None, :]
     levels = levels.to(x.device).expand(-1, x.shape[0], -1)
+    top = len(model.alpha_bar) - 1
+    given = (levels[0] == levels[-1]) & (levels[0] < top)  # what was observed may be noisy; it stays as it is
 
     def draw(k: int) -> Tensor:
         fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(k)
@@ -151,8 +153,8 @@ def sample(
             x0, eps = model.denoise(x_in, shown, cond)
         else:
             others = [draw(len(levels) + row * (futures - 1) + n) for n in range(futures - 1)] if guidance_scale else []
-            noisy = torch.where(now > 0, now, len(model.alpha_bar))
-            later = now > noisy.amin(1, keepdim=True)  # than the noisy ones that come next
+            noisy = torch.where((now > 0) & ~given, now, top + 1)
+            later = (now > noisy.amin(1, keepdim=True)) & ~given  # than the noisy ones that come next
             x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
         if clip_x0 is not None:
             x0 = x0.clamp(-clip_x0, clip_x0)

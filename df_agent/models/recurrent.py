@@ -72,6 +72,7 @@ class Recurrent(nn.Module):
     """
 
     causal = True
+    any_length = True  # of sequences, whatever it was trained on
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__()

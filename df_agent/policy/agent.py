@@ -38,6 +38,19 @@ MOST_DOUBT = 2.0
 SAME_GOAL = 1e-6  # goals that differ by less are one
 
 
+def lengths_of(trained: Sequence[int], window: int, any_length: bool) -> list[int]:
+    """Return the sequence lengths that plans run at: those of training up to `window` tokens, if it is not 0, and it.
+
+    Raises:
+        ValueError: a longer one, of a network that has a window of its own.
+    """
+    if window == 0:
+        return list(trained)
+    if window > max(trained) and not any_length:
+        raise ValueError(f"the model sees {max(trained)} tokens at once, window={window} needs a recurrent one")
+    return sorted({length for length in trained if length < window} | {window})
+
+
 class DiffusionForcingPolicy:
     """A Diffusion Forcing planner as a policy.
 
@@ -76,6 +89,7 @@ class DiffusionForcingPolicy:
                 f"planner={config.planner!r} puts the goal behind the plan, where a causal network does not see it; "
                 f"available for it: {', '.join(p for p in PLANNERS if p not in ENDS_AT_GOAL)}"
             )
+        lengths = lengths_of(lengths, config.window, bool(getattr(model.network, "any_length", False)))
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
@@ -102,6 +116,8 @@ class DiffusionForcingPolicy:
                 "controller='inverse_dynamics' needs an inverse model: train one with inverse_dynamics.steps=5000"
             )
         self.frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
+        if config.present_only:
+            self.frames_back = np.full_like(self.frames_back, -1)
         self.level = self.level_of(config.observation_noise)
         self.base_seed = 0
         self._seeds = EpisodeSeeds()

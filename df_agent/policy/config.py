@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +43,9 @@ class PolicyConfig:
             takes all the time it needs. Plans made under a deadline depend on the machine and do not repeat.
         background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
             first plan of an episode is waited for. For loops that run in real time.
+        window: tokens that plans may run over, the observed ones among them; 0 for as many as in training. Only
+            networks without a window of their own (recurrent) run over more.
+        present_only: show the present in place of all observed frames, as the original does.
         guidance_scale: strength of "goal_guidance" and "reward_guidance".
         cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
         candidates: N of "best_of_n".
@@ -67,6 +71,8 @@ class PolicyConfig:
     doubt: float = 1.25
     max_plan_ms: float | None = None
     background: bool = False
+    window: int = 0
+    present_only: bool = False
     guidance_scale: float = 1.0
     cost_scale: float = 0.01
     candidates: int = 64
@@ -93,6 +99,16 @@ class PolicyConfig:
             raise ValueError(f"horizon must be at least 2 tokens, or 0 for the longest, got {self.horizon}")
         if self.patience < 1 or self.doubt < 1:
             raise ValueError(f"patience and doubt must be at least 1, got {self.patience} and {self.doubt}")
+        if self.window < 0:
+            raise ValueError(f"window is in tokens, or 0 for that of training, got {self.window}")
+        for name in ("guidance_scale", "cost_scale"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and not negative, got {getattr(self, name)}")
+        if self.sampling.goal_weight != 1 and self.planner not in ENDS_AT_GOAL:
+            raise ValueError(
+                f"goal_weight={self.sampling.goal_weight} weighs the goal as a clean token, which planner="
+                f"{self.planner!r} does not have; {' and '.join(ENDS_AT_GOAL)} do"
+            )
         if not self.observation_noise >= 0:
             raise ValueError(f"observation_noise must not be negative, got {self.observation_noise}")
         if not self.control_period > 0:

@@ -164,6 +164,7 @@ def train_time_to_goal(
         warmup_steps=min(100, steps),
         seed=train_options.seed,
         precision="fp32",
+        debug=train_options.debug,
         checkpoint_every=min(1000, steps),
     )
     folder = Path(config["run_dir"], "time_to_goal")
@@ -197,6 +198,7 @@ def train_inverse_dynamics(
         warmup_steps=min(100, steps),
         seed=train_options.seed,
         precision="fp32",
+        debug=train_options.debug,
         checkpoint_every=min(1000, steps),
     )
     moves = MoveSampler(sampler, displacement_scale(statistics["step"]))

@@ -143,6 +143,9 @@ class Trainer:
             self.accelerator.backward(loss)
         if self.config.debug:
             metrics = {**metrics, **gradient_statistics(self.model)}
+            names = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+            if names:  # anomaly detection stops at NaN, not at infinity
+                raise TrainingError(f"step {step}: the gradients of {', '.join(names[:5])} are not finite")
         limit = math.inf if self.config.grad_clip is None else self.config.grad_clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()

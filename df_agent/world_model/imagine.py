@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from df_agent.diffusion.conditioning import Weighted
 from df_agent.diffusion.noise_schedule import to_x0_eps
 from df_agent.diffusion.sampler import Denoiser, ddim_step, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
@@ -114,29 +115,6 @@ class Imagination:
         return x[:, 0]
 
 
-class HistoryGuided:
-    """A denoiser whose frames seen count more than in data: history guidance (Song et al. 2025).
-
-    Each pass is made twice, the second time with the first `seen` frames noised to `level`, and the difference is
-    stretched by `scale`.
-    """
-
-    def __init__(self, model: Denoiser, seen: int, scale: float, level: int, noise: Tensor) -> None:
-        self.model, self.seen, self.scale, self.level, self.noise = model, seen, scale, level, noise
-        self.alpha_bar = model.alpha_bar
-
-    def denoise(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return estimates of x0 and eps, each (B, T, D), at noisy x with levels (B, T)."""
-        alpha_bar = self.alpha_bar[self.level]
-        early = torch.arange(x.shape[1], device=x.device) < self.seen
-        hidden = alpha_bar.sqrt() * x + (1 - alpha_bar).sqrt() * self.noise
-        blurred = torch.where(early[None, :, None], hidden, x)
-        with_it = self.model.denoise(x, level, cond)
-        without = self.model.denoise(blurred, torch.where(early[None], self.level, level), cond)
-        x0, eps = (b + self.scale * (a - b) for a, b in zip(with_it, without, strict=True))
-        return x0, eps
-
-
 @torch.no_grad()
 def imagine(
     model: VideoDiffusion,
@@ -193,7 +171,8 @@ def _slide(
         if config.history_guidance != 1:
             noise = torch.randn((len(done), kept + chunk, done.shape[2]), generator=generator).to(done)
             level = round(config.history_level * top)
-            denoiser = HistoryGuided(model, kept, config.history_guidance, level, noise)
+            given = (torch.arange(kept + chunk, device=done.device) < kept).expand(len(done), -1)
+            denoiser = Weighted(model, given, config.history_guidance, noise, level)
         x = sample(
             denoiser,
             torch.cat([known, fresh], 1),

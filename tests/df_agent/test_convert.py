@@ -124,7 +124,16 @@ def test_files_that_are_something_else(tmp_path):
     torch.save({"state_dict": {"unet.weight": torch.zeros(2)}}, tmp_path / "unet.ckpt")
     with pytest.raises(CheckpointError, match=r"no transformer of Diffusion Forcing v1.5's mazes.*unet.weight"):
         read_weights(tmp_path / "unet.ckpt")
+    for content in (b"", b"hello world", b"Go away"):
+        (tmp_path / "text.ckpt").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"text.ckpt cannot be read safely"):
+            read_weights(tmp_path / "text.ckpt")
     weights = read_weights(path)
+    for name in ("out.weight", "transformer.layers.0.linear1.weight", "transformer.layers.0.norm2.bias"):
+        with pytest.raises(CheckpointError, match=r"missing"):
+            convert({k: v for k, v in weights.items() if k != name}, TURNED)
+    with pytest.raises(CheckpointError, match=r"missing"):
+        convert({**weights, "init_mlp.0.weight": torch.zeros(128)}, TURNED)
     with pytest.raises(CheckpointError, match=r"tokens of 20 numbers are not 10 frames of 1"):
         convert(weights, Axes((0,), (1.0,), (0.0,)))
     with pytest.raises(CheckpointError, match="mean and standard deviation of the 2 channels"):

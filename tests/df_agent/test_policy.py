@@ -203,7 +203,11 @@ def test_bad_options_are_named():
         ({"control_period": 0}, "control_period is in seconds and must be positive"),
         ({"tracker": {"lookahead": -1}}, "lookahead and action_limit must be positive"),
         ({"sampling": {"steps": 0}}, "sampling steps of at least 1"),
-        ({"sampling": {"temperature": -1}}, "must not be negative"),
+        ({"sampling": {"temperature": -1}}, "must be finite and not negative"),
+        ({"sampling": {"steps": 5000}}, "levels cannot take 5000 sampling steps"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be finite"),
+        ({"window": 100}, r"sees \d+ tokens at once, window=100 needs a recurrent one"),
+        ({"planner": "best_of_n", "sampling": {"goal_weight": 2}}, "weighs the goal as a clean token"),
     ):
         with pytest.raises(ValueError, match=message):
             make_policy(**options)
@@ -216,6 +220,26 @@ def test_bad_options_are_named():
         with pytest.raises(ValueError, match=r"a causal network does not see it; available for it: goal_guidance"):
             DiffusionForcingPolicy.from_model(build_model(causal), causal, planner=planner)
     DiffusionForcingPolicy.from_model(build_model(causal), causal, planner="goal_guidance", max_steps=40)
+
+
+def test_a_recurrent_model_plans_over_more_than_its_training_did():
+    longest = CHECKPOINT["network"]["max_tokens"]
+    own = {"name": "recurrent", "token_dim": CHECKPOINT["network"]["token_dim"], "width": 16, "state": 16}
+    checkpoint = {**CHECKPOINT, "network": own}
+    told = {"planner": "goal_guidance", "max_steps": 1000, "guidance_scale": 0.1, "window": 3 * longest}
+    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint), checkpoint, **told)
+    plans = []
+    policy.on_plan = plans.append
+    policy.predict(observations(2), deterministic=True)
+    assert policy.longest == 3 * longest - 1
+    frames = CHECKPOINT["diffusion"]["frame_stack"] * policy.longest + 1
+    assert (plans[0].plan.lengths == frames).all()
+
+
+def test_the_present_may_stand_for_all_that_was_observed():
+    policy = make_policy(present_only=True)
+    assert (policy.frames_back == -1).all()
+    assert len(policy.frames_back) == policy.tokenizer.config.context_frames
 
 
 @pytest.mark.parametrize("half", [False, True])

@@ -78,6 +78,36 @@ def test_plans_to_a_goal_are_samples_given_present_and_goal(exact, horizon, matr
     assert (plan.lengths == horizon + 1).all()
 
 
+@pytest.mark.parametrize("matrix", ["full_sequence", "pyramid"])
+def test_what_is_given_counts_as_much_as_it_is_told_to(exact, matrix):
+    """For a Gaussian the estimates are affine in what is given, so a weight moves the mean of plans in proportion."""
+
+    def mean(**weights):
+        _, proposer = exact(matrix=matrix, temperature=0.0, **weights)
+        plan = to_goal(proposer, -1.5, 3.0, 5, 1, drawn)
+        return (plan.observations[0, 1:5, 0] - MEAN) / STD
+
+    world, _ = exact()
+    np.testing.assert_allclose(mean(history_weight=0.0), world.given({5: 3.0})[0][1:5], atol=0.02)
+    np.testing.assert_allclose(mean(goal_weight=0.0), world.given({0: -1.5})[0][1:5], atol=0.02)
+    np.testing.assert_allclose(mean(history_weight=0.0, goal_weight=0.0), world.mean[1:5], atol=0.02)
+    np.testing.assert_allclose(mean(), world.given({0: -1.5, 5: 3.0})[0][1:5], atol=0.02)
+    assert mean(history_weight=2.0)[0] < mean()[0] - 0.1  # further towards the present, and beyond
+
+
+def test_sampling_that_cannot_be_is_refused(exact):
+    for options, message in (
+        ({"matrix": "piramid"}, "did you mean 'pyramid'"),
+        ({"futures": 4}, "there is no future to draw"),
+        ({"goal_weight": float("nan")}, "goal_weight must be a finite number"),
+        ({"temperature": float("inf")}, "temperature must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SamplingConfig(**options)
+    with pytest.raises(ValueError, match="levels cannot take 100 sampling steps, or be stabilised at level 101"):
+        exact(stabilization_level=101)
+
+
 def test_without_temperature_the_plan_is_the_mean(exact):
     world, proposer = exact(temperature=0.0)
     plan = to_goal(proposer, -1.5, 3.0, 5, 3, drawn)

@@ -438,6 +438,28 @@ def test_futures_of_a_row_do_not_depend_on_the_other_rows(network):
     torch.testing.assert_close(run([1]), together[1:2], rtol=1e-4, atol=1e-5)
 
 
+def test_futures_leave_what_was_observed_as_it_is(network):
+    """An observation may be noisier than the next tokens, or less noisy; it is neither drawn anew nor the nearest."""
+    free = levels_of("pyramid", 6, 4, 1000)
+    levels = torch.cat([torch.full((len(free), 2), 600), free], 1)
+    x, told = noise(2, 8, 3), []
+
+    class Watched:
+        alpha_bar = network.alpha_bar
+
+        def denoise(self, x, level, cond=None):
+            told.append(x.detach().clone())
+            return network.denoise(x, level, cond)
+
+    draws = torch.Generator().manual_seed(5)
+    sample(Watched(), x, levels, objective=bent, guidance_scale=0.3, futures=3, generator=draws)
+    for own, *drawn in zip(told[::3], told[1::3], told[2::3], strict=True):
+        nearest = 2  # in the first row all wait, then it is the least noisy
+        for other in drawn:
+            assert torch.equal(other[:, : nearest + 1], own[:, : nearest + 1])
+    assert not torch.equal(told[3 * 1][:, 4:], told[3 * 1 + 1][:, 4:])
+
+
 # --- the weight of what is given ---
 
 

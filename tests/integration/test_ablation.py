@@ -57,6 +57,18 @@ def test_rows_are_measured_once_and_written_with_their_commands(options, tmp_pat
     monkeypatch.setattr(ablation, "measure", again)
     ablation.ablate(options)
     assert json.loads((tmp_path / "a.json").read_text())["rows"] == rows
+    assert len({row["plan_ms"] for row in rows}) == 2
+
+    options.seed = 7  # other starts do not replace these
+    with pytest.raises(ValueError, match=r"holds 3 episodes of seed 0: delete it, or give another --output"):
+        ablation.ablate(options)
+    options.seed = 0
+    monkeypatch.setattr(ablation, "weights_of", lambda row, env_id: None if row["model"] else "others")
+    with pytest.raises(AssertionError):
+        ablation.ablate(options)  # a model that was trained anew is measured anew
+    monkeypatch.setattr(ablation, "weights_of", lambda row, env_id: None)
+    ablation.ablate(options)  # rows whose model is not here stay
+    assert json.loads((tmp_path / "a.json").read_text())["rows"] == rows
 
 
 def test_the_command_of_a_row_makes_its_agent(options):

@@ -66,9 +66,33 @@ def test_each_methods_own_run_is_evaluated(ran):
             assert ran[0] == [["evaluate.py", "env=maze2d-umaze", f"checkpoint={run_dir}/final"]]
 
 
+def test_a_maze_with_goals_drawn_anew_uses_the_model_of_the_one_with_a_fixed_goal(ran):
+    run_script.main(["env=multi2d-medium", "collect.steps=10"])
+    assert [call[1:] for call in ran[0]] == [
+        ["env=maze2d-medium", "steps=10"],
+        ["env=maze2d-medium"],
+        ["env=multi2d-medium", "checkpoint=runs/maze2d-medium/final"],
+    ]
+
+
+def test_without_training_what_ships_is_evaluated(ran, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_script.main(["env=maze2d-medium", "tasks=[evaluate]"])
+    (tmp_path / "runs" / "maze2d-medium" / "final").mkdir(parents=True)
+    run_script.main(["env=maze2d-medium", "tasks=[evaluate]"])
+    assert [call[2:] for call in ran[0]] == [[], ["checkpoint=runs/maze2d-medium/final"]]
+
+
+def test_help_is_given(ran, capsys):
+    run_script.main(["--help"])
+    assert "tasks=[collect,train,evaluate]" in capsys.readouterr().out
+    assert ran[0] == []
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
+        ("collect.pixels=64", "name it, collect.dataset="),
         ("tasks=[collect,trian]", "tasks must be among"),
         ("tasks=[]", "tasks must be among"),
         ("evalute.seed=1", "did you mean 'evaluate'"),

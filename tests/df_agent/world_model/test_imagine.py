@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from df_agent.data.clips import ClipBatch
+from df_agent.diffusion.conditioning import Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
-from df_agent.world_model.imagine import HistoryGuided, Imagination, RolloutConfig, imagine
+from df_agent.world_model.imagine import Imagination, RolloutConfig, imagine
 from df_agent.world_model.video_diffusion import METHODS, VideoConfig, VideoDiffusion
 
 LENGTH = 6
@@ -114,11 +115,12 @@ def test_history_guidance_of_one_is_plain_and_of_more_leans_on_what_was_seen(tra
     x, level = torch.randn(4, 5, 4, generator=generator()), torch.tensor([[0, 0, 0, 60, 60]]).expand(4, -1)
     noise = torch.randn(4, 5, 4, generator=generator())
     cond = test.cond[:, :5]
+    early = (torch.arange(5) < 3).expand(len(x), -1)
     with torch.no_grad():
         plain = trained.denoise(x, level, cond)
-        one = HistoryGuided(trained, 3, 1.0, 100, noise).denoise(x, level, cond)
-        hidden = HistoryGuided(trained, 3, 0.0, 100, noise).denoise(x, level, cond)
-        two = HistoryGuided(trained, 3, 2.0, 100, noise).denoise(x, level, cond)
+        one = Weighted(trained, early, 1.0, noise, 100).denoise(x, level, cond)
+        hidden = Weighted(trained, early, 0.0, noise, 100).denoise(x, level, cond)
+        two = Weighted(trained, early, 2.0, noise, 100).denoise(x, level, cond)
     for a, b in zip(plain, one, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(two[0], 2 * plain[0] - hidden[0], atol=1e-4, rtol=1e-4)
@@ -126,7 +128,7 @@ def test_history_guidance_of_one_is_plain_and_of_more_leans_on_what_was_seen(tra
     other = x.clone()
     other[:, :3] += 1
     with torch.no_grad():
-        blind = HistoryGuided(trained, 3, 0.0, 100, noise).denoise(other, level, cond)
+        blind = Weighted(trained, early, 0.0, noise, 100).denoise(other, level, cond)
     torch.testing.assert_close(blind[0][:, 3:], hidden[0][:, 3:], atol=0.05, rtol=0.05)
 
 
