@@ -23,7 +23,7 @@ from yardsticks import check_env, yardsticks_of
 
 from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
-from df_agent.data.episodes import load_episodes
+from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
 from df_agent.data.goal_view import GoalView
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
@@ -71,6 +71,12 @@ def resolve(config: DictConfig) -> dict[str, Any]:
         resolved.pop(key)
     if resolved["tokenizer"]["observation_indices"] is None:
         fill_in(resolved)
+    own = resolved["dataset"].startswith(f"{OWN_NAMESPACE}/")
+    if own and resolved["tokenizer"].get("include_rewards") and resolved["reward"]["place"] is None:
+        raise ValueError(
+            f"the rewards in {resolved['dataset']} are for goals that a model of rewards is not told: say where reward "
+            f"is, e.g. reward.place=[2.5,-2.5]"
+        )
     return resolved
 
 

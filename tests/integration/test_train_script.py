@@ -37,6 +37,18 @@ def pack(tmp_path):
     return path
 
 
+def test_a_model_of_rewards_must_know_where_reward_is(tmp_path):
+    found = script(tmp_path, "env=maze2d-umaze", "method=reward")
+    assert found.returncode == 1
+    assert "say where reward is, e.g. reward.place=[2.5,-2.5]" in found.stderr
+    assert (
+        script(tmp_path, "env=maze2d-umaze", "method=reward", "reward.place=[1,1]", "resolve_to=x.json").returncode == 0
+    )
+    resolved = json.loads((tmp_path / "x.json").read_text())
+    assert resolved["reward"]["place"] == [1, 1]
+    assert resolved["policy"]["planner"] == "reward_guidance"
+
+
 def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     run_dir = tmp_path / "run"
     options = ["train.validate_every=6", "validation.episodes=2", *SMALL]
