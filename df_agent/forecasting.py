@@ -31,6 +31,8 @@ PUBLISHED = (
     "electricity_nips", "exchange_rate_nips", "solar_nips", "taxi_30min", "traffic_nips", "wiki-rolling_nips",
 )  # fmt: skip
 
+MOST_DIMENSIONS = 2000  # of the published protocol, which matters for Wikipedia
+
 # By the length of a step, as pandas writes it: the periods that series have [steps].
 PERIODS: dict[str, tuple[float, ...]] = {
     "30min": (48, 336, 17532),
@@ -305,7 +307,8 @@ def load_gluonts(name: str) -> Series:
 def from_gluonts(train: list[Any], test: list[Any], length: int, frequency: str) -> Series:
     """Return a series from GluonTS's entries: one per dimension to learn from; per window and dimension to test.
 
-    Covariates are where in the periods of its frequency (day, week, month, year) each step lies, by its number.
+    Of more than 2000 dimensions the first are taken. Covariates are where in the periods of its frequency (day, week,
+    month, year) each step lies, by its number.
 
     Raises:
         ValueError: fewer test entries than dimensions, or a frequency that is not one of the published sets'.
@@ -314,11 +317,12 @@ def from_gluonts(train: list[Any], test: list[Any], length: int, frequency: str)
     if periods is None:
         raise ValueError(f"steps of {frequency!r} are not known, available: {', '.join(PERIODS)}")
     dimensions = len(train)
+    kept = min(dimensions, MOST_DIMENSIONS)
     shortest = min(len(entry["target"]) for entry in train)
-    values = np.stack([np.asarray(entry["target"][-shortest:], float) for entry in train], 1)
+    values = np.stack([np.asarray(entry["target"][-shortest:], float) for entry in train[:kept]], 1)
     windows, ends = [], []
     for k in range(len(test) // dimensions):
-        rows = [np.asarray(entry["target"], float) for entry in test[k * dimensions : (k + 1) * dimensions]]
+        rows = [np.asarray(entry["target"], float) for entry in test[k * dimensions :][:kept]]
         end = min(map(len, rows))
         windows.append(np.stack([row[:end][-2 * length :] for row in rows], 1))
         ends.append(end)
