@@ -63,10 +63,11 @@ class SamplingConfig:
             raise ValueError(
                 f"futures must be at least 1 and near not negative, got futures={self.futures}, near={self.near}"
             )
-        if self.futures > 1 and self.matrix == "full_sequence":
+        together = self.matrix == "full_sequence" or (self.uncertainty == 0 and self.matrix != "autoregressive")
+        if self.futures > 1 and together:
             raise ValueError(
                 f"futures={self.futures} needs a matrix in which some tokens are made later than others: with "
-                f"full_sequence there is no future to draw"
+                f"{self.matrix} and uncertainty={self.uncertainty} there is no future to draw"
             )
         for name in ("eta", "temperature", "uncertainty"):
             if not 0 <= getattr(self, name) < math.inf:

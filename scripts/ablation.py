@@ -32,12 +32,13 @@ from df_agent.policy.config import merge
 CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
 MARKDOWN = """# What each part is worth
 
-`{command}`: {episodes} starts and goals of seed {seed} in
-`{env}`, the same for all rows; time to the goal is censored at {limit} steps. Rows of a group differ in what their
+`{command}`: {episodes} starts of seed {seed} in `{env}`
+and its goal, the same for all rows; time to the goal is censored at {limit} steps. Rows of a group differ in what their
 label says, but models differ in their sizes and options, too: their commands below tell all. Intervals are bootstraps
 over episodes, those of differences over episodes of the same start and goal: of some forty of them about two will miss.
 Every model is of one training, so what another seed of it would do is not in them. The sentences were written for these
-numbers. First plans are those of one environment, on two CPU cores.
+numbers. First plans are those of one environment, on two CPU cores;
+rows that plan alike differ by up to a quarter.
 
 ![Steps to the goal of all rows](ablation.png)
 
