@@ -113,6 +113,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure and write."""
     options = read_options()
+    if options.draws < 2:
+        raise SystemExit(f"ValueError: a variance needs --draws of at least 2, got {options.draws}")
     try:
         plans = midway(options.env, options.episodes, options.seed)
     except (CheckpointError, ValueError) as error:

@@ -95,6 +95,10 @@ class DiffusionForcingPolicy:
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
         self.on_plan: Callable[[PlanEvent], None] | None = None
         longest = max(lengths) - tokenizer.config.context
+        if longest < 1:
+            raise ValueError(
+                f"window={config.window} leaves no token to plan behind the {tokenizer.config.context} observed"
+            )
         if not config.search.horizons:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest

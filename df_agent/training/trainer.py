@@ -145,7 +145,7 @@ class Trainer:
             metrics = {**metrics, **gradient_statistics(self.model)}
             names = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
             if names:  # anomaly detection stops at NaN, not at infinity
-                raise TrainingError(f"step {step}: the gradients of {', '.join(names[:5])} are not finite")
+                raise TrainingError(f"the gradients of {', '.join(names[:5])} are not finite in step {step + 1}")
         limit = math.inf if self.config.grad_clip is None else self.config.grad_clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
         self.optimizer.step()

@@ -207,6 +207,7 @@ def test_bad_options_are_named():
         ({"sampling": {"steps": 5000}}, "levels cannot take 5000 sampling steps"),
         ({"guidance_scale": float("nan")}, "guidance_scale must be finite"),
         ({"window": 100}, r"sees \d+ tokens at once, window=100 needs a recurrent one"),
+        ({"window": 1}, "leaves no token to plan behind the 1 observed"),
         ({"planner": "best_of_n", "sampling": {"goal_weight": 2}}, "weighs the goal as a clean token"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -386,3 +386,13 @@ def test_debugging_logs_gradients_and_names_the_operation_that_fails(tmp_path):
     trainer.model.__class__ = Broken
     with pytest.warns(UserWarning, match="Error detected in"), pytest.raises(RuntimeError, match="returned nan values"):
         trainer.fit()
+
+    class Steep(toy.Toy):
+        def loss(self, batch, generator):
+            loss, metrics = super().loss(batch, generator)
+            return loss + (self.network[3].bias * 1e30).sum() * 1e30, metrics  # its slope is no number that fits
+
+    trainer = toy.make_trainer(tmp_path / "d", steps=6, debug=True)
+    trainer.model.__class__ = Steep
+    with pytest.raises(TrainingError, match=r"the gradients of network\.3\.bias are not finite in step 1"):
+        trainer.fit()

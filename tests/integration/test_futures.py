@@ -26,3 +26,6 @@ def test_what_is_not_there_is_said(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["futures.py", "--env=maze2d-huge"])
     with pytest.raises(SystemExit, match="maze2d-huge"):
         futures.main()
+    monkeypatch.setattr(sys, "argv", ["futures.py", "--draws=1"])
+    with pytest.raises(SystemExit, match="--draws of at least 2, got 1"):
+        futures.main()
