@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.composition import Composed
 from df_agent.diffusion.conditioning import Continued, Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Denoiser, Objective, sample
@@ -40,6 +41,8 @@ class SamplingConfig:
         futures: N of Monte-Carlo guidance, see `guided`.
         goal_weight: how strongly the clean goal token counts, see `Weighted`; 1 is as it is.
         history_weight: how strongly the observed tokens count, likewise.
+        overlap: tokens that neighbouring windows share in plans that are longer than a window, see `Composed`; 0 for
+            no such plans.
     """
 
     steps: int = 5
@@ -52,6 +55,7 @@ class SamplingConfig:
     futures: int = 1
     goal_weight: float = 1.0
     history_weight: float = 1.0
+    overlap: int = 0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.stabilization_level < 0:
@@ -59,9 +63,10 @@ class SamplingConfig:
                 f"need sampling steps of at least 1 and a stabilization_level of at least 0, got {self.steps} and "
                 f"{self.stabilization_level}"
             )
-        if self.futures < 1 or self.near < 0:
+        if self.futures < 1 or self.near < 0 or self.overlap < 0:
             raise ValueError(
-                f"futures must be at least 1 and near not negative, got futures={self.futures}, near={self.near}"
+                f"futures must be at least 1, near and overlap not negative, got futures={self.futures}, "
+                f"near={self.near}, overlap={self.overlap}"
             )
         together = self.matrix == "full_sequence" or (self.uncertainty == 0 and self.matrix != "autoregressive")
         if self.futures > 1 and together:
@@ -102,6 +107,8 @@ class Proposer:
         lengths: sequence lengths the model has been trained on, ascending; a plan runs at the shortest one
             that holds it, and what is left behind the goal is padding.
         config: how to sample.
+        longest: tokens of the longest plans, the observed ones among them; more than in training only with
+            config.overlap. None is as in training.
         one_length: run all plans of a row at the length that the longest needs. That is more padding, but for a few
             rows longer passes cost less than more of them; a model that knows no padding cannot do it.
 
@@ -118,6 +125,7 @@ class Proposer:
         lengths: Sequence[int],
         config: SamplingConfig,
         one_length: bool = False,
+        longest: int | None = None,
     ) -> None:
         levels = model.config.levels
         if max(config.steps, config.stabilization_level) > levels:
@@ -127,6 +135,11 @@ class Proposer:
             )
         self.model, self.tokenizer, self.config, self.one_length = model, tokenizer, config, one_length
         self.lengths = sorted(lengths)
+        self.window = self.lengths[-1]
+        if longest is not None and longest > self.window:
+            if not config.overlap:
+                raise ValueError(f"plans of {longest} tokens by a model of {self.window} need an overlap of windows")
+            self.lengths.append(longest)
         self.device = model.alpha_bar.device
         self.on_denoise: Callable[[Denoising], None] | None = None
         self.stop: Callable[[], bool] | None = None
@@ -221,7 +234,7 @@ class Proposer:
             levels = torch.where(index > end, self.model.config.levels, levels)
             climb = None if objective is None else objective(pick)
             trace = [x]
-            model = self._denoiser(index == end if goal is not None else None, drawn[pick, :length])
+            model = self._denoiser(index == end if goal is not None else None, drawn[pick, :length], end[:, 0] + 1)
             x = self._sample(model, x, levels, rows[pick], noise, climb, scale, trace, made)
             traces.append((pick, trace))
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
@@ -251,11 +264,16 @@ class Proposer:
         waiting = repeat(known, "n c -> m n c", m=len(free))
         return x, torch.cat([waiting, repeat(free, "m t -> m n t", n=len(x))], -1)
 
-    def _denoiser(self, given: Tensor | None, noise: Tensor) -> Denoiser:
-        """Return the model as it is to be asked about N candidates whose goals are `given` (N, T), or not."""
+    def _denoiser(self, given: Tensor | None, noise: Tensor, lengths: Tensor) -> Denoiser:
+        """Return the model as it is to be asked about N candidates of `lengths` (N,) tokens.
+
+        Their goals are `given` (N, T), or not.
+        """
         c, context = self.config, self.tokenizer.config.context
         model: Denoiser = self.model
-        if c.history_weight == 1 and hasattr(getattr(self.model, "network", None), "memory"):
+        if noise.shape[1] > self.window:
+            model = Composed(self.model, self.window, c.overlap, lengths)
+        elif c.history_weight == 1 and hasattr(getattr(self.model, "network", None), "memory"):
             model = Continued(self.model, context)
         noise = noise.to(self.device)
         if given is not None and c.goal_weight != 1:

@@ -6,13 +6,15 @@ each episode; `walk2d-*`: the endless walk from goal to goal that demonstrations
 
 `FetchPushRecall-v0`: FetchPush whose goal is shown during the first 4 steps only; `FetchPushCued-v0`: the same, shown
 always.
+
+`pointmaze-{medium,large,giant,teleport}-{navigate,stitch}`: OGBench's mazes and tasks, named like its datasets.
 """
 
 from __future__ import annotations
 
 from gymnasium.envs.registration import register, registry
 
-from envs.maps import MAZES, maze_of
+from envs.maps import MAZES, OGBENCH, OGBENCH_MAZES, maze_of
 
 __all__ = ["maze_of"]
 
@@ -33,6 +35,14 @@ def _register() -> None:
                 kwargs={"maze": name, "random_goal": random_goal},
             )
         register(id=f"walk2d-{name}", entry_point="envs.point_maze:WalkEnv", kwargs={"maze": name})
+    for name, maze in OGBENCH_MAZES.items():
+        for kind in ("navigate", "stitch"):
+            register(
+                id=f"{OGBENCH}-{name}-{kind}",
+                entry_point="envs.ogbench_mazes:make_goal_maze",
+                max_episode_steps=maze.max_episode_steps,
+                kwargs={"maze": name},
+            )
     for name, shown in (("FetchPushRecall-v0", 4), ("FetchPushCued-v0", None)):
         register(id=name, entry_point="envs.recall:make_push", max_episode_steps=50, kwargs={"shown": shown})
 

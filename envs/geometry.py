@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import shortest_path
 
-from envs.maps import maze_bounds, maze_of, wall_boxes
+from envs.maps import Cell, maze_bounds, maze_of, wall_boxes
 from envs.physics import BALL_RADIUS
 
 Points = NDArray[np.float64]
@@ -22,7 +22,7 @@ Points = NDArray[np.float64]
 NEAREST_CENTRE = 0.03
 # Obstacles of the lower bound: walls grown by a square margin whose corners lie within NEAREST_CENTRE of the
 # wall's. So each is part of what the centre cannot enter, and walls that touch at a corner close the gap.
-_MARGIN = 0.02
+_MARGIN = 0.02  # of a cell's width
 
 
 def crosses_wall(env_id: str, paths: NDArray[Any], radius: float = BALL_RADIUS) -> NDArray[np.bool_]:
@@ -66,15 +66,15 @@ def geodesic_to_disc(env_id: str, starts: Points, goals: Points, radius: float) 
     obstacle corner: pulling a path taut replaces pieces by straight segments, and the triangle inequality
     holds in every norm. So the shortest path in the graph of mutually visible corners is exact for obstacles
     that are contained in the true ones, and therefore no longer than the true shortest path to the goal. A
-    point of the disc is at most `radius` from the goal along free ways if the goal is within 0.18 of its
-    cell's centre per axis (the protocols' noise is 0.1); nearer to a wall the disc may reach around a corner,
-    where the way to the goal is at most sqrt(2) * radius long. That is subtracted.
+    point of the disc is at most `radius` from the goal along free ways if the goal is within 0.18 of a cell's width of
+    its cell's centre per axis (the protocols' noise is 0.1, OGBench's 0.25); nearer to a wall the disc may reach
+    around a corner, where the way to the goal is at most sqrt(2) * radius long. That is subtracted.
 
     Args:
         env_id: an environment id or maze name.
         starts: (N, 2) positions.
         goals: (N, 2) positions.
-        radius: the disc's, at most 0.5.
+        radius: the disc's, at most half a cell.
 
     Returns:
         (N,) lengths, 0 where the start is inside the disc.
@@ -90,7 +90,7 @@ def geodesic_to_disc(env_id: str, starts: Points, goals: Points, radius: float) 
         around = (from_start[:, None] + between + to_goal[None, :]).min()
         length[row] = min(_visible_lengths(start, goal[None], boxes)[0], around)
     centres = np.array([maze.centre(maze.cell_at(x, y)) for x, y in goals.tolist()]).reshape(-1, 2)
-    central = np.abs(goals - centres).max(axis=-1) <= 0.5 - _MARGIN - 0.3
+    central = np.abs(goals - centres).max(axis=-1) <= (0.5 - _MARGIN - 0.3) * maze.unit
     shortest = np.maximum(length - radius * np.where(central, 1.0, np.sqrt(2.0)), 0.0)
     there = np.hypot(*(starts - goals).T) <= radius
     return np.asarray(np.where(there, 0.0, shortest))
@@ -130,7 +130,7 @@ def _meets(starts: Points, direction: Points, boxes: Points) -> NDArray[np.bool_
 @cache
 def _obstacles(maze_name: str) -> Points:
     # Smaller by a hair than grown, so that a segment along a side or through a corner counts as free.
-    margin = _MARGIN - 1e-9
+    margin = (_MARGIN - 1e-9) * maze_of(maze_name).unit
     return np.asarray(wall_boxes(maze_name) + np.array([-margin, -margin, margin, margin]))
 
 
@@ -138,15 +138,18 @@ def _obstacles(maze_name: str) -> Points:
 def _corner_graph(maze_name: str) -> tuple[Points, Points]:
     """The obstacles' convex corners (V, 2) and the max-norm lengths of the ways between them (V, V)."""
     maze = maze_of(maze_name)
+    reach = (0.5 + _MARGIN) * maze.unit  # from the centre of a wall's cell to the corners of the grown wall
     corners = []
-    for box in wall_boxes(maze_name):
-        row, column = maze.cell_at((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
-        for down, right in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
-            beside = ((row + down, column), (row, column + right), (row + down, column + right))
-            if all(maze.is_free(cell) for cell in beside):
-                x = box[2] + _MARGIN if right > 0 else box[0] - _MARGIN
-                y = box[1] - _MARGIN if down > 0 else box[3] + _MARGIN
-                corners.append((x, y))
+    for row in range(maze.height):
+        for column in range(maze.width):
+            if maze.is_free((row, column)):
+                continue
+            x, y = maze.centre((row, column))
+            for left, below in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+                diagonal = maze.cell_at(x + left * maze.unit, y + below * maze.unit)
+                beside: tuple[Cell, ...] = (diagonal, (row, diagonal[1]), (diagonal[0], column))
+                if all(maze.is_free(cell) for cell in beside):
+                    corners.append((x + left * reach, y + below * reach))
     points = np.array(corners)
     boxes = _obstacles(maze_name)
     edges = np.stack([_visible_lengths(point, points, boxes) for point in points])

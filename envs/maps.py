@@ -3,6 +3,8 @@
 Cells are (row, column) from the top left; positions are metres with the origin at the maze's centre, x to the
 right and y up, as in Gymnasium-Robotics: x = column + 0.5 - width / 2 and y = height / 2 - (row + 0.5).
 Every cell is one metre wide, so a free cell's disc of radius 0.5 touches its four sides.
+
+OGBench's cells are four wide, the middle of cell (1, 1) is the origin, and y grows with the row.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 Cell = tuple[int, int]
 
 FAMILIES = ("maze2d", "multi2d", "walk2d")
+OGBENCH = "pointmaze"  # the family of OGBench's mazes
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Maze:
     Attributes:
         name: "umaze", "medium" or "large".
         rows: the map, one string per row, "#" for a wall and "." for a free cell.
-        goal_cell: the cell of the fixed goal of `maze2d-*`.
+        goal_cell: the cell of the fixed goal of `maze2d-*`; of OGBench's mazes, the one where the first task ends.
         max_episode_steps: the length of an episode in control steps.
     """
 
@@ -56,6 +59,18 @@ class Maze:
         row, column = cell
         return 0 <= row < self.height and 0 <= column < self.width and self.rows[row][column] == "."
 
+    @property
+    def unit(self) -> float:
+        """Width of a cell."""
+        return 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """The whole map with its outer walls: xmin, ymin, xmax, ymax."""
+        corners = np.array([self.centre((0, 0)), self.centre((self.height - 1, self.width - 1))])
+        low, high = corners.min(0) - self.unit / 2, corners.max(0) + self.unit / 2
+        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
     def centre(self, cell: Cell) -> tuple[float, float]:
         """Position (x, y) of a cell's centre, in metres."""
         row, column = cell
@@ -71,6 +86,24 @@ class Maze:
         if self.is_free(cell):
             return cell
         return min(self.free_cells, key=lambda free: math.dist(self.centre(free), (x, y)))
+
+
+class OgbenchMaze(Maze):
+    """A maze of OGBench's."""
+
+    @property
+    def unit(self) -> float:
+        """Width of a cell."""
+        return 4.0
+
+    def centre(self, cell: Cell) -> tuple[float, float]:
+        """Position (x, y) of a cell's centre."""
+        row, column = cell
+        return (column - 1) * self.unit, (row - 1) * self.unit
+
+    def cell_at(self, x: float, y: float) -> Cell:
+        """The cell that holds a position."""
+        return math.floor(y / self.unit + 1.5), math.floor(x / self.unit + 1.5)
 
 
 MAZES = {
@@ -109,28 +142,72 @@ MAZES = {
 }
 
 
+OGBENCH_MAZES = {
+    "medium": OgbenchMaze(f"{OGBENCH}-medium", MAZES["medium"].rows, (6, 6), 1000),
+    "large": OgbenchMaze(f"{OGBENCH}-large", MAZES["large"].rows, (7, 10), 1000),
+    "giant": OgbenchMaze(
+        f"{OGBENCH}-giant",
+        (
+            "################",
+            "#.#......##....#",
+            "#.#.##.#.#..##.#",
+            "#...#..#...#...#",
+            "#.###.######.#.#",
+            "#...#...#....#.#",
+            "###.#.#..#.#.###",
+            "#...#..#...#...#",
+            "#.#.#.######.#.#",
+            "#.###...#...##.#",
+            "#.....#...#....#",
+            "################",
+        ),
+        (10, 14),
+        1000,
+    ),
+    "teleport": OgbenchMaze(
+        f"{OGBENCH}-teleport",
+        (
+            "############",
+            "#.....#.#..#",
+            "##.#...#..##",
+            "##.###.....#",
+            "#....#.#.#.#",
+            "#.##.#.#.#.#",
+            "#.##.#.#.#.#",
+            "#....#...#.#",
+            "############",
+        ),
+        (7, 1),
+        1000,
+    ),
+}
+
+
 def maze_of(env_id: str) -> Maze:
-    """The maze of an environment id such as "maze2d-large" or "multi2d-umaze", or of a bare maze name."""
+    """The maze of an environment id such as "maze2d-large" or "pointmaze-giant-navigate", or of a bare maze name."""
     name = env_id.removeprefix("envs:").removesuffix("-pixels")
     family, dash, maze = name.partition("-")
     if not dash:
         maze = name
     if maze in MAZES and (not dash or family in FAMILIES):
         return MAZES[maze]
+    if family == OGBENCH and (found := OGBENCH_MAZES.get(maze.partition("-")[0])) is not None:
+        return found
     known = [f"{family}-{maze}" for family in FAMILIES for maze in MAZES]
+    known += [found.name for found in OGBENCH_MAZES.values()]
     close = difflib.get_close_matches(name, [*known, *MAZES], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"There is no maze environment {env_id!r}; there are {', '.join(known)}.{hint}")
 
 
 def wall_boxes(env_id: str) -> NDArray[np.float64]:
-    """The walls as axis-aligned boxes, (M, 4) rows of xmin, ymin, xmax, ymax in metres, one per wall cell."""
+    """The walls as axis-aligned boxes, (M, 4) rows of xmin, ymin, xmax, ymax, one per wall cell."""
     maze = maze_of(env_id)
     centres = [maze.centre((i, j)) for i in range(maze.height) for j in range(maze.width) if not maze.is_free((i, j))]
-    return np.array([(x - 0.5, y - 0.5, x + 0.5, y + 0.5) for x, y in centres])
+    half = maze.unit / 2
+    return np.array([(x - half, y - half, x + half, y + half) for x, y in centres])
 
 
 def maze_bounds(env_id: str) -> tuple[float, float, float, float]:
-    """The whole map with its outer walls: xmin, ymin, xmax, ymax in metres."""
-    maze = maze_of(env_id)
-    return -maze.width / 2, -maze.height / 2, maze.width / 2, maze.height / 2
+    """The whole map with its outer walls: xmin, ymin, xmax, ymax."""
+    return maze_of(env_id).bounds

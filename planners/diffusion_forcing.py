@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from planners.plan import Plan
 
 Array = NDArray[np.float64]
+PACES = ("planned", "full")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class ShortestFeasibleConfig:
         retries: further rounds of candidates, as long as none is feasible.
         roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
         shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
+        shortcut_pace: at which pace that is, "planned" or "full". Who follows paths as fast as possible takes shortcuts
+            that a plan takes slowly, as plans do that were learned from walks with stops.
         gaps: stretches looked at for shortcuts, in frames.
         hopeless: a candidate that exceeds a limit this many times, times the doubt, is no plan at all.
     """
@@ -73,6 +76,7 @@ class ShortestFeasibleConfig:
     retries: int = 0
     roughness_limit: float = 0.4
     shortcut_limit: float = 1.5
+    shortcut_pace: str = "planned"
     gaps: tuple[int, ...] = (3, 4, 6)
     hopeless: float = 2.0
 
@@ -86,6 +90,8 @@ class ShortestFeasibleConfig:
         limits = {k: getattr(self, k) for k in ("samples", "roughness_limit", "shortcut_limit", "hopeless")}
         if min(limits.values()) <= 0:
             raise ValueError(f"need positive samples and limits, got {limits}")
+        if self.shortcut_pace not in PACES:
+            raise ValueError(f"unknown shortcut_pace {self.shortcut_pace!r}, available: {list(PACES)}")
         if self.retries < 0:
             raise ValueError(f"retries must not be negative, got {self.retries}")
 
@@ -126,19 +132,45 @@ def roughness(plan: Plan, paths: Array, limits: MotionLimits) -> Array:
     return np.asarray(((step * inside[:, 1:]).sum((1, 2)) + (turn * inside[:, 2:]).sum((1, 2))) / plan.lengths)
 
 
-def shortcut(plan: Plan, paths: Array, reach: Reach, gaps: tuple[int, ...]) -> Array:
+def shortcut(plan: Plan, paths: Array, reach: Reach, gaps: tuple[int, ...], full_speed: Array | None = None) -> Array:
     """Return how many times faster than the data's direct ways the boldest stretch of paths (N, H, G) is, (N,).
 
-    A path through a wall joins places that lie close together but are far apart to walk.
+    A path through a wall joins places that lie close together but are far apart to walk. With a `full_speed` (G,) the
+    pace is that, whatever the plan's own; half a frame is granted besides, for jitter is no way.
     """
     gaps = tuple(gap for gap in gaps if gap < paths.shape[1])
     worst = np.zeros(len(paths))
+    if full_speed is not None:
+        each = (np.abs(np.diff(paths, axis=1)) / full_speed).max(-1)
+        passed = np.concatenate([np.zeros((len(paths), 1)), np.cumsum(each, axis=1)], axis=1)
     for gap, needed in zip(gaps, reach(paths, gaps), strict=True):
         frame = np.arange(paths.shape[1] - gap)[None]
         inside = (frame + gap < plan.lengths[:, None]) | (frame == 0)
         steps = np.minimum(gap, np.maximum(plan.lengths[:, None] - 1 - frame, 1)) * plan.frame_skip
+        if full_speed is not None:
+            steps = passed[:, gap:] - passed[:, :-gap] + plan.frame_skip / 2
         worst = np.maximum(worst, np.where(inside, needed / steps, 0).max(1))
     return worst
+
+
+def infeasibility(
+    plan: Plan,
+    paths: Array,
+    limits: MotionLimits,
+    reach: Reach | None,
+    c: ShortestFeasibleConfig,
+    doubt: Array | None = None,
+) -> Array:
+    """Return how many times plans with paths (N, H, G) exceed what they may, (N,); at most 1 is feasible.
+
+    `doubt` (N,) tightens the limit on shortcuts.
+    """
+    over = roughness(plan, paths, limits) / c.roughness_limit
+    if reach is None:
+        return over
+    full_speed = limits.speed if c.shortcut_pace == "full" else None
+    bold = shortcut(plan, paths, reach, c.gaps, full_speed) / c.shortcut_limit
+    return np.maximum(over, bold if doubt is None else bold * doubt)
 
 
 def shortest_feasible(
@@ -161,10 +193,7 @@ def shortest_feasible(
     batch, k = horizons.shape
     plan = propose(np.repeat(np.arange(batch), k), horizons.ravel())
     paths = plan.observations[..., list(goal_channels)]
-    over = roughness(plan, paths, limits) / c.roughness_limit
-    if reach is not None:
-        bold = shortcut(plan, paths, reach, c.gaps) / c.shortcut_limit
-        over = np.maximum(over, bold if doubt is None else bold * np.repeat(doubt, k))
+    over = infeasibility(plan, paths, limits, reach, c, None if doubt is None else np.repeat(doubt, k))
     time = (plan.lengths - 1.0) * plan.frame_skip if own_pace else travel_time(paths, limits.speed)
     time = (time if cost is None else time + cost(plan)).reshape(batch, k)
     over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)

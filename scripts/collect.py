@@ -28,6 +28,7 @@ from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.types import Policy
 from envs.camera import Endless, Filmed
+from envs.ogbench_mazes import OGBENCH_IDS, make_walk_maze, published_walks
 
 FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the ball moves 0 to 2 pixels in them
 WANDER_SHARE = 0.3
@@ -83,6 +84,15 @@ def film(job: Job, config: DictConfig) -> Job:
     )
 
 
+def default_steps(env_id: str) -> int:
+    """Return how many steps are collected unless told otherwise: as many as OGBench's set has, or a million."""
+    name = env_id.removeprefix("envs:")
+    if name not in OGBENCH_IDS:
+        return 1_000_000
+    published = published_walks(name)
+    return published.walks * published.steps
+
+
 def frame_steps(env_id: str) -> int:
     """Return how many control steps lie between two pictures unless told otherwise."""
     return FRAME_STEPS if plain(env_id) in MAZE_IDS else 1
@@ -103,7 +113,7 @@ def vector_job(config: DictConfig) -> Job:
                 "description": "An endless walk from goal to goal; one episode per goal.",
             },
         )
-    env = gym.make(config.env)
+    env = make_walk_maze(name) if name in OGBENCH_IDS else gym.make(config.env)
     if config.policy == "demonstrator":
         policy = demonstrator_of(config.env, noise=config.noise, seed=config.seed)
     else:
@@ -147,16 +157,17 @@ def run(config: DictConfig) -> None:
     """Collect, report, and pack if asked."""
     check_env(config.env)
     job = job_of(config)
+    steps = config.steps or default_steps(config.env)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True)
     )
     began = time.perf_counter()
     with bar, closing(job.env):
-        task = bar.add_task(f"collecting {job.dataset}", total=config.steps)
+        task = bar.add_task(f"collecting {job.dataset}", total=steps)
         lengths = collect(
             job.env,
             job.policy,
-            config.steps,
+            steps,
             job.dataset,
             seed=config.seed,
             every=job.every,

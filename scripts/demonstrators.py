@@ -14,6 +14,7 @@ from yardsticks import MAZE_IDS
 
 from df_agent.types import Observation, Policy
 from envs.fetch import FETCH_TASKS, RECALL_TASKS, fetch_demonstrator
+from envs.ogbench_mazes import ACTION_NOISE, OGBENCH_IDS, Wanderer
 from envs.waypoints import demonstrator
 
 
@@ -95,7 +96,9 @@ def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: s
         return demonstrator(name, route=waypoints, action_noise=0.5 if noise is None else noise, seed=seed)
     if name in (*FETCH_TASKS, *RECALL_TASKS):
         return fetch_demonstrator(name, action_noise=0.2 if noise is None else noise, seed=seed)
-    known = ", ".join([*MAZE_IDS, *FETCH_TASKS, *RECALL_TASKS])
+    if name in OGBENCH_IDS:
+        return Wanderer(name, ACTION_NOISE if noise is None else noise, seed)
+    known = ", ".join([*MAZE_IDS, *FETCH_TASKS, *RECALL_TASKS, *OGBENCH_IDS])
     raise ValueError(f"{env_id!r} has no demonstrator (those have: {known}); give policy= a name, a file or a module")
 
 

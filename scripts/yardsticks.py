@@ -11,13 +11,16 @@ from df_agent.evaluation.metrics import StepsFunction, Yardsticks
 from df_agent.evaluation.rollout import spec_of
 from envs.fetch import FETCH_TASKS, RECALL_TASKS
 from envs.geometry import crosses_wall
-from envs.maps import MAZES, wall_boxes
+from envs.maps import MAZES, maze_of, wall_boxes
+from envs.ogbench_mazes import GOAL_RADIUS, OGBENCH_IDS, shortest_steps
 from envs.oracle import SUCCESS_RADIUS, lower_bound_steps, oracle_steps
 from envs.physics import BALL_RADIUS, TIME_STEP
 from envs.time_optimal import time_optimal_steps
 
 MAZE_IDS = [f"{family}-{maze}" for family in ("maze2d", "multi2d") for maze in MAZES]
 FETCH_PERIOD = 0.04  # 20 steps of MuJoCo's 2 ms per action [s]
+OGBENCH_PERIOD = 0.1  # 5 steps of MuJoCo's 20 ms per action [s]
+OGBENCH_NEAREST = 0.3  # nearer to a wall the point's centre never is; its radius is 0.7
 TOUCH = 0.01  # how deep [m] the ball may be in a wall before a plan counts as running into it
 # D4RL's returns that count as 0 and 100. Its physics was another, so scores compare among our own rows only.
 SCORE_REFERENCES = {
@@ -44,18 +47,28 @@ def check_env(env_id: str) -> None:
         close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"there is no environment {env_id!r}; ours are {', '.join([*MAZE_IDS, *FETCH_TASKS, *RECALL_TASKS])}.{hint}"
+            f"there is no environment {env_id!r}; ours are {', '.join([*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS])}.{hint}"
         ) from None
 
 
 def yardsticks_of(env_id: str) -> Yardsticks:
     """Return what is known about one of our mazes; of Fetch its control period, of other environments nothing.
 
+    Of OGBench's mazes the lower bound is known, but for teleport, where ways lead through teleports.
+
     A plan runs into a wall where it brings the ball more than `TOUCH` into one. MuJoCo's contacts are soft: of
     300 windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance
     and still 6 to 8 % with it, so a model of the data is not to be expected at 0.
     """
     name = plain(env_id)
+    if name in OGBENCH_IDS:
+        return Yardsticks(
+            lower_bound_steps=None if "teleport" in name else partial(shortest_steps, name),
+            crosses_wall=partial(crosses_wall, name, radius=OGBENCH_NEAREST),
+            walls=wall_boxes(maze_of(name).name),
+            goal_radius=GOAL_RADIUS,
+            control_period=OGBENCH_PERIOD,
+        )
     if name not in MAZE_IDS:
         return Yardsticks(control_period=FETCH_PERIOD if name in (*FETCH_TASKS, *RECALL_TASKS) else None)
     return Yardsticks(

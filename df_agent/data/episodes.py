@@ -106,6 +106,38 @@ class Episodes:
         return cls(**{name: arrays.get(name) for name in names})  # type: ignore[arg-type]
 
 
+def without_stops(episodes: Episodes, places: Array, distance: float) -> Episodes:
+    """Cut trajectories where they have come to stay; those that never left their end are dropped.
+
+    Who waits at the end of a walk teaches a model to stand still, from where it should go on.
+
+    Args:
+        episodes: the trajectories.
+        places: (N, G) where they are.
+        distance: what stays this near to its end has come to stay [position units].
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    keep, starts = [], [0]
+    for first, end in zip(episodes.starts[:-1], episodes.starts[1:], strict=True):
+        away = np.linalg.norm(places[first:end] - places[end - 1], axis=1) > distance
+        if away.any():
+            cut = first + np.flatnonzero(away)[-1] + 2
+            keep.append(np.arange(first, cut))
+            starts.append(starts[-1] + len(keep[-1]))
+    if not keep:
+        raise ValueError(f"no trajectory ever leaves the {distance} around its end")
+    rows = np.concatenate(keep)
+    ends = np.array(starts[1:]) - 1
+    actions, rewards = episodes.actions[rows], episodes.rewards[rows]
+    actions[ends], rewards[ends] = 0, 0  # no step is taken there
+    desired, achieved = (
+        None if goals is None else goals[rows] for goals in (episodes.desired_goals, episodes.achieved_goals)
+    )
+    return Episodes(episodes.observations[rows], actions, rewards, desired, achieved, np.array(starts))
+
+
 def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: bool = True) -> Episodes:
     """Concatenate episodes given one by one.
 
@@ -151,7 +183,7 @@ def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -
 
     Args:
         name_or_folder: a Minari dataset id ("D4RL/..." is downloaded if it is not in the local store), a
-            Minari dataset's folder, or an `.npz` pack.
+            Minari dataset's folder, an `.npz` pack, or one of OGBench's, "ogbench/pointmaze-giant-navigate-v0".
         join_continuing: make one trajectory of neighbouring episodes that continue each other exactly.
 
     Raises:
@@ -161,6 +193,10 @@ def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -
     path = Path(name_or_folder)
     if path.suffix == ".npz":
         return Episodes.load(path)
+    if str(name_or_folder).startswith("ogbench/") and not path.is_dir():
+        from df_agent.data.ogbench_sets import load_ogbench
+
+        return load_ogbench(str(name_or_folder))
     return from_segments(_minari_segments(open_dataset(name_or_folder)), join_continuing=join_continuing)
 
 

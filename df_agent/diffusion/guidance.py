@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from df_agent.diffusion.sampler import Objective
+from df_agent.models.time_to_goal import TimeToGoal
 
 
 def goal_objective(
@@ -54,5 +55,34 @@ def reward_objective(horizon: Tensor, frame_stack: int, mean: float, std: float,
         index = torch.arange(tokens.shape[1], device=tokens.device)[None]
         planned = (index >= context) & (index < context + horizon[:, None])
         return (rewards * planned[..., None]).sum((1, 2))
+
+    return value
+
+
+def approach_objective(
+    estimator: TimeToGoal,
+    goal: Tensor,
+    horizon: int,
+    frame_stack: int,
+    channels: Sequence[int],
+    context: int = 1,
+) -> Objective:
+    """Come nearer to the goal as it is to walk: the time that is left at the planned times, a mean, in its own unit.
+
+    Args:
+        estimator: of the time to the goal.
+        goal: (B, G) normalised goals.
+        horizon: planned tokens behind the observed ones; later ones are padding.
+        frame_stack: frames per token.
+        channels: where the goal lies in a frame.
+        context: number of observed tokens.
+    """
+    there = estimator.embed(goal)[:, None]
+
+    def value(tokens: Tensor) -> Tensor:
+        frames = rearrange(tokens, "b t (f c) -> b (t f) c", f=frame_stack)
+        planned = frames[:, context * frame_stack : (context + horizon) * frame_stack, list(channels)]
+        steps = estimator.between(estimator.embed(planned), there)
+        return -steps.mean(1) / estimator.config.unit
 
     return value

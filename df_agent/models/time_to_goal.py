@@ -30,6 +30,9 @@ class TimeToGoalConfig:
         quantile: which quantile of the steps is learned, of pairs as `PairSampler` draws them.
         resolution: below about so many steps, differences count for little [control steps].
         unit: steps to a distance of one between embeddings [control steps].
+        spread: how strongly places of different pairs are pushed apart. Of places that no walk joins, the data only
+            says that they are no further apart than a chain of walks is; pushed apart, they are as far as that
+            (compare Wang et al. 2023, QRL).
         bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.
         width: size of the hidden layers.
         depth: number of hidden layers.
@@ -42,6 +45,7 @@ class TimeToGoalConfig:
     quantile: float = 0.1
     resolution: int = 4
     unit: int = 16
+    spread: float = 0.0
     bands: int = 5
     width: int = 160
     depth: int = 3
@@ -53,6 +57,10 @@ class TimeToGoalConfig:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
         if self.resolution < 1 or self.unit < 1:
             raise ValueError(f"resolution and unit are steps, at least 1, got {self.resolution} and {self.unit}")
+        if not 0 <= self.spread < self.quantile:
+            raise ValueError(
+                f"spread must lie in [0, quantile={self.quantile}), or everything is pushed apart, got {self.spread}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -101,6 +109,9 @@ class TimeToGoal(nn.Module):
         added to both sides: the steps along an even way add up, and so must what is compared with a metric.
         """
         c = self.config
-        error = (c.resolution + batch.steps).log() - (c.resolution + self(batch.start, batch.goal)).log()
+        here, there = self.embed(torch.stack([batch.start, batch.goal]))
+        error = (c.resolution + batch.steps).log() - (c.resolution + self.between(here, there)).log()
         loss = torch.maximum(c.quantile * error, (c.quantile - 1) * error).mean()
+        if c.spread:  # the goal of another pair, which may be anywhere
+            loss = loss - c.spread * (c.resolution + self.between(here, there.roll(1, 0))).log().mean()
         return loss, {"loss": loss.detach()}

@@ -26,7 +26,15 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
 from df_agent.inference import choose_device, prepare_for_inference
 from df_agent.policy.background import Pending, Planned, Worker, ready_rows
-from df_agent.policy.config import ENDS_AT_GOAL, PLANNERS, TO_THE_END, PolicyConfig, default_horizons, merge
+from df_agent.policy.config import (
+    ENDS_AT_GOAL,
+    PLANNERS,
+    SETTLING,
+    TO_THE_END,
+    PolicyConfig,
+    default_horizons,
+    merge,
+)
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
@@ -38,16 +46,21 @@ MOST_DOUBT = 2.0
 SAME_GOAL = 1e-6  # goals that differ by less are one
 
 
-def lengths_of(trained: Sequence[int], window: int, any_length: bool) -> list[int]:
-    """Return the sequence lengths that plans run at: those of training up to `window` tokens, if it is not 0, and it.
+def lengths_of(trained: Sequence[int], window: int, any_length: bool, pieced: bool) -> list[int]:
+    """Return the sequence lengths that the model is asked about: those of training up to `window` tokens, and it.
+
+    They are those of training where window is 0, or where longer plans are pieced together.
 
     Raises:
         ValueError: a longer one, of a network that has a window of its own.
     """
-    if window == 0:
+    if window == 0 or (pieced and window > max(trained)):
         return list(trained)
     if window > max(trained) and not any_length:
-        raise ValueError(f"the model sees {max(trained)} tokens at once, window={window} needs a recurrent one")
+        raise ValueError(
+            f"the model sees {max(trained)} tokens at once, window={window} needs sampling.overlap, "
+            "planner='tree_search' or a recurrent network"
+        )
     return sorted({length for length in trained if length < window} | {window})
 
 
@@ -84,17 +97,23 @@ class DiffusionForcingPolicy:
             raise ValueError(
                 "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
             )
+        if config.planner == "tree_search" and model.time_to_goal is None:
+            raise ValueError(
+                "planner='tree_search' needs an estimate of the time to the goal: train with time_to_goal.steps=8000"
+            )
         if config.planner in ENDS_AT_GOAL and config.goal_conditioned and getattr(model.network, "causal", False):
             raise ValueError(
                 f"planner={config.planner!r} puts the goal behind the plan, where a causal network does not see it; "
                 f"available for it: {', '.join(p for p in PLANNERS if p not in ENDS_AT_GOAL)}"
             )
-        lengths = lengths_of(lengths, config.window, bool(getattr(model.network, "any_length", False)))
+        pieced = config.sampling.overlap > 0 or config.planner == "tree_search"
+        any_length = bool(getattr(model.network, "any_length", False))
+        lengths = lengths_of(lengths, config.window, any_length, pieced)
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
         self.on_plan: Callable[[PlanEvent], None] | None = None
-        longest = max(lengths) - tokenizer.config.context
+        longest = max(*lengths, config.window if pieced else 0) - tokenizer.config.context
         if longest < 1:
             raise ValueError(
                 f"window={config.window} leaves no token to plan behind the {tokenizer.config.context} observed"
@@ -104,7 +123,7 @@ class DiffusionForcingPolicy:
         self.config, self.longest = config, longest
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
         self.action_limits = tuple(np.asarray(limits.get(k, v)) for k, v in (("least", -np.inf), ("most", np.inf)))
-        self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, config, max_steps, costs)
+        self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, longest, config, max_steps, costs)
         self.worker = Worker(self.planner)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
@@ -461,7 +480,7 @@ class DiffusionForcingPolicy:
             assert plan.action_lengths is not None
             state.actions[new], state.planned[new] = plan.actions[take], plan.action_lengths[take]
         state.progress[new], state.off_path[new], state.cost[new] = 0.0, 0.0, costs[take]
-        state.settled[new] = np.isfinite(over[take]) & (self.config.planner == "shortest_feasible")
+        state.settled[new] = np.isfinite(over[take]) & (self.config.planner in SETTLING)
         state.plans[rows] += 1
         state.age[rows] = late
         state.progress_at_plan[rows] = state.progress[rows]

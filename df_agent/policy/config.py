@@ -10,9 +10,11 @@ from df_agent.build import make
 from df_agent.proposals import SamplingConfig
 from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
+from planners.tree_search import TreeSearchConfig
 
-PLANNERS = ("shortest_feasible", "fixed_horizon", "goal_guidance", "reward_guidance", "best_of_n")
-ENDS_AT_GOAL = ("shortest_feasible", "fixed_horizon")  # the goal is a clean token at the plan's end
+PLANNERS = ("shortest_feasible", "tree_search", "fixed_horizon", "goal_guidance", "reward_guidance", "best_of_n")
+ENDS_AT_GOAL = ("shortest_feasible", "tree_search", "fixed_horizon")  # the goal is a clean token at the plan's end
+SETTLING = ("shortest_feasible", "tree_search")  # these know whether a plan is feasible
 TO_THE_END = ("goal_guidance", "reward_guidance")  # these plan for what is left of the episode
 CONTROLLERS = ("path", "waypoints", "inverse_dynamics", "actions")
 
@@ -23,6 +25,7 @@ class PolicyConfig:
 
     Attributes:
         planner: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible plan),
+            "tree_search" (plans grown piece by piece, see `planners.tree_search`),
             "fixed_horizon" (the goal as a clean token, always equally far ahead), "goal_guidance" (the original's:
             the horizon is what is left of the episode, a window at most, guided towards the goal at every time),
             "reward_guidance" (likewise, towards the reward that the model expects, learned with
@@ -43,8 +46,8 @@ class PolicyConfig:
             takes all the time it needs. Plans made under a deadline depend on the machine and do not repeat.
         background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
             first plan of an episode is waited for. For loops that run in real time.
-        window: tokens that plans may run over, the observed ones among them; 0 for as many as in training. Only
-            networks without a window of their own (recurrent) run over more.
+        window: tokens that plans may run over, the observed ones among them; 0 for as many as in training. More
+            need a network without a window of its own (recurrent), or plans composed of several (sampling.overlap).
         present_only: show the present in place of all observed frames, as the original does.
         guidance_scale: strength of "goal_guidance" and "reward_guidance".
         cost_scale: strength of the gradient of costs, per control step; see `df_agent.guidance`.
@@ -57,6 +60,7 @@ class PolicyConfig:
         velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
         sampling: how plans are sampled.
         search: which candidates, and how they are judged.
+        tree: how "tree_search" searches.
         tracker: how plans are followed.
     """
 
@@ -83,6 +87,7 @@ class PolicyConfig:
     velocity_indices: tuple[int, ...] = ()
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     search: ShortestFeasibleConfig = field(default_factory=ShortestFeasibleConfig)
+    tree: TreeSearchConfig = field(default_factory=TreeSearchConfig)
     tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
 
     def __post_init__(self) -> None:
@@ -122,6 +127,7 @@ class PolicyConfig:
         parts: dict[str, Any] = {
             "sampling": SamplingConfig,
             "search": ShortestFeasibleConfig,
+            "tree": TreeSearchConfig,
             "tracker": PathTrackerConfig,
         }
         for key, part in parts.items():

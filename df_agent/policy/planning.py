@@ -14,7 +14,8 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.guidance import goal_objective, reward_objective
 from df_agent.diffusion.sampler import Objective
 from df_agent.guidance import Cost
-from df_agent.policy.config import PolicyConfig
+from df_agent.policy.config import SETTLING, PolicyConfig
+from df_agent.policy.searching import search_tree
 from df_agent.policy.state import Array
 from df_agent.proposals import LEAST_PASSES, Noise, Proposer
 from planners.best_of_n import best_of_n
@@ -61,6 +62,7 @@ class ModelPlanner:
         tokenizer: its tokenizer and normaliser.
         limits: motion statistics of the training data.
         lengths: sequence lengths the model has been trained on.
+        longest: tokens of the longest plans, what was observed not among them.
         config: how to plan.
         max_steps: length of an episode [control steps], for plans that fill what is left of it.
         costs: what plans should be besides, see `df_agent.guidance`.
@@ -72,16 +74,24 @@ class ModelPlanner:
         tokenizer: Tokenizer,
         limits: MotionLimits,
         lengths: list[int],
+        longest: int,
         config: PolicyConfig,
         max_steps: int | None,
         costs: Sequence[Cost] = (),
     ) -> None:
         self.model, self.tokenizer, self.limits, self.config = model, tokenizer, limits, config
         self.max_steps, self.costs = max_steps, tuple(costs)
-        self.longest = max(lengths) - tokenizer.config.context
+        self.longest = longest
         self.channels = list(tokenizer.config.goal_channels)
         self._pass_seconds: dict[int, float] = {}  # rows -> what a pass took of late, with its share of the judgement
-        self.proposer = Proposer(model, tokenizer, lengths, config.sampling, one_length=not config.search.whole_windows)
+        self.proposer = Proposer(
+            model,
+            tokenizer,
+            lengths,
+            config.sampling,
+            one_length=not config.search.whole_windows,
+            longest=longest + tokenizer.config.context if config.sampling.overlap else None,
+        )
 
     def __call__(self, situation: Situation) -> tuple[Plan, Array]:
         """Return a plan per row, and how infeasible each is, (n,): at most 1 is feasible, inf no way to the goal."""
@@ -92,9 +102,12 @@ class ModelPlanner:
             return best_of_n(plans, situation.goal, tuple(self.channels), c.candidates), np.zeros(rows)
         if c.planner == "fixed_horizon" and c.goal_conditioned:
             return self.ahead(situation), np.zeros(rows)
-        if c.planner != "shortest_feasible" or not c.goal_conditioned:
+        if c.planner not in SETTLING or not c.goal_conditioned:
             scale = c.guidance_scale if c.goal_conditioned else 0.0
             return self.guided(situation, scale), np.full(rows, 0.0 if c.goal_conditioned else np.inf)
+        if c.planner == "tree_search":
+            found = search_tree(self, situation)
+            return found.plan, found.over
         return self.shortest(situation)
 
     def shortest(self, situation: Situation) -> tuple[Plan, Array]:

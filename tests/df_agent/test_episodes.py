@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
-from df_agent.data.episodes import Episodes, from_segments, load_episodes
+from df_agent.data.episodes import Episodes, from_segments, load_episodes, without_stops
 
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")
@@ -250,3 +250,26 @@ def test_dicts_without_an_observation_are_refused():
         )
     with pytest.raises(ValueError, match=r"'observation' entry.*has camera"):
         load_episodes("mine/camera-v0")
+
+
+def test_walks_are_cut_where_they_have_come_to_stay():
+    there = np.linspace(0, 5, 11)[:, None] * [1.0, 0.0]
+    jitter = there[-1] + 0.3 * np.random.default_rng(0).uniform(-1, 1, (20, 2))
+    stays = np.concatenate([there, jitter])
+    goes = there[:, ::-1]
+    segments = [
+        {"observations": walk, "actions": np.ones((len(walk) - 1, 2)), "rewards": np.ones(len(walk) - 1)}
+        for walk in (stays, jitter, goes)
+    ]
+    episodes = from_segments(segments)
+    cut = without_stops(episodes, episodes.observations, 1.0)
+    assert len(cut) == 2  # the second never left
+    first, second = (cut.observations[cut.starts[k] : cut.starts[k + 1]] for k in (0, 1))
+    assert first == pytest.approx(there[: len(first)])
+    assert np.linalg.norm(first[-2] - stays[-1]) > 1 >= np.linalg.norm(first[-1] - stays[-1])
+    assert np.linalg.norm(second[-1] - goes[-1]) <= 1
+    for column in (cut.actions[:, 0], cut.rewards):
+        assert (column[cut.starts[1:] - 1] == 0).all()
+        assert (np.delete(column, cut.starts[1:] - 1) == 1).all()
+    with pytest.raises(ValueError, match="no trajectory"):
+        without_stops(episodes, episodes.observations, 100.0)

@@ -1,0 +1,58 @@
+"""OGBench's published datasets, through its own loader, which downloads them."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from urllib.error import HTTPError
+
+import numpy as np
+
+from df_agent.data.episodes import Episodes
+
+PREFIX = "ogbench/"
+
+
+def load_ogbench(name: str) -> Episodes:
+    """Load the training part of a dataset, "ogbench/pointmaze-giant-navigate-v0", from ~/.ogbench/data or the network.
+
+    Raises:
+        ImportError: OGBench is not installed.
+        FileNotFoundError: OGBench has no dataset of this name.
+        ConnectionError: a download was needed and failed; it begins anew the next time.
+        ValueError: the file is damaged; says which to delete.
+    """
+    dataset = name.removeprefix(PREFIX)
+    try:
+        import ogbench
+    except ImportError as error:
+        raise ImportError(
+            f"{name} needs OGBench's loader: pip install -e '.[ogbench]' -c constraints.txt ({error})"
+        ) from error
+    folder = Path(ogbench.utils.DEFAULT_DATASET_DIR).expanduser()
+    try:
+        ogbench.download_datasets([dataset], folder)
+    except HTTPError as error:
+        if error.code == 404:
+            raise FileNotFoundError(
+                f"OGBench has no dataset {dataset!r}; one that it has is {PREFIX}pointmaze-giant-navigate-v0"
+            ) from error
+        raise ConnectionError(f"downloading {dataset} failed: {error}") from error
+    except OSError as error:
+        raise ConnectionError(f"downloading {dataset} failed; is there a network? ({error})") from error
+    file = folder / f"{dataset}.npz"
+    try:
+        loaded = ogbench.load_dataset(file, compact_dataset=True)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{str(file)!r} is no whole dataset; delete it to download it anew ({error})") from error
+    observations = loaded["observations"].reshape(len(loaded["observations"]), -1)
+    actions, last = loaded["actions"].copy(), loaded["valids"] == 0  # at a walk's last row nothing is done any more
+    actions[last] = 0
+    return Episodes(
+        observations=observations,
+        actions=actions,
+        rewards=np.zeros(len(observations), np.float32),
+        desired_goals=None,
+        achieved_goals=None,
+        starts=np.concatenate([[0], np.flatnonzero(last) + 1]),
+    )

@@ -1,0 +1,95 @@
+"""Tree search with a Diffusion Forcing model: how beginnings of plans are gone on with, and what they are worth."""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from df_agent.diffusion.guidance import approach_objective
+from df_agent.diffusion.sampler import Objective
+from df_agent.policy.state import Array
+from df_agent.proposals import Noise
+from planners.deadline import Deadline
+from planners.diffusion_forcing import Choice, infeasibility
+from planners.plan import Plan
+from planners.tree_search import TreeSearch
+
+if TYPE_CHECKING:
+    from df_agent.policy.planning import ModelPlanner, Situation
+
+
+class Continuations:
+    """What makes the continuations of one search.
+
+    Args:
+        planner: holds the model.
+        situation: where the environments stand.
+    """
+
+    def __init__(self, planner: ModelPlanner, situation: Situation) -> None:
+        self.planner, self.situation, self._number = planner, situation, count()
+
+    def extend(self, rows: NDArray[np.int64], frames: Array, strengths: Array, /) -> Plan:
+        """Go on by a segment, guided towards the goal; see `planners.tree_search.Extend`."""
+        p, each = self.planner, np.arange(len(rows))
+        horizons = np.full(len(rows), p.config.tree.segment)
+        places = p._places(self.situation.goal[rows])
+        strength = torch.as_tensor(strengths, dtype=torch.float32, device=p.proposer.device)
+        assert p.model.time_to_goal is not None
+        estimator = p.model.time_to_goal
+
+        def objective(plans: NDArray[np.int64], /) -> Objective:
+            climb = approach_objective(
+                estimator,
+                places[plans],
+                horizons[0],
+                p.tokenizer.config.frame_stack,
+                p.tokenizer.config.goal_channels,
+                p.tokenizer.config.context,
+            )
+            return lambda tokens: strength[plans] * climb(tokens)
+
+        return p.proposer.guided(frames, objective, float(strengths.any()), each, horizons, self._noise(rows))
+
+    def arrive(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], /) -> Plan:
+        """Go on to the goal; see `planners.tree_search.Arrive`."""
+        each = np.arange(len(rows))
+        return self.planner.proposer.to_goal(frames, self.situation.goal[rows], each, horizons, self._noise(rows))
+
+    def time_left(self, rows: NDArray[np.int64], places: Array, /) -> Array:
+        """Estimate the control steps to the goals; see `planners.tree_search.TimeLeft`."""
+        return self.planner.reach(places, self.situation.goal[rows])
+
+    def infeasibility(self, rows: NDArray[np.int64], plan: Plan, /) -> Array:
+        """Judge continuations; see `planners.tree_search.Infeasibility`."""
+        p = self.planner
+        paths = plan.observations[..., p.channels]
+        return infeasibility(plan, paths, p.limits, p.reach_along, p.config.search, self.situation.doubt[rows])
+
+    def _noise(self, rows: NDArray[np.int64]) -> Noise:
+        """Return the noise of the next batch, whose candidates are for the environments `rows`."""
+        own = self.planner._noise(self.situation, next(self._number))
+        return lambda candidates, tokens, k: own(rows[candidates], tokens, k)
+
+
+def search_tree(planner: ModelPlanner, situation: Situation) -> Choice:
+    """Return the fastest feasible plans that a tree search finds, or the most promising beginnings."""
+    tokens, made = planner.tokenizer.config, Continuations(planner, situation)
+    search = TreeSearch(
+        made.extend,
+        made.arrive,
+        made.time_left,
+        made.infeasibility,
+        tuple(planner.channels),
+        planner.limits.speed,
+        tokens.frame_skip,
+        tokens.span,
+        planner.longest,
+        planner.config.tree,
+    )
+    deadline = planner.config.max_plan_ms
+    return search(situation.history, None if deadline is None else Deadline(deadline).over)

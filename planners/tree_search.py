@@ -1,0 +1,251 @@
+"""Tree search over plans: beginnings are grown piece by piece, and the most promising ones are tried out to the end.
+
+In the manner of Monte Carlo Tree Diffusion (Yoon et al. 2025): a node is a plan whose beginning is made and whose rest
+is still noise; its children go on from there by one segment each, guided towards the goal with different strengths; a
+jump makes the whole rest at once, in one go, and is worth something if it arrives feasibly. Where that method rolls
+dice for what a beginning is worth, here an estimate of the time that is left says so, and the search is best-first
+(Hart et al. 1968): the time spent so far and the time left. Many nodes of many environments are expanded as one batch.
+
+The planner knows nothing of diffusion, tokens or mazes; it is handed what makes continuations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from planners.diffusion_forcing import Choice, travel_time
+from planners.plan import Plan
+
+Array = NDArray[np.float64]
+
+
+class Extend(Protocol):
+    """Goes on from the last frames (N, F, Do) of beginnings for environments `rows` (N,), by one segment.
+
+    Guided towards the goal with `strengths` (N,). The plans' first frame is the last of the beginning.
+    """
+
+    def __call__(self, rows: NDArray[np.int64], frames: Array, strengths: Array, /) -> Plan:
+        """Return one continuation per entry."""
+        ...
+
+
+class Arrive(Protocol):
+    """Goes on from the last frames (N, F, Do) of beginnings to the goal, in `horizons` (N,) tokens."""
+
+    def __call__(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], /) -> Plan:
+        """Return one continuation per entry."""
+        ...
+
+
+class Infeasibility(Protocol):
+    """Says how infeasible plans for environments `rows` (N,) are, (N,); at most 1 is feasible."""
+
+    def __call__(self, rows: NDArray[np.int64], plan: Plan, /) -> Array:
+        """Return it."""
+        ...
+
+
+class TimeLeft(Protocol):
+    """Estimates the control steps, (N,), from places (N, G) to the goals of environments `rows` (N,)."""
+
+    def __call__(self, rows: NDArray[np.int64], places: Array, /) -> Array:
+        """Return the estimates."""
+        ...
+
+
+@dataclass(frozen=True)
+class TreeSearchConfig:
+    """How the tree grows.
+
+    Attributes:
+        segment: tokens by which a child is longer than its parent.
+        strengths: of the guidance of a node's children, one child each.
+        stretch: horizons of the jumps from a node, as multiples of the estimated time to the goal, one jump each.
+        jump: longest jump that is tried, in tokens; 0 for any, which needs a model that composes.
+        width: nodes per environment that are expanded at a time.
+        rounds: of expansion at most.
+        greed: by how much the time left counts more than the time spent; 1 finds the fastest plan in the long run,
+            more a good one sooner.
+        enough: a complete plan is taken once no beginning promises to take less than this share of its time.
+    """
+
+    segment: int = 6
+    strengths: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.3, 0.3)
+    stretch: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
+    jump: int = 10
+    width: int = 4
+    rounds: int = 20
+    greed: float = 1.2
+    enough: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("strengths", "stretch"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if min(self.segment, self.width, self.rounds) < 1 or self.jump < 0:
+            raise ValueError(
+                f"segment, width and rounds must be at least 1 and jump not negative, got {self.segment}, "
+                f"{self.width}, {self.rounds} and {self.jump}"
+            )
+        if not self.strengths or not self.stretch or min(*self.strengths, 0) < 0 or min(*self.stretch, 1) <= 0:
+            raise ValueError(
+                f"need at least one strength >= 0 and one stretch > 0, got strengths={self.strengths}, "
+                f"stretch={self.stretch}"
+            )
+        if self.greed < 1 or not 0 < self.enough <= 1:
+            raise ValueError(f"greed must be at least 1 and enough in (0, 1], got {self.greed} and {self.enough}")
+
+
+@dataclass
+class Node:
+    """A plan's beginning.
+
+    Attributes:
+        frames: (F + n, Do) what was observed, the present last, and n planned frames.
+        tokens: how many of those are planned.
+        spent: control steps that the beginning takes.
+        left: estimated control steps from its end to the goal.
+    """
+
+    frames: Array
+    tokens: int
+    spent: float
+    left: float
+
+
+class Tree:
+    """One environment's nodes that are not expanded yet, and the fastest complete plan so far.
+
+    Attributes:
+        open: nodes to be expanded.
+        nearest: the node with the least time left, the one to follow if no plan arrives.
+        best: (n, Do) frames of the plan, the present first; None as long as there is none.
+        time: control steps that it takes.
+    """
+
+    def __init__(self, root: Node) -> None:
+        self.open, self.nearest = [root], root
+        self.best: Array | None = None
+        self.time = np.inf
+
+    def add(self, node: Node) -> None:
+        """Take in a node."""
+        self.open.append(node)
+        if node.left < self.nearest.left:
+            self.nearest = node
+
+    def pick(self, c: TreeSearchConfig) -> list[Node]:
+        """Take out the most promising nodes; none if the plan there is will do."""
+        self.open = [node for node in self.open if node.spent + node.left < c.enough * self.time]
+        self.open.sort(key=lambda node: node.spent + c.greed * node.left)
+        picked, self.open = self.open[: c.width], self.open[c.width :]
+        return picked
+
+
+@dataclass(frozen=True)
+class TreeSearch:
+    """Searches for the fastest feasible plan.
+
+    Attributes:
+        extend, arrive: what makes continuations.
+        time_left: the estimate by which beginnings are compared.
+        infeasibility: judges continuations; what is above 1 is dropped.
+        channels: where the goal lies in a frame.
+        speed: (G,) largest change per control step, for the time that plans take.
+        frame_skip: control steps between two frames.
+        span: control steps per token.
+        longest: tokens of the longest plans.
+        config: how to search.
+    """
+
+    extend: Extend
+    arrive: Arrive
+    time_left: TimeLeft
+    infeasibility: Infeasibility
+    channels: tuple[int, ...]
+    speed: Array
+    frame_skip: int
+    span: int
+    longest: int
+    config: TreeSearchConfig
+
+    def __call__(self, history: Array, over: Callable[[], bool] | None = None) -> Choice:
+        """Search for B environments.
+
+        Args:
+            history: (B, F, Do) what was observed, the present last.
+            over: asked before every round but the first; ends the search, with the best plans so far.
+
+        Returns:
+            Complete plans where there are any; elsewhere the beginning that ends nearest to the goal, which is as
+            infeasible as can be (its `over` is infinite).
+        """
+        rows = np.arange(len(history))
+        left = self.time_left(rows, history[:, -1, list(self.channels)])
+        trees = [Tree(Node(history[row], 0, 0.0, float(left[row]))) for row in rows]
+        for number in range(self.config.rounds):
+            if number and over is not None and over():
+                break
+            picked = [(int(row), node) for row in rows for node in trees[row].pick(self.config)]
+            if not picked:
+                break
+            self._jump(picked, trees, history.shape[1])
+            self._grow(picked, trees, history.shape[1])
+        return self._choice(trees, history.shape[1])
+
+    def _jump(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int) -> None:
+        """Try nodes out: make the rest of a plan at once, at several horizons, and keep what arrives feasibly."""
+        c, tried = self.config, []
+        for row, node in picked:
+            horizons = [max(2, int(np.ceil(stretch * node.left / self.span))) for stretch in c.stretch]
+            furthest = min(c.jump or self.longest, self.longest - node.tokens)
+            tried += [(row, node, h) for h in horizons if h <= furthest]
+        if not tried:
+            return
+        rows = np.array([row for row, _, _ in tried])
+        frames = np.stack([node.frames[-observed:] for _, node, _ in tried])
+        plan = self.arrive(rows, frames, np.array([h for _, _, h in tried]))
+        feasible, time = self._judged(rows, plan)
+        for k in np.flatnonzero(feasible):
+            node, tree = tried[k][1], trees[rows[k]]
+            if (total := node.spent + float(time[k])) < tree.time:
+                rest = plan.observations[k, 1 : plan.lengths[k]]
+                tree.best, tree.time = np.concatenate([node.frames[observed - 1 :], rest]), total
+
+    def _grow(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int) -> None:
+        """Give nodes their children: feasible continuations, each guided with another strength."""
+        c = self.config
+        parents = [(row, node) for row, node in picked if node.tokens + c.segment <= self.longest]
+        if not parents:
+            return
+        children = len(c.strengths)
+        rows = np.repeat([row for row, _ in parents], children)
+        frames = np.repeat(np.stack([node.frames[-observed:] for _, node in parents]), children, axis=0)
+        plan = self.extend(rows, frames, np.tile(c.strengths, len(parents)))
+        feasible, time = self._judged(rows, plan)
+        ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(self.channels)]
+        left = self.time_left(rows, ends)
+        for k in np.flatnonzero(feasible & np.isfinite(left)):
+            parent, tree = parents[k // children][1], trees[rows[k]]
+            made = np.concatenate([parent.frames, plan.observations[k, 1 : plan.lengths[k]]])
+            tree.add(Node(made, parent.tokens + c.segment, parent.spent + float(time[k]), float(left[k])))
+
+    def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[NDArray[np.bool_], Array]:
+        """Return which plans (N,) are feasible, and the control steps that they take."""
+        feasible = np.asarray(self.infeasibility(rows, plan) <= 1)
+        return feasible, travel_time(plan.observations[..., list(self.channels)], self.speed)
+
+    def _choice(self, trees: list[Tree], observed: int) -> Choice:
+        """Return every tree's plan, all of one width; shorter ones repeat their last frame."""
+        found = [tree.nearest.frames[observed - 1 :] if tree.best is None else tree.best for tree in trees]
+        lengths = np.array([len(frames) for frames in found])
+        index = np.minimum(np.arange(max(int(lengths.max()), 2))[None], lengths[:, None] - 1)
+        observations = np.stack([frames[at] for frames, at in zip(found, index, strict=True)])
+        time = np.array([tree.time for tree in trees])
+        plan = Plan(observations, np.maximum(lengths, 2), self.frame_skip)
+        return Choice(plan, np.where(np.isfinite(time), 0.0, np.inf), time)

@@ -1,0 +1,147 @@
+"""The search in a plane with a wall, where what is best is known."""
+
+import numpy as np
+import pytest
+
+from planners.plan import Plan
+from planners.tree_search import TreeSearch, TreeSearchConfig
+
+GAP = np.array([0.0, 4.0])  # the wall x = 0 is open above it
+SPEED = np.array([0.1, 0.1])
+
+
+def straight(starts, ends, frames):
+    share = np.linspace(0, 1, frames)[None, :, None]
+    observations = starts[:, None] * (1 - share) + ends[:, None] * share
+    return Plan(observations, np.full(len(starts), frames), 1)
+
+
+def through_the_wall(paths):
+    before, after = paths[:, :-1], paths[:, 1:]
+    crossing = (before[..., 0] <= 0) != (after[..., 0] <= 0)
+    return (crossing & (np.minimum(before[..., 1], after[..., 1]) < GAP[1])).any(1)
+
+
+class World:
+    def __init__(self, goals, misleading=False):
+        self.goals, self.misleading = np.asarray(goals, dtype=float), misleading
+        self.random, self.asked = np.random.default_rng(0), {"extend": [], "arrive": []}
+
+    def extend(self, rows, frames, strengths):
+        self.asked["extend"].append((rows, strengths))
+        angle = self.random.uniform(0, 2 * np.pi, len(rows))
+        return straight(frames[:, -1], frames[:, -1] + np.stack([np.cos(angle), np.sin(angle)], 1), 11)
+
+    def arrive(self, rows, frames, horizons):
+        self.asked["arrive"].append((rows, horizons))
+        return straight(frames[:, -1], self.goals[rows], 41)
+
+    def infeasibility(self, rows, plan):
+        return np.where(through_the_wall(plan.observations), 2.0, 0.5)
+
+    def time_left(self, rows, places):
+        direct = np.abs(self.goals[rows] - places).max(1)
+        around = np.abs(GAP - places).max(1) + np.abs(self.goals[rows] - GAP).max(1)
+        apart = (places[:, 0] <= 0) != (self.goals[rows, 0] <= 0)
+        return np.where(apart & (not self.misleading), around, direct) / SPEED[0]
+
+    def search(self, starts, over=None, longest=20, **options):
+        config = TreeSearchConfig(**{"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, **options})
+        search = TreeSearch(
+            self.extend, self.arrive, self.time_left, self.infeasibility, (0, 1), SPEED, 1, 10, longest, config
+        )
+        return search(np.asarray(starts, dtype=float)[:, None], over)
+
+
+def test_a_plan_goes_around_the_wall_and_is_nearly_the_shortest():
+    world = World([[2.0, 0.0], [-2.0, 1.0]])
+    starts = [[-2.0, 0.0], [-3.0, -2.0]]
+    choice = world.search(starts)
+    assert (choice.over <= 1).all()
+    paths = choice.plan.observations
+    assert not through_the_wall(paths).any()
+    assert paths[:, 0] == pytest.approx(np.array(starts))
+    for path, length, goal in zip(paths, choice.plan.lengths, world.goals, strict=True):
+        assert path[length - 1] == pytest.approx(goal)
+        assert (path[length:] == path[length - 1]).all()
+    assert choice.rank[0] <= 1.4 * 80  # up to the gap and down again
+    assert choice.rank[1] == pytest.approx(30)  # in sight: one jump, and the best there is
+    assert sum(len(rows) for rows, _ in world.asked["arrive"]) > 2
+
+
+def test_environments_search_on_their_own_and_stop_when_nothing_promises_more():
+    world = World([[2.0, 0.0], [-2.0, 1.0]])
+    world.search([[-2.0, 0.0], [-3.0, -2.0]])
+    first, later = world.asked["extend"][0][0], np.concatenate([rows for rows, _ in world.asked["extend"][1:]])
+    assert set(first) == {0, 1}
+    assert set(later) == {0}  # the second one's first jump was as fast as the estimate
+
+
+def test_a_misleading_estimate_costs_rounds_but_not_the_plan():
+    told, misled = World([[2.0, 3.0]]), World([[2.0, 3.0]], misleading=True)
+    for world in (told, misled):
+        choice = world.search([[-2.0, 3.0]], rounds=60)
+        assert choice.over[0] <= 1
+        assert not through_the_wall(choice.plan.observations).any()
+    assert len(misled.asked["extend"]) >= len(told.asked["extend"])
+
+
+def test_without_arrival_the_nearest_beginning_is_returned_as_no_plan():
+    world = World([[50.0, 4.5]])
+    choice = world.search([[-2.0, 4.5]], jump=3, rounds=6)
+    assert np.isinf(choice.over[0])
+    end = choice.plan.observations[0, choice.plan.lengths[0] - 1]
+    assert end[0] > 0.5
+    assert world.asked["arrive"] == []
+
+
+def test_jumps_reach_no_further_than_asked_and_plans_no_further_than_they_may():
+    world = World([[4.0, 4.5]])
+    world.search([[-2.0, 4.5]], jump=5, longest=7, rounds=10)
+    horizons = np.concatenate([horizons for _, horizons in world.asked["arrive"]])
+    assert horizons.min() >= 2
+    assert horizons.max() <= 5
+    choice = world.search([[-2.0, 4.5]], longest=1, rounds=10)
+    assert np.isinf(choice.over[0])
+    assert choice.plan.lengths[0] == 11  # one segment
+
+
+def test_children_are_guided_with_each_strength():
+    world = World([[2.0, 0.0]])
+    world.search([[-2.0, 0.0]], strengths=(0.0, 0.5), width=2, rounds=2)
+    rows, strengths = world.asked["extend"][1]
+    assert strengths.tolist() == [0.0, 0.5] * (len(rows) // 2)
+    assert len(rows) <= 4
+
+
+def test_a_deadline_ends_the_search_after_the_first_round():
+    world = World([[2.0, 0.0]])
+    choice = world.search([[-2.0, 0.0]], over=lambda: True)
+    assert len(world.asked["extend"]) == 1
+    assert choice.plan.observations.shape[0] == 1
+
+
+def test_where_nothing_is_feasible_the_start_is_all_there_is():
+    world = World([[2.0, 0.0]])
+    world.infeasibility = lambda rows, plan: np.full(len(rows), 9.0)
+    choice = world.search([[-2.0, 0.0]])
+    assert np.isinf(choice.over[0])
+    assert (choice.plan.observations == [-2.0, 0.0]).all()
+    assert choice.plan.observations.shape == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"segment": 0}, "segment"),
+        ({"jump": -1}, "jump"),
+        ({"strengths": ()}, "strengths"),
+        ({"strengths": (-1.0,)}, "strengths"),
+        ({"stretch": (0.0,)}, "stretch"),
+        ({"greed": 0.9}, "greed"),
+        ({"enough": 0.0}, "enough"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, what):
+    with pytest.raises(ValueError, match=what):
+        TreeSearchConfig(**options)
