@@ -20,7 +20,7 @@ from envs.time_optimal import time_optimal_steps
 MAZE_IDS = [f"{family}-{maze}" for family in ("maze2d", "multi2d") for maze in MAZES]
 FETCH_PERIOD = 0.04  # 20 steps of MuJoCo's 2 ms per action [s]
 OGBENCH_PERIOD = 0.1  # 5 steps of MuJoCo's 20 ms per action [s]
-OGBENCH_NEAREST = 0.3  # nearer to a wall the point's centre never is; its radius is 0.7
+OGBENCH_NEAREST = 0.5  # the point's centre never is nearer to a wall than 0.64 in the data; its radius is 0.7
 TOUCH = 0.01  # how deep [m] the ball may be in a wall before a plan counts as running into it
 # D4RL's returns that count as 0 and 100. Its physics was another, so scores compare among our own rows only.
 SCORE_REFERENCES = {
@@ -46,9 +46,8 @@ def check_env(env_id: str) -> None:
     except gym.error.Error:
         close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"there is no environment {env_id!r}; ours are {', '.join([*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS])}.{hint}"
-        ) from None
+        ours = ", ".join([*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS])
+        raise ValueError(f"there is no environment {env_id!r}; ours are {ours}.{hint}") from None
 
 
 def yardsticks_of(env_id: str) -> Yardsticks:
