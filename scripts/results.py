@@ -275,6 +275,26 @@ def recall_table() -> str:
     return "\n".join(lines)
 
 
+def long_table() -> str:
+    """Return the Markdown table of scripts/long_mazes.py, with what others report."""
+    published: Any = OmegaConf.to_container(OmegaConf.load(RESULTS / "published_ogbench.yaml"))
+    columns = ("maze and data", "policy", "success [95 %], 250 episodes", "steps [95 %]", "of the shortest")
+    lines = [f"| {' | '.join(columns)} | plans | seconds of planning |", "|" + "---|" * (len(columns) + 2)]
+    rows = json.loads((RESULTS / "long_mazes.json").read_text())["rows"]
+    for row in rows:
+        low, high = row["time_to_goal_ci95"]
+        ratio = "–" if row["ratio_to_shortest"] is None else f"{row['ratio_to_shortest']:.2f}"
+        lines.append(
+            f"| {row['env']} | `{row['policy']}` | {success(row)} | {row['time_to_goal']:.0f} [{low:.0f}, {high:.0f}] "
+            f"| {ratio} | {row['plans']:.1f} | {row['seconds_alone']:.1f} |"
+        )
+    for env_id in dict.fromkeys(row["env"] for row in rows):
+        for source, found in published.get(env_id, {}).items():
+            shares = [f"{share / 100:.2f}" for share in (found if isinstance(found, list) else [found])]
+            lines.append(f"| {env_id} | {source} | {' / '.join(shares)} | | | | |")
+    return "\n".join(lines)
+
+
 def robustness_table() -> str:
     """Return the Markdown table of scripts/robustness.py."""
     rows = json.loads((RESULTS / "robustness.json").read_text())["rows"]
@@ -338,7 +358,7 @@ def main() -> None:
     text = README.read_text()
     tables = {"table": table(), "sanity": sanity_table(), "shuffled": shuffled_table()}
     studies = {"guidance": guidance_table, "sensors": sensors_table, "actions": actions_table, "recall": recall_table}
-    studies["robustness"] = robustness_table
+    studies |= {"robustness": robustness_table, "long_mazes": long_table}
     if list(RESULTS.glob("*-pixels-*/summary.json")):
         tables["pixels"] = pixels_table()
     if list(RESULTS.glob("video-*.json")):

@@ -31,6 +31,7 @@ class DiffusionForcingConfig:
         levels: K, the number of noisy levels; 0 is clean.
         schedule: "linear", "cosine" or "sigmoid".
         zero_terminal_snr: let level K hold no signal at all.
+        signal_scale: how large the data counts beside the noise; more than 1 where what matters is small in it.
         objective: "x0", "eps" or "v".
         snr_weighting: "none", "min_snr" or "fused".
         snr_clip: gamma of min-SNR.
@@ -54,6 +55,7 @@ class DiffusionForcingConfig:
     levels: int = 1000
     schedule: str = "cosine"
     zero_terminal_snr: bool = False
+    signal_scale: float = 1.0
     objective: str = "v"
     snr_weighting: str = "none"
     snr_clip: float = 5.0
@@ -124,7 +126,7 @@ class DiffusionForcing(nn.Module):
         self.inverse_dynamics = inverse_dynamics
         self.config = config
         self.objective = check_objective(config.objective)
-        table = alpha_bar_table(config.schedule, config.levels, config.zero_terminal_snr)
+        table = alpha_bar_table(config.schedule, config.levels, config.zero_terminal_snr, config.signal_scale)
         self.register_buffer("alpha_bar", table, persistent=False)
 
     def denoise(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:

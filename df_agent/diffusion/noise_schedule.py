@@ -41,16 +41,20 @@ def _sigmoid(levels: int, start: float = -3, end: float = 3) -> Tensor:
 SCHEDULES = {"linear": _linear, "cosine": _cosine, "sigmoid": _sigmoid}
 
 
-def alpha_bar_table(name: str, levels: int = 1000, zero_terminal_snr: bool = False) -> Tensor:
+def alpha_bar_table(
+    name: str, levels: int = 1000, zero_terminal_snr: bool = False, signal_scale: float = 1.0
+) -> Tensor:
     """Return alpha_bar for every level, a float32 tensor of shape (levels + 1,).
 
     Args:
         name: "linear" (Ho et al. 2020), "cosine" (Nichol & Dhariwal 2021) or "sigmoid" (Jabri et al. 2022).
         levels: K, the number of noisy levels.
         zero_terminal_snr: shift and scale sqrt(alpha_bar) so that level K holds no signal (Lin et al. 2023).
+        signal_scale: as if the data were so many times as large beside the noise (Hoogeboom et al. 2023, "simple
+            diffusion"); more than 1 spends more levels on what is small in it.
 
     Raises:
-        ValueError: unknown name, or fewer than two levels.
+        ValueError: unknown name, fewer than two levels, or a scale that is not positive.
     """
     if name not in SCHEDULES:
         close = get_close_matches(name, SCHEDULES, n=1)
@@ -62,6 +66,9 @@ def alpha_bar_table(name: str, levels: int = 1000, zero_terminal_snr: bool = Fal
     if zero_terminal_snr:
         root = noisy.sqrt()
         noisy = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    if not 0 < signal_scale < math.inf:
+        raise ValueError(f"signal_scale must be positive, got {signal_scale}")
+    noisy = signal_scale**2 * noisy / (signal_scale**2 * noisy + 1 - noisy)
     return torch.cat([torch.ones(1, dtype=torch.float64), noisy]).float()
 
 

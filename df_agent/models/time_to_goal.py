@@ -9,7 +9,6 @@ horizons on the estimate and measures shortcuts by it; it gives no route.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from df_agent.models.waves import waves
 from df_agent.types import Pairs
 
 
@@ -86,9 +86,7 @@ class TimeToGoal(nn.Module):
 
     def embed(self, place: Tensor) -> Tensor:
         """Map normalised places (..., G) to coordinates (..., groups, group_size)."""
-        rate = math.pi / 2 * 2.0 ** torch.arange(self.config.bands, device=place.device)
-        angle = (place[..., None] * rate).flatten(-2)
-        coordinates: Tensor = self.mlp(torch.cat([place, angle.sin(), angle.cos()], -1))
+        coordinates: Tensor = self.mlp(torch.cat([place, *waves(place, self.config.bands)], -1))
         return rearrange(coordinates, "... (g s) -> ... g s", g=self.config.groups)
 
     def forward(self, start: Tensor, goal: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from df_agent.models.waves import waves
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -26,6 +28,8 @@ class TransformerConfig:
         cond_dim: size of an optional per-token condition, 0 for none.
         causal: whether a token sees the past only.
         level_scale: K, by which levels are divided before they are embedded.
+        bands: sines and cosines per input channel, at doubling frequencies, so that small differences can be told where
+            the data spans many times their size, as walls of a large maze are (compare Kingma et al. 2021, VDM).
     """
 
     token_dim: int
@@ -37,6 +41,7 @@ class TransformerConfig:
     cond_dim: int = 0
     causal: bool = False
     level_scale: int = 1000
+    bands: int = 0
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
@@ -88,7 +93,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.causal = config, config.causal
         width = config.width
-        self.embed = nn.Linear(config.token_dim + config.cond_dim, width)
+        self.embed = nn.Linear(config.token_dim * (1 + 2 * config.bands) + config.cond_dim, width)
         # Learned, but from sinusoids as large as the content: small random ones leave attention blind to order
         # for the first thousand steps.
         self.position = nn.Parameter(sinusoidal(torch.arange(config.max_tokens), width, max_period=1e3))
@@ -112,7 +117,8 @@ class Transformer(nn.Module):
         if (cond is None) != (c.cond_dim == 0):
             raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
         dtype = self.embed.weight.dtype
-        inputs = x if cond is None else torch.cat([x, cond], -1)
+        seen = torch.cat([x, *waves(x, c.bands)], -1) if c.bands else x
+        inputs = seen if cond is None else torch.cat([seen, cond], -1)
         e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
         h = self.embed(inputs.to(dtype)) + self.position[: x.shape[1]] + e
         modulation = rearrange(self.modulation(e), "b t (n w) -> b t n w", n=6)

@@ -161,3 +161,15 @@ def test_a_clean_past_makes_a_noisy_token_count():
     behind_clean[:, :3] = 0.99
     alone = fused_snr_weight("x0", noisy, decay=0.9)[0, 3]
     assert fused_snr_weight("x0", behind_clean, decay=0.9)[0, 3] > 5 * alone
+
+
+def test_a_signal_scale_shifts_the_ratio_of_signal_to_noise_and_no_more():
+    plain = alpha_bar_table("cosine", 100).double()
+    shifted = alpha_bar_table("cosine", 100, signal_scale=3.0).double()
+    assert shifted[0] == 1
+    ratio = (shifted / (1 - shifted))[1:] / (plain / (1 - plain))[1:]
+    assert ratio.numpy() == pytest.approx(9.0, rel=1e-3)
+    assert (alpha_bar_table("cosine", 100, signal_scale=1.0) - plain).abs().max() < 1e-7
+    for scale in (0.0, -1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="signal_scale"):
+            alpha_bar_table("cosine", 100, signal_scale=scale)

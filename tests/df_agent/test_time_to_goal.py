@@ -278,3 +278,33 @@ def test_a_model_is_built_with_its_estimator():
     assert built.config == config
     with pytest.raises(ValueError, match=r"unknown options \['quantil'\] for TimeToGoalConfig"):
         build_model({**checkpoint, "time_to_goal": {"quantil": 0.1}})
+
+
+def chain_of_walks(spread):
+    """Distances after training on walks of a line, none longer than a fifth of it."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model = TimeToGoal(TimeToGoalConfig(channels=1, symmetric=True, resolution=1, unit=10, spread=spread))
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    for _ in range(400):
+        start = torch.rand(512, 1, generator=generator) * 4 - 2
+        goal = (start + (torch.rand(512, 1, generator=generator) - 0.5) * 1.6).clamp(-2, 2)
+        loss, _ = model.loss(Pairs(start, goal, 25 * (goal - start).abs()[:, 0] + 1), generator)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    places = torch.tensor([[-1.9], [-1.4], [1.9]])
+    with torch.no_grad():
+        return model(places[0], places[1]).item(), model(places[0], places[2]).item()
+
+
+def test_places_that_no_walk_joins_are_pushed_as_far_apart_as_a_chain_of_walks():
+    near, far = chain_of_walks(spread=0.05)
+    assert near == pytest.approx(12.5, rel=0.2)
+    assert far == pytest.approx(95, rel=0.15)
+    assert far > 1.1 * chain_of_walks(spread=0.0)[1]
+
+
+def test_a_spread_that_would_push_everything_apart_is_refused():
+    with pytest.raises(ValueError, match="spread"):
+        TimeToGoalConfig(spread=0.1, quantile=0.1)

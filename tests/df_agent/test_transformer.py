@@ -1,9 +1,11 @@
 import json
+import math
 
 import pytest
 import torch
 
 from df_agent.models.transformer import Transformer, TransformerConfig, sinusoidal
+from df_agent.models.waves import waves
 
 
 def network(seed=0, **options):
@@ -128,3 +130,24 @@ def test_mistakes_are_named(inputs):
         network()(x, level, x)
     with pytest.raises(ValueError, match="cond_dim=3 got cond=none"):
         network(cond_dim=3)(x, level)
+
+
+def test_waves_tell_places_apart_that_are_close():
+    near = torch.tensor([[0.5, -1.0], [0.5 + 1 / 32, -1.0]])
+    sines, cosines = waves(near, 6)
+    assert sines.shape == cosines.shape == (2, 12)
+    fastest = 2 * math.pi * 8 * near[:, 0]  # a wavelength of 1/8
+    assert sines[:, 5] == pytest.approx(fastest.sin(), abs=1e-5)
+    assert cosines[:, 0] == pytest.approx((math.pi / 2 * near[:, 0]).cos(), abs=1e-6)
+    assert (sines[0, :6] - sines[1, :6]).abs().max() > 0.9  # a quarter of it
+    assert (sines[0, 6:] == sines[1, 6:]).all()
+
+
+def test_a_network_with_waves_reads_them_beside_the_tokens(inputs):
+    plain, waving = network(), network(bands=4)
+    assert waving.embed.in_features == 9 * plain.embed.in_features
+    x, level = inputs
+    assert waving(x, level).shape == x.shape
+    shifted = waving(x + 4.0, level) - waving(x, level)  # the waves repeat, the tokens themselves do not
+    assert shifted.abs().max() > 1e-3
+    assert TransformerConfig(**waving.config.to_dict()) == waving.config
