@@ -70,6 +70,8 @@ class TreeSearchConfig:
         jump: longest jump that is tried, in tokens; 0 for any, which needs a model that composes.
         width: nodes per environment that are expanded at a time.
         rounds: of expansion at most.
+        apart: a node that ends within so many steps, at full speed, of another that is there as soon is dropped, so
+            that the search spreads out where the estimate misleads it [control steps].
         greed: by how much the time left counts more than the time spent; 1 finds the fastest plan in the long run,
             more a good one sooner.
         enough: a complete plan is taken once no beginning promises to take less than this share of its time.
@@ -81,16 +83,17 @@ class TreeSearchConfig:
     jump: int = 10
     width: int = 4
     rounds: int = 20
+    apart: float = 8.0
     greed: float = 1.2
     enough: float = 0.95
 
     def __post_init__(self) -> None:
         for name in ("strengths", "stretch"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if min(self.segment, self.width, self.rounds) < 1 or self.jump < 0:
+        if min(self.segment, self.width, self.rounds) < 1 or min(self.jump, self.apart) < 0:
             raise ValueError(
-                f"segment, width and rounds must be at least 1 and jump not negative, got {self.segment}, "
-                f"{self.width}, {self.rounds} and {self.jump}"
+                f"segment, width and rounds must be at least 1, jump and apart not negative, got {self.segment}, "
+                f"{self.width}, {self.rounds}, {self.jump} and {self.apart}"
             )
         if not self.strengths or not self.stretch or min(*self.strengths, 0) < 0 or min(*self.stretch, 1) <= 0:
             raise ValueError(
@@ -107,12 +110,14 @@ class Node:
 
     Attributes:
         frames: (F + n, Do) what was observed, the present last, and n planned frames.
+        end: (G,) where it ends.
         tokens: how many of those are planned.
         spent: control steps that the beginning takes.
         left: estimated control steps from its end to the goal.
     """
 
     frames: Array
+    end: Array
     tokens: int
     spent: float
     left: float
@@ -123,19 +128,25 @@ class Tree:
 
     Attributes:
         open: nodes to be expanded.
+        nodes: all of them.
         nearest: the node with the least time left, the one to follow if no plan arrives.
         best: (n, Do) frames of the plan, the present first; None as long as there is none.
         time: control steps that it takes.
     """
 
     def __init__(self, root: Node) -> None:
-        self.open, self.nearest = [root], root
+        self.open, self.nodes, self.nearest = [root], [root], root
         self.best: Array | None = None
         self.time = np.inf
 
-    def add(self, node: Node) -> None:
-        """Take in a node."""
+    def add(self, node: Node, speed: Array, apart: float) -> None:
+        """Take in a node, unless another ends there, or within `apart` control steps of it, as soon."""
+        near = np.abs(np.stack([other.end for other in self.nodes]) - node.end) / speed < apart
+        sooner = np.array([other.spent for other in self.nodes]) <= node.spent + apart
+        if (near.all(1) & sooner).any():
+            return
         self.open.append(node)
+        self.nodes.append(node)
         if node.left < self.nearest.left:
             self.nearest = node
 
@@ -186,8 +197,9 @@ class TreeSearch:
             infeasible as can be (its `over` is infinite).
         """
         rows = np.arange(len(history))
-        left = self.time_left(rows, history[:, -1, list(self.channels)])
-        trees = [Tree(Node(history[row], 0, 0.0, float(left[row]))) for row in rows]
+        ends = history[:, -1, list(self.channels)]
+        left = self.time_left(rows, ends)
+        trees = [Tree(Node(history[row], ends[row], 0, 0.0, float(left[row]))) for row in rows]
         for number in range(self.config.rounds):
             if number and over is not None and over():
                 break
@@ -230,10 +242,12 @@ class TreeSearch:
         feasible, time = self._judged(rows, plan)
         ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(self.channels)]
         left = self.time_left(rows, ends)
-        for k in np.flatnonzero(feasible & np.isfinite(left)):
+        order = np.argsort(left, kind="stable")  # of those that end together the best stays
+        for k in order[feasible[order] & np.isfinite(left[order])]:
             parent, tree = parents[k // children][1], trees[rows[k]]
             made = np.concatenate([parent.frames, plan.observations[k, 1 : plan.lengths[k]]])
-            tree.add(Node(made, parent.tokens + c.segment, parent.spent + float(time[k]), float(left[k])))
+            spent = parent.spent + float(time[k])
+            tree.add(Node(made, ends[k], parent.tokens + c.segment, spent, float(left[k])), self.speed, c.apart)
 
     def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[NDArray[np.bool_], Array]:
         """Return which plans (N,) are feasible, and the control steps that they take."""

@@ -68,7 +68,7 @@ class Continuations:
         """Judge continuations; see `planners.tree_search.Infeasibility`."""
         p = self.planner
         paths = plan.observations[..., p.channels]
-        return infeasibility(plan, paths, p.limits, p.reach_along, p.config.search, self.situation.doubt[rows])
+        return infeasibility(plan, paths, p.limits, p.reach_along, p.config.search)
 
     def _noise(self, rows: NDArray[np.int64]) -> Noise:
         """Return the noise of the next batch, whose candidates are for the environments `rows`."""
