@@ -72,6 +72,8 @@ class TreeSearchConfig:
         rounds: of expansion at most.
         apart: a node that ends within so many steps, at full speed, of another that is there as soon is dropped, so
             that the search spreads out where the estimate misleads it [control steps].
+        hopeless: a continuation that exceeds a limit this many times is dropped. One that exceeds it by less takes as
+            many times its time, so that it gains nothing by it.
         greed: by how much the time left counts more than the time spent; 1 finds the fastest plan in the long run,
             more a good one sooner.
         enough: a complete plan is taken once no beginning promises to take less than this share of its time.
@@ -84,6 +86,7 @@ class TreeSearchConfig:
     width: int = 4
     rounds: int = 20
     apart: float = 8.0
+    hopeless: float = 1.5
     greed: float = 1.2
     enough: float = 0.95
 
@@ -100,8 +103,11 @@ class TreeSearchConfig:
                 f"need at least one strength >= 0 and one stretch > 0, got strengths={self.strengths}, "
                 f"stretch={self.stretch}"
             )
-        if self.greed < 1 or not 0 < self.enough <= 1:
-            raise ValueError(f"greed must be at least 1 and enough in (0, 1], got {self.greed} and {self.enough}")
+        if min(self.greed, self.hopeless) < 1 or not 0 < self.enough <= 1:
+            raise ValueError(
+                f"greed and hopeless must be at least 1 and enough in (0, 1], got {self.greed}, {self.hopeless} and "
+                f"{self.enough}"
+            )
 
 
 @dataclass
@@ -222,8 +228,8 @@ class TreeSearch:
         rows = np.array([row for row, _, _ in tried])
         frames = np.stack([node.frames[-observed:] for _, node, _ in tried])
         plan = self.arrive(rows, frames, np.array([h for _, _, h in tried]))
-        feasible, time = self._judged(rows, plan)
-        for k in np.flatnonzero(feasible):
+        possible, time = self._judged(rows, plan)
+        for k in np.flatnonzero(possible):
             node, tree = tried[k][1], trees[rows[k]]
             if (total := node.spent + float(time[k])) < tree.time:
                 rest = plan.observations[k, 1 : plan.lengths[k]]
@@ -239,20 +245,21 @@ class TreeSearch:
         rows = np.repeat([row for row, _ in parents], children)
         frames = np.repeat(np.stack([node.frames[-observed:] for _, node in parents]), children, axis=0)
         plan = self.extend(rows, frames, np.tile(c.strengths, len(parents)))
-        feasible, time = self._judged(rows, plan)
+        possible, time = self._judged(rows, plan)
         ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(self.channels)]
         left = self.time_left(rows, ends)
         order = np.argsort(left, kind="stable")  # of those that end together the best stays
-        for k in order[feasible[order] & np.isfinite(left[order])]:
+        for k in order[possible[order] & np.isfinite(left[order])]:
             parent, tree = parents[k // children][1], trees[rows[k]]
             made = np.concatenate([parent.frames, plan.observations[k, 1 : plan.lengths[k]]])
             spent = parent.spent + float(time[k])
             tree.add(Node(made, ends[k], parent.tokens + c.segment, spent, float(left[k])), self.speed, c.apart)
 
     def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[NDArray[np.bool_], Array]:
-        """Return which plans (N,) are feasible, and the control steps that they take."""
-        feasible = np.asarray(self.infeasibility(rows, plan) <= 1)
-        return feasible, travel_time(plan.observations[..., list(self.channels)], self.speed)
+        """Return which plans (N,) may be followed, and the control steps that they are taken to take."""
+        over = self.infeasibility(rows, plan)
+        time = travel_time(plan.observations[..., list(self.channels)], self.speed)
+        return np.asarray(over <= self.config.hopeless), time * np.maximum(over, 1.0)
 
     def _choice(self, trees: list[Tree], observed: int) -> Choice:
         """Return every tree's plan, all of one width; shorter ones repeat their last frame."""

@@ -106,36 +106,41 @@ class Episodes:
         return cls(**{name: arrays.get(name) for name in names})  # type: ignore[arg-type]
 
 
-def without_stops(episodes: Episodes, places: Array, distance: float) -> Episodes:
-    """Cut trajectories where they have come to stay; those that never left their end are dropped.
+def without_stops(episodes: Episodes, places: Array, distance: float, steps: int) -> Episodes:
+    """Cut out where trajectories stand still; what lies between two stops becomes a trajectory of its own.
 
-    Who waits at the end of a walk teaches a model to stand still, from where it should go on.
+    Who waits along a walk teaches a model to stand still where it should go on, and a distance in steps that places
+    beside each other are far apart.
 
     Args:
         episodes: the trajectories.
         places: (N, G) where they are.
-        distance: what stays this near to its end has come to stay [position units].
+        distance: who moves no further than this stands still [position units] ...
+        steps: ... within so many control steps, half before and half after. What lasts less is dropped.
 
     Raises:
         ValueError: nothing is left.
     """
-    keep, starts = [], [0]
-    for first, end in zip(episodes.starts[:-1], episodes.starts[1:], strict=True):
-        away = np.linalg.norm(places[first:end] - places[end - 1], axis=1) > distance
-        if away.any():
-            cut = first + np.flatnonzero(away)[-1] + 2
-            keep.append(np.arange(first, cut))
-            starts.append(starts[-1] + len(keep[-1]))
-    if not keep:
-        raise ValueError(f"no trajectory ever leaves the {distance} around its end")
-    rows = np.concatenate(keep)
-    ends = np.array(starts[1:]) - 1
+    row, half = np.arange(len(places)), max(steps // 2, 1)
+    first, last = (
+        np.repeat(ends, np.diff(episodes.starts)) for ends in (episodes.starts[:-1], episodes.starts[1:] - 1)
+    )
+    moves = places[np.minimum(row + half, last)] - places[np.maximum(row - half, first)]
+    moving = np.linalg.norm(moves, axis=1) > distance
+    begins = moving & ((row == first) | ~np.roll(moving, 1))
+    ends = moving & ((row == last) | ~np.roll(moving, -1))
+    runs = np.stack([np.flatnonzero(begins), np.flatnonzero(ends) + 1], 1)
+    runs = runs[np.diff(runs, axis=1)[:, 0] > steps]
+    if not len(runs):
+        raise ValueError(f"nothing ever moves by {distance} within {steps} steps for longer than that")
+    rows = np.concatenate([np.arange(*run) for run in runs])
+    starts = np.concatenate([[0], np.cumsum(np.diff(runs, axis=1))])
     actions, rewards = episodes.actions[rows], episodes.rewards[rows]
-    actions[ends], rewards[ends] = 0, 0  # no step is taken there
+    actions[starts[1:] - 1], rewards[starts[1:] - 1] = 0, 0  # no step is taken there
     desired, achieved = (
         None if goals is None else goals[rows] for goals in (episodes.desired_goals, episodes.achieved_goals)
     )
-    return Episodes(episodes.observations[rows], actions, rewards, desired, achieved, np.array(starts))
+    return Episodes(episodes.observations[rows], actions, rewards, desired, achieved, starts)
 
 
 def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: bool = True) -> Episodes:

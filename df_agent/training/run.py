@@ -231,7 +231,7 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
         raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
     if distance := windows.pop("stop_distance", None):
         channels = [options.observation_indices[channel] for channel in options.goal_channels]
-        episodes = without_stops(episodes, episodes.observations[:, channels], distance)
+        episodes = without_stops(episodes, episodes.observations[:, channels], distance, options.span)
     tokenizer = Tokenizer.fit(options, episodes)
     return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **windows)
 

@@ -252,24 +252,27 @@ def test_dicts_without_an_observation_are_refused():
         load_episodes("mine/camera-v0")
 
 
-def test_walks_are_cut_where_they_have_come_to_stay():
-    there = np.linspace(0, 5, 11)[:, None] * [1.0, 0.0]
-    jitter = there[-1] + 0.3 * np.random.default_rng(0).uniform(-1, 1, (20, 2))
-    stays = np.concatenate([there, jitter])
-    goes = there[:, ::-1]
+def test_stops_are_cut_out_of_walks():
+    there = np.linspace(0, 5, 51)[:, None] * [1.0, 0.0]
+    jitter = there[-1] + 0.02 * np.random.default_rng(0).uniform(-1, 1, (40, 2))
+    on = there[-1] + np.linspace(0, 5, 51)[:, None] * [0.0, 1.0]
+    walks = [np.concatenate([there, jitter, on]), jitter, there[::-1]]
     segments = [
         {"observations": walk, "actions": np.ones((len(walk) - 1, 2)), "rewards": np.ones(len(walk) - 1)}
-        for walk in (stays, jitter, goes)
+        for walk in walks
     ]
     episodes = from_segments(segments)
-    cut = without_stops(episodes, episodes.observations, 1.0)
-    assert len(cut) == 2  # the second never left
-    first, second = (cut.observations[cut.starts[k] : cut.starts[k + 1]] for k in (0, 1))
-    assert first == pytest.approx(there[: len(first)])
-    assert np.linalg.norm(first[-2] - stays[-1]) > 1 >= np.linalg.norm(first[-1] - stays[-1])
-    assert np.linalg.norm(second[-1] - goes[-1]) <= 1
+    cut = without_stops(episodes, episodes.observations, distance=0.3, steps=8)
+    assert len(cut) == 3  # the first walk's two parts and the last walk; the second never moved
+    parts = [cut.observations[cut.starts[k] : cut.starts[k + 1]] for k in range(3)]
+    assert parts[0][:48] == pytest.approx(there[:48])
+    assert parts[1][-48:] == pytest.approx(on[-48:])
+    assert parts[2][5:-5] == pytest.approx(there[::-1][5:-5])
+    for part in parts:  # hardly anything of a stop is left at either end
+        assert np.linalg.norm(part[8:] - part[:-8], axis=1).min() > 0.3
+        assert 46 <= len(part) <= 54
     for column in (cut.actions[:, 0], cut.rewards):
         assert (column[cut.starts[1:] - 1] == 0).all()
         assert (np.delete(column, cut.starts[1:] - 1) == 1).all()
-    with pytest.raises(ValueError, match="no trajectory"):
-        without_stops(episodes, episodes.observations, 100.0)
+    with pytest.raises(ValueError, match="nothing ever moves"):
+        without_stops(episodes, episodes.observations, 100.0, 8)
