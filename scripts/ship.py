@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from df_agent.training.config import TrainConfig
 from df_agent.training.state import best_step, saved_steps
+from envs.ogbench_mazes import OGBENCH_IDS
 
 ROOT = Path(__file__).parents[1]
 
@@ -44,6 +45,16 @@ A Diffusion Forcing planner for `{env}`: observations and actions, {span} contro
 {data}
 {training}
 - Results: the table of Fetch's tasks in the project's README.
+"""
+
+LONG_CARD = """# {name}
+
+A Diffusion Forcing planner for OGBench's `{env}`: positions only, {span} control steps per token, windows of up to
+{tokens} tokens, which a tree search pieces together; {parameters:.2f} M parameters, EMA weights in fp16.
+
+{data}
+{training}
+- Results: “Long mazes” in the project's README.
 """
 
 BASELINE_CARD = """# {name}
@@ -207,12 +218,13 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
         with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train")):
             options = compose("train", [f"env={name}"])
         given: Any = OmegaConf.to_container(options.policy, resolve=True)
-        inferred = {} if name.startswith("maze2d-") else config["policy"]
+        inferred = {} if name.startswith(("maze2d-", "pointmaze-")) else config["policy"]
         config["policy"] = {**inferred, **given}
     tokens = config["tokenizer"]["config"]
     if not config["env"].startswith("maze2d-"):
         span, most = tokens["frame_skip"] * tokens["frame_stack"], config["windows"]["max_tokens"]
-        return ROBOT_CARD.format(span=span, tokens=most, **facts(name, checkpoint))
+        card = LONG_CARD if config["env"] in OGBENCH_IDS else ROBOT_CARD
+        return card.format(span=span, tokens=most, **facts(name, checkpoint))
     inverse = " and the inverse model" if config.get("inverse_dynamics") else ""
     return CARD.format(
         span=tokens["frame_skip"] * tokens["frame_stack"],

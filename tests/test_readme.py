@@ -120,7 +120,9 @@ def check_command(command: str) -> None:
     elif program == "python":
         composed(words[0], words[1:])
     elif program == "pip":
-        assert words == ["install", "-e", ".", "-c", "constraints.txt"]
+        assert [*words[:2], *words[3:]] == ["install", "-e", "-c", "constraints.txt"]
+        extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[2]).group(1)
+        assert extra is None or extra in PROJECT["project"]["optional-dependencies"]
         assert (ROOT / "constraints.txt").is_file()
     elif program == "pytest":
         markers = [text.partition(":")[0] for text in PROJECT["tool"]["pytest"]["ini_options"]["markers"]]

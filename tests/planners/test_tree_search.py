@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from planners.plan import Plan
-from planners.tree_search import TreeSearch, TreeSearchConfig
+from planners.tree_search import Node, Tree, TreeSearch, TreeSearchConfig
 
 GAP = np.array([0.0, 4.0])  # the wall x = 0 is open above it
 SPEED = np.array([0.1, 0.1])
@@ -46,7 +46,8 @@ class World:
         return np.where(apart & (not self.misleading), around, direct) / SPEED[0]
 
     def search(self, starts, over=None, longest=20, **options):
-        config = TreeSearchConfig(**{"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, **options})
+        usual = {"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, "apart": 2.0}
+        config = TreeSearchConfig(**{**usual, **options})
         search = TreeSearch(
             self.extend, self.arrive, self.time_left, self.infeasibility, (0, 1), SPEED, 1, 10, longest, config
         )
@@ -139,9 +140,33 @@ def test_where_nothing_is_feasible_the_start_is_all_there_is():
         ({"strengths": (-1.0,)}, "strengths"),
         ({"stretch": (0.0,)}, "stretch"),
         ({"greed": 0.9}, "greed"),
+        ({"hopeless": 0.9}, "hopeless"),
+        ({"apart": -1.0}, "apart"),
         ({"enough": 0.0}, "enough"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, what):
     with pytest.raises(ValueError, match=what):
         TreeSearchConfig(**options)
+
+
+def test_nodes_that_end_together_are_one():
+    world = World([[50.0, 4.5]])
+    crowded, spread = (world.search([[-2.0, 4.5]], jump=3, rounds=5, apart=apart) for apart in (0.0, 9.0))
+    for choice in (crowded, spread):
+        assert np.isinf(choice.over[0])
+    root = Node(np.zeros((1, 2)), np.zeros(2), 0, 0.0, 100.0)
+    tree = Tree(root)
+    for x, spent in ((0.3, 5.0), (3.0, 30.0), (3.3, 60.0), (3.3, 31.0), (3.0, 10.0)):
+        tree.add(Node(np.zeros((1, 2)), np.array([x, 0.0]), 1, spent, 50.0), SPEED, 8.0)
+    # Near the root; a new one; later than it; hardly later, but no place of its own; much sooner.
+    assert [node.spent for node in tree.nodes] == [0.0, 30.0, 10.0]
+
+
+def test_what_exceeds_a_limit_by_little_is_charged_for_it_and_by_much_is_dropped():
+    world = World([[2.0, 0.0]])
+    world.infeasibility = lambda rows, plan: np.full(len(rows), 1.4)
+    direct = world.search([[-2.0, 0.0]], rounds=1)
+    assert direct.rank[0] == pytest.approx(1.4 * 40)
+    assert direct.over[0] <= 1
+    assert np.isinf(world.search([[-2.0, 0.0]], rounds=1, hopeless=1.3).over[0])
