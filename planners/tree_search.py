@@ -27,10 +27,11 @@ Array = NDArray[np.float64]
 class Extend(Protocol):
     """Goes on from the last frames (N, F, Do) of beginnings for environments `rows` (N,), by one segment.
 
-    Guided towards the goal with `strengths` (N,). The plans' first frame is the last of the beginning.
+    Guided towards the goal with `strengths` (N,). The plans' first frame is the last of the beginning. `number` tells
+    the rounds of a search apart, which are to have noise of their own.
     """
 
-    def __call__(self, rows: NDArray[np.int64], frames: Array, strengths: Array, /) -> Plan:
+    def __call__(self, rows: NDArray[np.int64], frames: Array, strengths: Array, number: int, /) -> Plan:
         """Return one continuation per entry."""
         ...
 
@@ -38,7 +39,7 @@ class Extend(Protocol):
 class Arrive(Protocol):
     """Goes on from the last frames (N, F, Do) of beginnings to the goal, in `horizons` (N,) tokens."""
 
-    def __call__(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], /) -> Plan:
+    def __call__(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], number: int, /) -> Plan:
         """Return one continuation per entry."""
         ...
 
@@ -135,7 +136,7 @@ class Tree:
     Attributes:
         open: nodes to be expanded.
         nodes: all of them.
-        nearest: the node with the least time left, the one to follow if no plan arrives.
+        nearest: the node behind the root with the least time left, the one to follow if no plan arrives.
         best: (n, Do) frames of the plan, the present first; None as long as there is none.
         time: control steps that it takes.
     """
@@ -153,7 +154,7 @@ class Tree:
             return
         self.open.append(node)
         self.nodes.append(node)
-        if node.left < self.nearest.left:
+        if self.nearest is self.nodes[0] or node.left < self.nearest.left:
             self.nearest = node
 
     def pick(self, c: TreeSearchConfig) -> list[Node]:
@@ -212,11 +213,11 @@ class TreeSearch:
             picked = [(int(row), node) for row in rows for node in trees[row].pick(self.config)]
             if not picked:
                 break
-            self._jump(picked, trees, history.shape[1])
-            self._grow(picked, trees, history.shape[1])
+            self._jump(picked, trees, history.shape[1], number)
+            self._grow(picked, trees, history.shape[1], number)
         return self._choice(trees, history.shape[1])
 
-    def _jump(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int) -> None:
+    def _jump(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int, number: int) -> None:
         """Try nodes out: make the rest of a plan at once, at several horizons, and keep what arrives feasibly."""
         c, tried = self.config, []
         for row, node in picked:
@@ -227,15 +228,15 @@ class TreeSearch:
             return
         rows = np.array([row for row, _, _ in tried])
         frames = np.stack([node.frames[-observed:] for _, node, _ in tried])
-        plan = self.arrive(rows, frames, np.array([h for _, _, h in tried]))
-        possible, time = self._judged(rows, plan)
-        for k in np.flatnonzero(possible):
+        plan = self.arrive(rows, frames, np.array([h for _, _, h in tried]), number)
+        over, time = self._judged(rows, plan)
+        for k in np.flatnonzero(over <= c.hopeless):
             node, tree = tried[k][1], trees[rows[k]]
             if (total := node.spent + float(time[k])) < tree.time:
                 rest = plan.observations[k, 1 : plan.lengths[k]]
                 tree.best, tree.time = np.concatenate([node.frames[observed - 1 :], rest]), total
 
-    def _grow(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int) -> None:
+    def _grow(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int, number: int) -> None:
         """Give nodes their children: feasible continuations, each guided with another strength."""
         c = self.config
         parents = [(row, node) for row, node in picked if node.tokens + c.segment <= self.longest]
@@ -244,22 +245,26 @@ class TreeSearch:
         children = len(c.strengths)
         rows = np.repeat([row for row, _ in parents], children)
         frames = np.repeat(np.stack([node.frames[-observed:] for _, node in parents]), children, axis=0)
-        plan = self.extend(rows, frames, np.tile(c.strengths, len(parents)))
-        possible, time = self._judged(rows, plan)
+        plan = self.extend(rows, frames, np.tile(c.strengths, len(parents)), number)
+        over, time = self._judged(rows, plan)
+        possible = (over <= c.hopeless).reshape(-1, children)
+        for i in np.flatnonzero(~possible.any(1)):
+            if parents[i][1].tokens == 0:  # of the root's children one stays, or there would be nothing to follow
+                possible[i, over.reshape(-1, children)[i].argmin()] = True
         ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(self.channels)]
         left = self.time_left(rows, ends)
         order = np.argsort(left, kind="stable")  # of those that end together the best stays
-        for k in order[possible[order] & np.isfinite(left[order])]:
+        for k in order[possible.ravel()[order] & np.isfinite(left[order])]:
             parent, tree = parents[k // children][1], trees[rows[k]]
             made = np.concatenate([parent.frames, plan.observations[k, 1 : plan.lengths[k]]])
             spent = parent.spent + float(time[k])
             tree.add(Node(made, ends[k], parent.tokens + c.segment, spent, float(left[k])), self.speed, c.apart)
 
-    def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[NDArray[np.bool_], Array]:
-        """Return which plans (N,) may be followed, and the control steps that they are taken to take."""
+    def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[Array, Array]:
+        """Return how infeasible plans are, (N,), and the control steps that they are taken to take."""
         over = self.infeasibility(rows, plan)
         time = travel_time(plan.observations[..., list(self.channels)], self.speed)
-        return np.asarray(over <= self.config.hopeless), time * np.maximum(over, 1.0)
+        return over, time * np.maximum(over, 1.0)
 
     def _choice(self, trees: list[Tree], observed: int) -> Choice:
         """Return every tree's plan, all of one width; shorter ones repeat their last frame."""

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from policies import trained
 from rich.table import Table
-from study import console, new_figure, parser_of, rate, run, with_interval, write
+from study import console, new_figure, parser_of, rate, run, save, with_interval, write
 
 import envs  # noqa: F401 - registers the mazes
 from df_agent.checkpoint import CheckpointError
@@ -145,9 +145,11 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
         return []
     earlier = json.loads(options.output.read_text())
     rows: list[dict[str, Any]] = earlier.get(part, []) if earlier["seed"] == options.seed else []
+    if part != options.part:
+        return rows
     anew = [(env_id, name) for env_id in options.mazes for name in options.policies]
     same = [row for row in rows if row["episodes"] == options.episodes * TASKS]
-    return [row for row in same if part != options.part or (row["env"], row["policy"]) not in anew]
+    return [row for row in same if (row["env"], row["policy"]) not in anew]
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -177,6 +179,7 @@ def main() -> None:
                 for changes in BUDGETS[name] if options.budgets else [POLICIES[name]]:
                     made.append(row_of(env_id, name, options, changes))
                     console.print(table_of(made[-1:]))
+                    save(options, parts)  # what has been run is kept, whatever comes
     except (CheckpointError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     made.sort(key=lambda row: (OGBENCH_IDS.index(row["env"]), list(POLICIES).index(row["policy"])))

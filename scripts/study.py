@@ -87,12 +87,17 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def save(options: argparse.Namespace, result: Mapping[str, Any]) -> None:
+    """Write the numbers, with where they come from."""
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    asked = {key: str(value) for key, value in vars(options).items()}
+    replace_file(options.output, json_bytes({**result, "seed": options.seed, "provenance": provenance(asked)}))
+
+
 def write(options: argparse.Namespace, result: Mapping[str, Any], table: Table, figure: Figure) -> None:
     """Print the table; write the numbers, with where they come from, and the picture."""
     console.print(table)
-    for file in (options.output, options.picture):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    asked = {key: str(value) for key, value in vars(options).items()}
-    replace_file(options.output, json_bytes({**result, "seed": options.seed, "provenance": provenance(asked)}))
+    save(options, result)
+    options.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.picture, dpi=110)
     console.print(f"Written to {options.output} and {options.picture}", highlight=False)

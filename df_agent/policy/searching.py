@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,9 +30,9 @@ class Continuations:
     """
 
     def __init__(self, planner: ModelPlanner, situation: Situation) -> None:
-        self.planner, self.situation, self._number = planner, situation, count()
+        self.planner, self.situation = planner, situation
 
-    def extend(self, rows: NDArray[np.int64], frames: Array, strengths: Array, /) -> Plan:
+    def extend(self, rows: NDArray[np.int64], frames: Array, strengths: Array, number: int, /) -> Plan:
         """Go on by a segment, guided towards the goal; see `planners.tree_search.Extend`."""
         p, each = self.planner, np.arange(len(rows))
         horizons = np.full(len(rows), p.config.tree.segment)
@@ -53,12 +52,15 @@ class Continuations:
             )
             return lambda tokens: strength[plans] * climb(tokens)
 
-        return p.proposer.guided(frames, objective, float(strengths.any()), each, horizons, self._noise(rows))
+        return p.proposer.guided(
+            frames, objective, float(strengths.any()), each, horizons, self._noise(rows, 2 * number)
+        )
 
-    def arrive(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], /) -> Plan:
+    def arrive(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], number: int, /) -> Plan:
         """Go on to the goal; see `planners.tree_search.Arrive`."""
         each = np.arange(len(rows))
-        return self.planner.proposer.to_goal(frames, self.situation.goal[rows], each, horizons, self._noise(rows))
+        noise = self._noise(rows, 2 * number + 1)
+        return self.planner.proposer.to_goal(frames, self.situation.goal[rows], each, horizons, noise)
 
     def time_left(self, rows: NDArray[np.int64], places: Array, /) -> Array:
         """Estimate the control steps to the goals; see `planners.tree_search.TimeLeft`."""
@@ -70,9 +72,9 @@ class Continuations:
         paths = plan.observations[..., p.channels]
         return infeasibility(plan, paths, p.limits, p.reach_along, p.config.search)
 
-    def _noise(self, rows: NDArray[np.int64]) -> Noise:
-        """Return the noise of the next batch, whose candidates are for the environments `rows`."""
-        own = self.planner._noise(self.situation, next(self._number))
+    def _noise(self, rows: NDArray[np.int64], number: int) -> Noise:
+        """Return the noise of a batch whose candidates are for the environments `rows`."""
+        own = self.planner._noise(self.situation, number)
         return lambda candidates, tokens, k: own(rows[candidates], tokens, k)
 
 

@@ -206,7 +206,7 @@ def test_bad_options_are_named():
         ({"sampling": {"temperature": -1}}, "must be finite and not negative"),
         ({"sampling": {"steps": 5000}}, "levels cannot take 5000 sampling steps"),
         ({"guidance_scale": float("nan")}, "guidance_scale must be finite"),
-        ({"window": 100}, r"sees \d+ tokens at once, window=100 needs a recurrent one"),
+        ({"window": 100}, r"sees \d+ tokens at once, window=100 needs sampling.overlap, planner='tree_search' or a"),
         ({"window": 1}, "leaves no token to plan behind the 1 observed"),
         ({"planner": "best_of_n", "sampling": {"goal_weight": 2}}, "weighs the goal as a clean token"),
     ):

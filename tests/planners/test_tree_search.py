@@ -27,12 +27,12 @@ class World:
         self.goals, self.misleading = np.asarray(goals, dtype=float), misleading
         self.random, self.asked = np.random.default_rng(0), {"extend": [], "arrive": []}
 
-    def extend(self, rows, frames, strengths):
+    def extend(self, rows, frames, strengths, number):
         self.asked["extend"].append((rows, strengths))
         angle = self.random.uniform(0, 2 * np.pi, len(rows))
         return straight(frames[:, -1], frames[:, -1] + np.stack([np.cos(angle), np.sin(angle)], 1), 11)
 
-    def arrive(self, rows, frames, horizons):
+    def arrive(self, rows, frames, horizons, number):
         self.asked["arrive"].append((rows, horizons))
         return straight(frames[:, -1], self.goals[rows], 41)
 
@@ -122,13 +122,19 @@ def test_a_deadline_ends_the_search_after_the_first_round():
     assert choice.plan.observations.shape[0] == 1
 
 
-def test_where_nothing_is_feasible_the_start_is_all_there_is():
+def test_where_nothing_is_feasible_the_least_infeasible_beginning_is_left():
     world = World([[2.0, 0.0]])
-    world.infeasibility = lambda rows, plan: np.full(len(rows), 9.0)
+    asked = []
+
+    def never(rows, plan):
+        asked.append(plan)
+        return 9.0 + np.arange(len(rows))[::-1]
+
+    world.infeasibility = never
     choice = world.search([[-2.0, 0.0]])
     assert np.isinf(choice.over[0])
-    assert (choice.plan.observations == [-2.0, 0.0]).all()
-    assert choice.plan.observations.shape == (1, 2, 2)
+    children = asked[1]  # behind the first jumps
+    assert choice.plan.observations[0] == pytest.approx(children.observations[-1])
 
 
 @pytest.mark.parametrize(

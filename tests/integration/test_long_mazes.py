@@ -1,0 +1,110 @@
+"""The study of OGBench's mazes, with a model of random weights and hardly any episodes."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ogbench")
+
+ROOT = Path(__file__).parents[2]
+ENV = "pointmaze-medium-stitch"
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    spec = importlib.util.spec_from_file_location("long_mazes", ROOT / "scripts" / "long_mazes.py")
+    module = sys.modules["long_mazes"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def trained(tmp_path, study, monkeypatch):
+    """A folder with the agent of configs/train after two steps on two short walks."""
+    import numpy as np
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from df_agent.data.episodes import from_segments
+    from df_agent.training.run import train
+
+    def walk(way):
+        places = np.linspace(0, 30, 200)[:, None] * way
+        return {"observations": places, "actions": np.zeros((199, 2)), "rewards": np.zeros(199)}
+
+    from_segments([walk([1.0, 0.0]), walk([0.0, 1.0])]).save(tmp_path / "walks.npz")
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train")):
+        config = compose(
+            "train",
+            [
+                f"env={ENV}",
+                f"dataset={tmp_path / 'walks.npz'}",
+                f"run_dir={tmp_path / 'run'}",
+                "train.steps=2",
+                "train.warmup_steps=0",
+                "train.batch_size=4",
+                "train.compile=false",
+                "train.validate_every=0",
+                "time_to_goal.steps=2",
+                "network.width=16",
+                "network.depth=1",
+                "network.heads=2",
+                "tracker=none",
+            ],
+        )
+    given = OmegaConf.to_container(config, resolve=True)
+    from df_agent.training.run import KEYS
+
+    options = {key: value for key, value in given.items() if key in KEYS}
+    train({**options, "env": ENV})
+    monkeypatch.setattr(study, "trained", lambda env_id: str(tmp_path / "run" / "final"))
+    return tmp_path
+
+
+def call(study, monkeypatch, folder, *arguments):
+    output = ["--output", str(folder / "rows.json"), "--picture", str(folder / "rows.png"), "--episodes", "1"]
+    monkeypatch.setattr(sys, "argv", ["long_mazes.py", ENV, *arguments, *output])
+    study.main()
+    return json.loads((folder / "rows.json").read_text())
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_rows_of_all_tasks_are_written_and_kept(study, trained, monkeypatch):
+    monkeypatch.setattr(study, "rollout", short(study.rollout))
+    monkeypatch.setattr(study, "run", short(study.run))
+    monkeypatch.setitem(study.POLICIES, "best_of_n", study.POLICIES["one_plan"])
+    found = call(study, monkeypatch, trained, "--policies", "tree_search", "one_plan")
+    assert [(row["policy"], row["episodes"]) for row in found["rows"]] == [("tree_search", 5), ("one_plan", 5)]
+    for row in found["rows"]:
+        assert len(row["success_by_task"]) == 5
+        assert len(row["steps_to_goal"]) == 5
+        assert row["ratio_to_shortest"] > 0
+        assert row["windows_per_episode"] > 0
+        assert row["seconds_alone"] > 0
+    assert (trained / "rows.png").stat().st_size > 1000
+    again = call(study, monkeypatch, trained, "--policies", "best_of_n")
+    assert [row["policy"] for row in again["rows"]] == ["tree_search", "best_of_n", "one_plan"]
+    assert again["rows"][0] == found["rows"][0]
+    monkeypatch.setitem(study.BUDGETS, "tree_search", [{"tree": {"rounds": 1}}, {"tree": {"rounds": 2}}])
+    budgets = call(study, monkeypatch, trained, "--policies", "tree_search", "--budgets")
+    assert [row["changes"]["tree"]["rounds"] for row in budgets["budgets"]] == [1, 2]
+    assert budgets["rows"] == again["rows"]
+
+
+def short(function):
+    """The same with episodes of 30 steps."""
+
+    def limited(*args, **options):
+        return function(*args, **{**options, "max_steps": 30})
+
+    return limited
+
+
+def test_unknown_mazes_are_named(study, capsys):
+    with pytest.raises(SystemExit):
+        study.read_options(["pointmaze-giant-nowhere"])
+    assert "pointmaze-giant-navigate" in capsys.readouterr().err
