@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from policies import trained
 from rich.table import Table
 from study import console, new_figure, parser_of, rate, run, save, with_interval, write
@@ -31,12 +32,12 @@ SINGLE = 1  # episodes of each task that are run alone, for the time that planni
 COMPOSED: dict[str, Any] = {"planner": "shortest_feasible", "sampling": {"overlap": 3}}
 POLICIES: dict[str, dict[str, Any]] = {
     "tree_search": {},
-    "best_of_n": {**COMPOSED, "search": {"samples": 16}},
+    "best_of_n": {**COMPOSED, "search": {"samples": 4}},
     "one_plan": {**COMPOSED, "search": {"samples": 1, "stretch": [1.1]}},
 }
 BUDGETS: dict[str, list[dict[str, Any]]] = {
-    "tree_search": [{"tree": {"rounds": rounds}} for rounds in (4, 8, 16, 32)],
-    "best_of_n": [{**COMPOSED, "search": {"samples": samples}} for samples in (1, 4, 16, 64)],
+    "tree_search": [{"tree": {"rounds": rounds}} for rounds in (5, 10, 20, 40)],
+    "best_of_n": [{**COMPOSED, "search": {"samples": samples}} for samples in (1, 4, 16)],
     "one_plan": [{**COMPOSED, "search": {"samples": 1, "stretch": [1.1]}}],
 }
 COLOURS = {"tree_search": "#1f6fe5", "best_of_n": "#e07b39", "one_plan": "#777777"}
@@ -116,8 +117,9 @@ def draw(rows: Sequence[dict[str, Any]], budgets: Sequence[dict[str, Any]]) -> F
             above.vlines(cost, low, high, color=colour, alpha=0.4)
             below.plot(cost, [row["time_to_goal"] for row in own], "o-", color=colour)
         above.set(title=maze, ylim=(0, 1.03), ylabel="success", xscale="log")
+        above.xaxis.set_minor_formatter(NullFormatter())
         below.set(ylim=(0, 1000), ylabel="mean steps to goal (timeouts: 1000)", xlabel="windows denoised per episode")
-    axes[0, 0].legend(loc="lower right")
+    axes[0, 0].legend(loc="center right")
     return figure
 
 
@@ -145,7 +147,7 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
         return []
     earlier = json.loads(options.output.read_text())
     rows: list[dict[str, Any]] = earlier.get(part, []) if earlier["seed"] == options.seed else []
-    if part != options.part:
+    if part != options.part or options.report_only:
         return rows
     anew = [(env_id, name) for env_id in options.mazes for name in options.policies]
     same = [row for row in rows if row["episodes"] == options.episodes * TASKS]
@@ -159,6 +161,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("mazes", nargs="*", metavar="ENV", help=f"of {', '.join(OGBENCH_IDS)}")
     parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES))
     parser.add_argument("--budgets", action="store_true", help="search with less and more, instead of as it ships")
+    parser.add_argument("--report-only", action="store_true", help="draw what has been run, run nothing")
     options = parser.parse_args(arguments)
     for maze in options.mazes:
         if maze not in OGBENCH_IDS:
@@ -174,7 +177,7 @@ def main() -> None:
     parts = {part: kept(options, part) for part in ("rows", "budgets")}
     made = parts[options.part]
     try:
-        for env_id in options.mazes:
+        for env_id in [] if options.report_only else options.mazes:
             for name in options.policies:
                 for changes in BUDGETS[name] if options.budgets else [POLICIES[name]]:
                     made.append(row_of(env_id, name, options, changes))
