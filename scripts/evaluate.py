@@ -40,6 +40,7 @@ from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals,
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Policy
+from envs.ogbench_mazes import OGBENCH_IDS
 from envs.rendering import has_display, opengl_backend
 
 console = Console()
@@ -88,7 +89,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
 
 def scenes_of(config: DictConfig) -> int:
     """Return how many episodes are filmed with the environment's own pictures; none in mazes, where plans say more."""
-    if not (config.scenes and config.pictures) or config.env.removeprefix("envs:") in MAZE_IDS:
+    if not (config.scenes and config.pictures) or config.env.removeprefix("envs:") in (*MAZE_IDS, *OGBENCH_IDS):
         return 0
     if "rgb_array" not in (gym.make(config.env).metadata.get("render_modes") or ()):
         return 0

@@ -15,6 +15,7 @@ from yardsticks import MAZE_IDS
 import envs  # noqa: F401 - registers them
 from df_agent.checkpoint import list_pretrained, load_checkpoint
 from envs.fetch import FETCH_TASKS, RECALL_TASKS
+from envs.ogbench_mazes import OGBENCH_IDS
 
 
 def environments() -> Table:
@@ -24,6 +25,8 @@ def environments() -> Table:
         table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "walks along depth-first routes")
     for env_id in (*FETCH_TASKS, *RECALL_TASKS):
         table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "scripted")
+    for env_id in OGBENCH_IDS:
+        table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "OGBench's, with its extra")
     return table
 
 
