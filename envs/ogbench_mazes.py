@@ -116,12 +116,16 @@ class GoalMaze(_Seeded):
         """Begin an episode; options are OGBench's: task_id or task_info."""
         self._seed(seed)
         asked = dict(options or {})
-        if self.task is not None:
+        if self.task is not None and "task_info" not in asked:
             asked.setdefault("task_id", self.task)
         with self._own_chance():
             place, info = self.env.reset(seed=seed, options=asked)
         distance = float(np.linalg.norm(place - info["goal"]))
         return self._observed(place), {**info, "success": distance <= GOAL_RADIUS, "task": self.maze.cur_task_id}
+
+    def compute_reward(self, achieved: Array, desired: Array, info: Any) -> Array:
+        """Return 1 for places (..., 2) within the radius of their goals, 0 for others."""
+        return np.asarray(np.linalg.norm(np.asarray(achieved) - desired, axis=-1) <= GOAL_RADIUS, np.float64)
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act once."""

@@ -2,9 +2,10 @@
 
 In the manner of Monte Carlo Tree Diffusion (Yoon et al. 2025): a node is a plan whose beginning is made and whose rest
 is still noise; its children go on from there by one segment each, guided towards the goal with different strengths; a
-jump makes the whole rest at once, in one go, and is worth something if it arrives feasibly. Where that method rolls
-dice for what a beginning is worth, here an estimate of the time that is left says so, and the search is best-first
-(Hart et al. 1968): the time spent so far and the time left. Many nodes of many environments are expanded as one batch.
+jump makes the whole rest at once, in one go, and is worth something if it arrives by a way that the data allows. Where
+that method rolls dice for what a beginning is worth, here an estimate of the time that is left says so, and the search
+is best-first (Hart et al. 1968): the time spent so far and the time left. Many nodes of many environments are expanded
+as one batch.
 
 The planner knows nothing of diffusion, tokens or mazes; it is handed what makes continuations.
 """
@@ -68,22 +69,22 @@ class TreeSearchConfig:
         segment: tokens by which a child is longer than its parent.
         strengths: of the guidance of a node's children, one child each.
         stretch: horizons of the jumps from a node, as multiples of the estimated time to the goal, one jump each.
-        jump: longest jump that is tried, in tokens; 0 for any, which needs a model that composes.
+        jump: longest jump that is tried, in tokens; 0 for as far as `TreeSearch.reach`.
         width: nodes per environment that are expanded at a time.
         rounds: of expansion at most.
-        apart: a node that ends within so many steps, at full speed, of another that is there as soon is dropped, so
-            that the search spreads out where the estimate misleads it [control steps].
+        apart: a node that ends within so many steps, at full speed, of another, and is there no more than as many
+            steps sooner, is dropped, so that the search spreads out where the estimate misleads it [control steps].
         hopeless: a continuation that exceeds a limit this many times is dropped. One that exceeds it by less takes as
             many times its time, so that it gains nothing by it.
-        greed: by how much the time left counts more than the time spent; 1 finds the fastest plan in the long run,
-            more a good one sooner.
+        greed: by how much the time left counts more than the time spent; 1 looks longest for the fastest plan,
+            more takes a good one sooner.
         enough: a complete plan is taken once no beginning promises to take less than this share of its time.
     """
 
     segment: int = 6
     strengths: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.3, 0.3)
     stretch: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
-    jump: int = 10
+    jump: int = 0
     width: int = 4
     rounds: int = 20
     apart: float = 8.0
@@ -172,12 +173,13 @@ class TreeSearch:
     Attributes:
         extend, arrive: what makes continuations.
         time_left: the estimate by which beginnings are compared.
-        infeasibility: judges continuations; what is above 1 is dropped.
+        infeasibility: judges continuations; see `TreeSearchConfig.hopeless` for what is above 1.
         channels: where the goal lies in a frame.
         speed: (G,) largest change per control step, for the time that plans take.
         frame_skip: control steps between two frames.
         span: control steps per token.
         longest: tokens of the longest plans.
+        reach: tokens of the longest jumps.
         config: how to search.
     """
 
@@ -190,6 +192,7 @@ class TreeSearch:
     frame_skip: int
     span: int
     longest: int
+    reach: int
     config: TreeSearchConfig
 
     def __call__(self, history: Array, over: Callable[[], bool] | None = None) -> Choice:
@@ -222,7 +225,7 @@ class TreeSearch:
         c, tried = self.config, []
         for row, node in picked:
             horizons = [max(2, int(np.ceil(stretch * node.left / self.span))) for stretch in c.stretch]
-            furthest = min(c.jump or self.longest, self.longest - node.tokens)
+            furthest = min(c.jump or self.reach, self.longest - node.tokens)
             tried += [(row, node, h) for h in horizons if h <= furthest]
         if not tried:
             return

@@ -177,7 +177,7 @@ def data_wandering(config: DictConfig, goals: np.ndarray[Any, Any], window: int)
         console.print(f"Without the share of walks that touch the goal: {error}", markup=False)
         return None
     places = episodes.observations[:, : goals.shape[1]] if episodes.achieved_goals is None else episodes.achieved_goals
-    compute_reward = gym.make(config.env).unwrapped.compute_reward  # type: ignore[attr-defined]
+    compute_reward = gym.make(config.env).get_wrapper_attr("compute_reward")
     return wandering_rate(
         places, episodes.starts, goals, window, lambda here, goal: compute_reward(here, goal, {}) >= 1.0
     )

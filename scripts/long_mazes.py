@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from study import console, new_figure, parser_of, rate, run, save, with_interval
 import envs  # noqa: F401 - registers the mazes
 from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.metrics import bootstrap_interval
+from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import rollout
 from df_agent.policy import DiffusionForcingPolicy
@@ -64,7 +66,8 @@ def row_of(env_id: str, name: str, options: argparse.Namespace, changes: dict[st
     windows = passes.windows
     for task in range(1, TASKS + 1):
         alone += rollout(policy, env_id, episodes=SINGLE, seed=options.seed, num_envs=1, env_options={"task": task})
-    return {"env": env_id, "policy": name, "changes": changes, **measured(env_id, records, windows, alone)}
+    origin = {"provenance": provenance(changes, Path(trained(env_id)))}
+    return {"env": env_id, "policy": name, "changes": changes, **measured(env_id, records, windows, alone), **origin}
 
 
 def measured(
@@ -146,12 +149,17 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
     if not options.output.exists():
         return []
     earlier = json.loads(options.output.read_text())
-    rows: list[dict[str, Any]] = earlier.get(part, []) if earlier["seed"] == options.seed else []
-    if part != options.part or options.report_only:
+    rows: list[dict[str, Any]] = earlier.get(part, [])
+    if options.report_only:
         return rows
+    if earlier["seed"] != options.seed:
+        raise SystemExit(f"{options.output} holds rows of seed {earlier['seed']}: give another --output and --picture")
+    if part != options.part:
+        return rows
+    if any(row["episodes"] != options.episodes * TASKS for row in rows):
+        raise SystemExit(f"{options.output} holds rows of other --episodes: give another --output and --picture")
     anew = [(env_id, name) for env_id in options.mazes for name in options.policies]
-    same = [row for row in rows if row["episodes"] == options.episodes * TASKS]
-    return [row for row in same if (row["env"], row["policy"]) not in anew]
+    return [row for row in rows if (row["env"], row["policy"]) not in anew]
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -185,6 +193,8 @@ def main() -> None:
                     save(options, parts)  # what has been run is kept, whatever comes
     except (CheckpointError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
+    if not parts["rows"] and not parts["budgets"]:
+        raise SystemExit(f"there are no rows in {options.output} to report")
     made.sort(key=lambda row: (OGBENCH_IDS.index(row["env"]), list(POLICIES).index(row["policy"])))
     write(options, parts, table_of(made), draw(parts["rows"], parts["budgets"]))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def load_ogbench(name: str) -> Episodes:
                 f"OGBench has no dataset {dataset!r}; one that it has is {PREFIX}pointmaze-giant-navigate-v0"
             ) from error
         raise ConnectionError(f"downloading {dataset} failed: {error}") from error
-    except OSError as error:
+    except (URLError, ConnectionError, TimeoutError) as error:
         raise ConnectionError(f"downloading {dataset} failed; is there a network? ({error})") from error
     file = folder / f"{dataset}.npz"
     try:

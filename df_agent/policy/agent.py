@@ -64,6 +64,22 @@ def lengths_of(trained: Sequence[int], window: int, any_length: bool, pieced: bo
     return sorted({length for length in trained if length < window} | {window})
 
 
+def check_pieces(config: PolicyConfig, window: int, costs: int) -> None:
+    """Raise ValueError for pieces of plans that a model which plans `window` tokens at once cannot make."""
+    overlap, tree = config.sampling.overlap, config.tree
+    if overlap > window:
+        raise ValueError(f"windows of {window + 1} tokens can share {window} of them at most, got overlap={overlap}")
+    if config.planner != "tree_search":
+        return
+    if tree.segment > window or (tree.jump > window and not overlap):
+        raise ValueError(
+            f"the model plans {window} tokens at once, got tree.segment={tree.segment} and tree.jump={tree.jump}; "
+            "longer jumps, not longer segments, can be composed with sampling.overlap"
+        )
+    if costs or config.missing or config.observation_noise:
+        raise ValueError("planner='tree_search' knows neither costs nor bad sensors yet; others do, see PLANNERS")
+
+
 class DiffusionForcingPolicy:
     """A Diffusion Forcing planner as a policy.
 
@@ -114,6 +130,7 @@ class DiffusionForcingPolicy:
         self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
         self.on_plan: Callable[[PlanEvent], None] | None = None
         longest = max(*lengths, config.window if pieced else 0) - tokenizer.config.context
+        check_pieces(config, max(lengths) - tokenizer.config.context, len(costs))
         if longest < 1:
             raise ValueError(
                 f"window={config.window} leaves no token to plan behind the {tokenizer.config.context} observed"

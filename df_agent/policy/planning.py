@@ -255,7 +255,8 @@ class ModelPlanner:
         if self.max_steps is not None:
             left = self.max_steps - s.step
         owner = np.repeat(np.arange(len(s.goal)), candidates)
-        horizons = np.clip(-(-left // tokens.span), 1, self.longest).astype(np.int64)[owner]
+        longest = min(self.longest, self.proposer.lengths[-1] - tokens.context)  # a tree's plans may be longer
+        horizons = np.clip(-(-left // tokens.span), 1, longest).astype(np.int64)[owner]
         device = self.proposer.device
         goal = self.tokenizer.goal_token(torch.as_tensor(s.goal, dtype=torch.float32, device=device))
         channels = tokens.goal_channels

@@ -91,6 +91,7 @@ def search_tree(planner: ModelPlanner, situation: Situation) -> Choice:
         tokens.frame_skip,
         tokens.span,
         planner.longest,
+        planner.proposer.lengths[-1] - tokens.context,
         planner.config.tree,
     )
     deadline = planner.config.max_plan_ms

@@ -63,7 +63,7 @@ def test_a_download_that_was_cut_off_leaves_nothing(asked, monkeypatch):
         class Broken(io.BytesIO):
             def __iter__(self):
                 yield b"PK"
-                raise OSError("connection reset")
+                raise ConnectionResetError("connection reset")
 
         return Broken()
 

@@ -123,3 +123,25 @@ def test_near_goals_are_planned_as_without_composition():
 def test_overlap_is_no_negative_number():
     with pytest.raises(ValueError, match="overlap"):
         make_policy(sampling={"overlap": -1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({**SEARCH, "tree": {**TREE, "segment": 8}}, "plans 7 tokens at once"),
+        ({**SEARCH, "tree": {**TREE, "jump": 9}}, "plans 7 tokens at once"),
+        ({**SEARCH, "observation_noise": 0.1}, "bad sensors"),
+        ({"sampling": {"overlap": 8}}, "at most, got overlap=8"),
+    ],
+)
+def test_pieces_that_cannot_be_made_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        make_policy_with_estimator(**options)
+    if "tree" in options:
+        make_policy_with_estimator(**{**options, "tree": {**TREE, "jump": 0}, "observation_noise": 0.0})
+
+
+def test_without_a_goal_a_searcher_wanders():
+    policy = make_policy_with_estimator(goal_conditioned=False, max_steps=1000, **SEARCH)
+    _, state = policy.predict(observations(2), deterministic=True)
+    assert not state.settled.any()

@@ -49,7 +49,7 @@ class World:
         usual = {"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, "apart": 2.0}
         config = TreeSearchConfig(**{**usual, **options})
         search = TreeSearch(
-            self.extend, self.arrive, self.time_left, self.infeasibility, (0, 1), SPEED, 1, 10, longest, config
+            self.extend, self.arrive, self.time_left, self.infeasibility, (0, 1), SPEED, 1, 10, longest, 10_000, config
         )
         return search(np.asarray(starts, dtype=float)[:, None], over)
 
