@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from gymnasium.envs.registration import register, registry
 
-from envs.maps import MAZES, OGBENCH, OGBENCH_MAZES, maze_of
+from envs.maps import MAZES, OGBENCH, OGBENCH_KINDS, OGBENCH_MAZES, maze_of
 
 __all__ = ["maze_of"]
 
@@ -36,7 +36,7 @@ def _register() -> None:
             )
         register(id=f"walk2d-{name}", entry_point="envs.point_maze:WalkEnv", kwargs={"maze": name})
     for name, maze in OGBENCH_MAZES.items():
-        for kind in ("navigate", "stitch"):
+        for kind in OGBENCH_KINDS:
             register(
                 id=f"{OGBENCH}-{name}-{kind}",
                 entry_point="envs.ogbench_mazes:make_goal_maze",

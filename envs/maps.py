@@ -21,6 +21,7 @@ Cell = tuple[int, int]
 
 FAMILIES = ("maze2d", "multi2d", "walk2d")
 OGBENCH = "pointmaze"  # the family of OGBench's mazes
+OGBENCH_KINDS = ("navigate", "stitch")  # of its datasets
 
 
 @dataclass(frozen=True)

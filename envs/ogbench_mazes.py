@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,13 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.geometry import geodesic_to_disc
-from envs.maps import Cell, Maze, maze_of
+from envs.maps import OGBENCH_KINDS, OGBENCH_MAZES, Cell, maze_of
 
 Array = NDArray[np.float64]
 
-MAZE_NAMES = ("medium", "large", "giant", "teleport")
-KINDS = ("navigate", "stitch")
-OGBENCH_IDS = [f"pointmaze-{maze}-{kind}" for maze in MAZE_NAMES for kind in KINDS]
+OGBENCH_IDS = [f"{maze.name}-{kind}" for maze in OGBENCH_MAZES.values() for kind in OGBENCH_KINDS]
 TASKS = 5  # of each maze, numbered from 1
 STRIDE = 0.2  # the most a step moves the point along an axis
 GOAL_RADIUS = 1.0
@@ -67,10 +65,10 @@ class _Seeded(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         return self.env.unwrapped
 
     def _act(self, action: Any) -> tuple[Array, Any, bool, bool, dict[str, Any]]:
-        if self.maze._teleport_info is None:  # there is no chance in a step, and lending it costs more than the step
-            return self.env.step(action)  # type: ignore[return-value]
-        with self._own_chance():
-            return self.env.step(action)  # type: ignore[return-value]
+        # Only teleports leave something to chance in a step, and lending it costs more than the step.
+        with nullcontext() if self.maze._teleport_info is None else self._own_chance():
+            taken: Any = self.env.step(action)
+        return taken  # type: ignore[no-any-return]
 
     @contextmanager
     def _own_chance(self) -> Iterator[None]:
@@ -145,8 +143,8 @@ class WalkMaze(_Seeded):
 
     def __init__(self, env: gym.Env[Any, Any], kind: str) -> None:
         super().__init__(env)
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        if kind not in OGBENCH_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(OGBENCH_KINDS)}, got {kind!r}")
         self.kind = kind
 
     @cached_property
@@ -284,6 +282,3 @@ def make_walk_maze(env_id: str) -> gym.Env[Any, Any]:
     _, maze, kind = env_id.removeprefix("envs:").split("-")
     inner = _inner(maze, max_episode_steps=-1, terminate_at_goal=False)
     return gym.wrappers.TimeLimit(WalkMaze(inner, kind), published_walks(env_id).steps)
-
-
-__all__ = ["OGBENCH_IDS", "GoalMaze", "Maze", "Wanderer", "make_goal_maze", "make_walk_maze", "shortest_steps"]

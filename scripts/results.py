@@ -60,7 +60,8 @@ def collect() -> None:
         (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
     for run in sorted([*(ROOT / "runs").glob("maze2d-*"), *(ROOT / "runs").glob("Fetch*")]):
-        if lines := validations(run):
+        finished = any((run / name).is_dir() for name in ("final", "best"))
+        if finished and (lines := validations(run)):
             TRAINING.mkdir(parents=True, exist_ok=True)
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
@@ -278,20 +279,20 @@ def recall_table() -> str:
 def long_table() -> str:
     """Return the Markdown table of scripts/long_mazes.py, with what others report."""
     published: Any = OmegaConf.to_container(OmegaConf.load(RESULTS / "published_ogbench.yaml"))
-    columns = ("maze and data", "policy", "success [95 %], 250 episodes", "steps [95 %]", "of the shortest")
-    lines = [f"| {' | '.join(columns)} | plans | seconds of planning |", "|" + "---|" * (len(columns) + 2)]
+    columns = ("maze and data", "policy", "episodes", "success [95 %]", "steps [95 %]", "of the shortest", "plans")
+    lines = [f"| {' | '.join(columns)} | seconds of planning |", "|" + "---|" * (len(columns) + 1)]
     rows = json.loads((RESULTS / "long_mazes.json").read_text())["rows"]
     for row in rows:
         low, high = row["time_to_goal_ci95"]
+        steps = f"{row['time_to_goal']:.0f} [{low:.0f}, {high:.0f}]"
         ratio = "–" if row["ratio_to_shortest"] is None else f"{row['ratio_to_shortest']:.2f}"
-        lines.append(
-            f"| {row['env']} | `{row['policy']}` | {success(row)} | {row['time_to_goal']:.0f} [{low:.0f}, {high:.0f}] "
-            f"| {ratio} | {row['plans']:.1f} | {row['seconds_alone']:.1f} |"
-        )
+        cost = f"{row['plans']:.1f} | {row['seconds_alone']:.1f}"
+        who = f"{row['env']} | `{row['policy']}` | {row['episodes']}"
+        lines.append(f"| {who} | {success(row)} | {steps} | {ratio} | {cost} |")
     for env_id in dict.fromkeys(row["env"] for row in rows):
         for source, found in published.get(env_id, {}).items():
             shares = [f"{share / 100:.2f}" for share in (found if isinstance(found, list) else [found])]
-            lines.append(f"| {env_id} | {source} | {' / '.join(shares)} | | | | |")
+            lines.append(f"| {env_id} | {source} | | {' / '.join(shares)} | | | | |")
     return "\n".join(lines)
 
 

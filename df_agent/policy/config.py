@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,6 +135,40 @@ class PolicyConfig:
             if key in given:
                 given[key] = make(part, dict(given[key]))
         return make(cls, given)
+
+
+def lengths_of(trained: Sequence[int], window: int, any_length: bool, pieced: bool) -> list[int]:
+    """Return the sequence lengths that the model is asked about: those of training up to `window` tokens, and it.
+
+    They are those of training where window is 0, or where longer plans are pieced together.
+
+    Raises:
+        ValueError: a longer one, of a network that has a window of its own.
+    """
+    if window == 0 or (pieced and window > max(trained)):
+        return list(trained)
+    if window > max(trained) and not any_length:
+        raise ValueError(
+            f"the model sees {max(trained)} tokens at once, window={window} needs sampling.overlap, "
+            "planner='tree_search' or a recurrent network"
+        )
+    return sorted({length for length in trained if length < window} | {window})
+
+
+def check_pieces(config: PolicyConfig, window: int, costs: int) -> None:
+    """Raise ValueError for pieces of plans that a model which plans `window` tokens at once cannot make."""
+    overlap, tree = config.sampling.overlap, config.tree
+    if overlap > window:
+        raise ValueError(f"windows of {window + 1} tokens can share {window} of them at most, got overlap={overlap}")
+    if config.planner != "tree_search":
+        return
+    if tree.segment > window or (tree.jump > window and not overlap):
+        raise ValueError(
+            f"the model plans {window} tokens at once, got tree.segment={tree.segment} and tree.jump={tree.jump}; "
+            "longer jumps, not longer segments, can be composed with sampling.overlap"
+        )
+    if costs or config.missing or config.observation_noise:
+        raise ValueError("planner='tree_search' knows neither costs nor bad sensors yet; others do, see PLANNERS")
 
 
 def default_horizons(longest: int) -> tuple[int, ...]:

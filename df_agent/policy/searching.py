@@ -67,7 +67,10 @@ class Continuations:
         return self.planner.reach(places, self.situation.goal[rows])
 
     def infeasibility(self, rows: NDArray[np.int64], plan: Plan, /) -> Array:
-        """Judge continuations; see `planners.tree_search.Infeasibility`."""
+        """Judge continuations; see `planners.tree_search.Infeasibility`.
+
+        Without doubt: the limit is close to the data's own pace, and below that nothing would be left to follow.
+        """
         p = self.planner
         paths = plan.observations[..., p.channels]
         return infeasibility(plan, paths, p.limits, p.reach_along, p.config.search)
