@@ -209,10 +209,12 @@ class Wanderer:
         env_id: "pointmaze-giant-navigate", say; the map comes from it.
         action_noise: standard deviation, before the action is clipped.
         seed: of the noise.
+        to_goal: whether it steers to the goal itself in the goal's cell. In the sets it does not, and relies on the
+            noise to get there.
     """
 
-    def __init__(self, env_id: str, action_noise: float = ACTION_NOISE, seed: int = 0) -> None:
-        self.maze, self.action_noise = maze_of(env_id), action_noise
+    def __init__(self, env_id: str, action_noise: float = ACTION_NOISE, seed: int = 0, to_goal: bool = False) -> None:
+        self.maze, self.action_noise, self.to_goal = maze_of(env_id), action_noise, to_goal
         self._map = np.array([[mark == "#" for mark in row] for row in self.maze.rows], dtype=np.int64)
         self._ways: dict[Cell, NDArray[np.int64]] = {}
         self._random = np.random.default_rng(seed)
@@ -239,11 +241,12 @@ class Wanderer:
         if not isinstance(observation, dict):
             raise TypeError("the demonstrator needs observations as a GoalEnv's")
         places, goals = (np.atleast_2d(observation[key]) for key in ("achieved_goal", "desired_goal"))
-        targets = [
-            self.maze.centre(self.next_cell(self.maze.cell_at(*place), self.maze.cell_at(*goal)))
-            for place, goal in zip(places.tolist(), goals.tolist(), strict=True)
-        ]
-        way = np.array(targets) - places
+        targets = np.empty_like(places)
+        for row, (place, goal) in enumerate(zip(places.tolist(), goals.tolist(), strict=True)):
+            here, there = self.maze.cell_at(*place), self.maze.cell_at(*goal)
+            arrived = self.to_goal and here == there
+            targets[row] = goal if arrived else self.maze.centre(self.next_cell(here, there))
+        way = targets - places
         actions = way / (np.linalg.norm(way, axis=1, keepdims=True) + 1e-6)
         if not deterministic:
             actions = actions + self._random.normal(0.0, self.action_noise, actions.shape)

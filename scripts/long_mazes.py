@@ -1,9 +1,9 @@
 """OGBench's long mazes: `python scripts/long_mazes.py [env ...] [--episodes 50] [--seed 0]`.
 
 Five tasks with so many episodes each, the same for every policy: the tree search as it ships, the best of N composed
-plans, and one composed plan. Writes results/long_mazes.json and docs/long_mazes.png, or wherever --output and --picture
-say; rows of other environments or policies from the same episodes stay there. --budgets also searches with less and
-more, to show what thinking buys.
+plans, one composed plan, Diffuser with our controller, and the walker of the data, which sees the map. Writes
+results/long_mazes.json and docs/long_mazes.png, or wherever --output and --picture say; rows of other environments or
+policies from the same episodes stay there. --budgets searches with less and more instead, to show what thinking buys.
 """
 
 from __future__ import annotations
@@ -11,46 +11,54 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from policies import trained
+from policies import checkpoint_folder, make_policy, policy_config
 from rich.table import Table
 from study import console, new_figure, parser_of, rate, run, save, with_interval, write
 
 import envs  # noqa: F401 - registers the mazes
-from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.metrics import bootstrap_interval
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import rollout
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.types import Policy
 from envs.ogbench_mazes import OGBENCH_IDS, TASKS, shortest_steps
 
 SINGLE = 1  # episodes of each task that are run alone, for the time that planning takes
-COMPOSED: dict[str, Any] = {"planner": "shortest_feasible", "sampling": {"overlap": 3}}
-POLICIES: dict[str, dict[str, Any]] = {
-    "tree_search": {},
-    "best_of_n": {**COMPOSED, "search": {"samples": 4}},
-    "one_plan": {**COMPOSED, "search": {"samples": 1, "stretch": [1.1]}},
+# Windows come to agree over many passes, and with new noise in each.
+COMPOSED: dict[str, Any] = {
+    "planner": "shortest_feasible",
+    "sampling": {"overlap": 3, "steps": 40, "eta": 1.0, "temperature": 1.0},
+}
+LIMIT = {"shortcut_limit": 1.1}  # the tree's is tighter, and charges what exceeds it; here that would be refused
+ONE = {**COMPOSED, "search": {**LIMIT, "samples": 1, "stretch": [1.1]}}
+# What each is in configs/policy, and what is changed of it.
+POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tree_search": ("diffusion_forcing", {}),
+    "best_of_n": ("diffusion_forcing", {**COMPOSED, "search": {**LIMIT, "samples": 1}}),
+    "one_plan": ("diffusion_forcing", ONE),
+    "diffuser": ("diffuser_long", {}),
+    "wanderer": ("wanderer", {}),
 }
 BUDGETS: dict[str, list[dict[str, Any]]] = {
     "tree_search": [{"tree": {"rounds": rounds}} for rounds in (5, 10, 20, 40)],
-    "best_of_n": [{**COMPOSED, "search": {"samples": samples}} for samples in (1, 4, 16)],
-    "one_plan": [{**COMPOSED, "search": {"samples": 1, "stretch": [1.1]}}],
+    "best_of_n": [{**COMPOSED, "search": {**LIMIT, "samples": samples}} for samples in (1, 4)],
+    "one_plan": [{**ONE, "sampling": {**ONE["sampling"], "steps": steps}} for steps in (10, 40)],
 }
-COLOURS = {"tree_search": "#1f6fe5", "best_of_n": "#e07b39", "one_plan": "#777777"}
+COLOURS = {"tree_search": "#1f6fe5", "best_of_n": "#e07b39", "one_plan": "#777777", "diffuser": "#7b3fa0"}
 
 
 class Passes:
-    """Counts windows that went through a policy's network."""
+    """Counts windows, or whole segments of Diffuser's, that went through a policy's network."""
 
-    def __init__(self, policy: DiffusionForcingPolicy) -> None:
+    def __init__(self, policy: Policy) -> None:
         self.windows = 0
-        policy.model.network.register_forward_hook(self._count)
+        if hasattr(policy, "model"):
+            policy.model.network.register_forward_hook(self._count)
 
     def _count(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
         self.windows += len(output)
@@ -58,7 +66,8 @@ class Passes:
 
 def row_of(env_id: str, name: str, options: argparse.Namespace, changes: dict[str, Any]) -> dict[str, Any]:
     """Run a policy on all tasks and return what was measured."""
-    policy = DiffusionForcingPolicy.from_pretrained(trained(env_id), **changes)
+    config = policy_config(POLICIES[name][0], env_id, changes={"make": changes})
+    policy = make_policy(config)
     passes, records, alone = Passes(policy), [], []
     for task in range(1, TASKS + 1):
         chosen = {"task": task}
@@ -66,7 +75,7 @@ def row_of(env_id: str, name: str, options: argparse.Namespace, changes: dict[st
     windows = passes.windows
     for task in range(1, TASKS + 1):
         alone += rollout(policy, env_id, episodes=SINGLE, seed=options.seed, num_envs=1, env_options={"task": task})
-    origin = {"provenance": provenance(changes, Path(trained(env_id)))}
+    origin = {"provenance": provenance(changes, checkpoint_folder(config.policy))}
     return {"env": env_id, "policy": name, "changes": changes, **measured(env_id, records, windows, alone), **origin}
 
 
@@ -95,7 +104,7 @@ def measured(
         "plans": float(np.mean([len(record.plans_to_goal) for record in every])),
         "windows_per_episode": windows / len(every),
         "seconds_alone": float(np.mean([record.policy_seconds_to_goal for record in alone])),
-        "slowest_plan_alone": max(plan.seconds for record in alone for plan in record.plans),
+        "slowest_plan_alone": max((plan.seconds for record in alone for plan in record.plans), default=0.0),
     }
 
 
@@ -167,7 +176,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = parser_of("long_mazes", "tree search, the best of N composed plans, and one plan in OGBench's mazes")
     parser.set_defaults(episodes=50)
     parser.add_argument("mazes", nargs="*", metavar="ENV", help=f"of {', '.join(OGBENCH_IDS)}")
-    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES))
+    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), help="all of them, unless told otherwise")
     parser.add_argument("--budgets", action="store_true", help="search with less and more, instead of as it ships")
     parser.add_argument("--report-only", action="store_true", help="draw what has been run, run nothing")
     options = parser.parse_args(arguments)
@@ -176,6 +185,9 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             parser.error(f"there is no {maze!r}; there are {', '.join(OGBENCH_IDS)}")
     options.mazes = options.mazes or [name for name in OGBENCH_IDS if "giant" in name]
     options.part = "budgets" if options.budgets else "rows"
+    options.policies = options.policies or list(BUDGETS if options.budgets else POLICIES)
+    if options.budgets and (lacking := [name for name in options.policies if name not in BUDGETS]):
+        parser.error(f"only {', '.join(BUDGETS)} can search with less and more, not {', '.join(lacking)}")
     return options
 
 
@@ -187,11 +199,11 @@ def main() -> None:
     try:
         for env_id in [] if options.report_only else options.mazes:
             for name in options.policies:
-                for changes in BUDGETS[name] if options.budgets else [POLICIES[name]]:
+                for changes in BUDGETS[name] if options.budgets else [POLICIES[name][1]]:
                     made.append(row_of(env_id, name, options, changes))
                     console.print(table_of(made[-1:]))
                     save(options, parts)  # what has been run is kept, whatever comes
-    except (CheckpointError, ImportError) as error:
+    except (PolicyError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     if not parts["rows"] and not parts["budgets"]:
         raise SystemExit(f"there are no rows in {options.output} to report")

@@ -56,6 +56,14 @@ def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = N
     return {"umaze": umaze, "medium": medium, "large": large}[envs.maze_of(env_id).name]
 
 
+def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
+    """Return the value whose key, the longest such, is part of an environment's name."""
+    found = [key for key in values if key in plain(env_id)]
+    if not found:
+        raise ValueError(f"nothing is known for {env_id}, only for {', '.join(values)}")
+    return values[max(found, key=len)]
+
+
 def demonstrations(env_id: str) -> str:
     """Return the dataset that scripts/collect.py writes by default."""
     name = env_id.removeprefix("envs:")
@@ -66,6 +74,7 @@ OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
 OmegaConf.register_new_resolver("trained", trained, replace=True)
 OmegaConf.register_new_resolver("eyes", eyes, replace=True)
 OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
+OmegaConf.register_new_resolver("by_name", by_name, replace=True)
 OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 

@@ -289,10 +289,13 @@ def long_table() -> str:
         cost = f"{row['plans']:.1f} | {row['seconds_alone']:.1f}"
         who = f"{row['env']} | `{row['policy']}` | {row['episodes']}"
         lines.append(f"| {who} | {success(row)} | {steps} | {ratio} | {cost} |")
+    lines += ["", "| maze and data | success that others report |", "|---|---|"]
     for env_id in dict.fromkeys(row["env"] for row in rows):
+        reports = []
         for source, found in published.get(env_id, {}).items():
             shares = [f"{share / 100:.2f}" for share in (found if isinstance(found, list) else [found])]
-            lines.append(f"| {env_id} | {source} | | {' / '.join(shares)} | | | | |")
+            reports.append(f"{source} {' / '.join(shares)}")
+        lines.append(f"| {env_id} | {'; '.join(reports)} |")
     return "\n".join(lines)
 
 

@@ -28,11 +28,12 @@ class DiffuserConfig:
     """What a Diffuser is rebuilt from.
 
     Attributes:
-        horizon: transitions in a segment [control steps]; the published 128, 256 and 384 by maze.
+        horizon: transitions in a segment; the published 128, 256 and 384 by maze.
         levels: denoising steps it is trained with; the published 64, 256 and 256.
         low, high: (Do + Da,) smallest and largest value in the data, observations first; scaled to -1 and 1.
         observation_dim: Do.
         network: options of `TemporalUnetConfig`.
+        frame_skip: control steps from one transition to the next; the published 1.
     """
 
     horizon: int
@@ -41,6 +42,7 @@ class DiffuserConfig:
     high: tuple[float, ...]
     observation_dim: int
     network: dict[str, Any] = field(default_factory=dict)
+    frame_skip: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", tuple(self.low))
@@ -74,11 +76,14 @@ class Diffuser(nn.Module):
         self.register_buffer("high", torch.tensor(config.high), persistent=False)
 
     @classmethod
-    def from_data(cls, episodes: Episodes, *, horizon: int, levels: int) -> tuple[Diffuser, SegmentSampler]:
+    def from_data(
+        cls, episodes: Episodes, *, horizon: int, levels: int, frame_skip: int = 1
+    ) -> tuple[Diffuser, SegmentSampler]:
         """Return an untrained model scaled to the data, and the sampler of its training segments."""
-        sampler = SegmentSampler(episodes, horizon)
+        sampler = SegmentSampler(episodes, horizon, frame_skip)
         low, high = sampler.limits()
-        config = DiffuserConfig(horizon, levels, tuple(low), tuple(high), episodes.observations.shape[1])
+        dim = episodes.observations.shape[1]
+        config = DiffuserConfig(horizon, levels, tuple(low), tuple(high), dim, frame_skip=frame_skip)
         return cls(config), sampler
 
     @classmethod
@@ -131,7 +136,7 @@ class Diffuser(nn.Module):
             steps: None for ancestral sampling through all levels, as published; else so many DDIM steps.
 
         Returns:
-            (B, H, Do) observations in environment units, the start first.
+            (B, H, Do) observations in environment units, frame_skip control steps apart, the start first.
         """
         levels, dim = self.options.levels, self.options.observation_dim
         if horizon % self.network.config.stride:

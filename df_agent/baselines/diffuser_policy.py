@@ -35,7 +35,7 @@ class DiffuserPolicyConfig:
 
     Attributes:
         controller: "waypoints" follows the plan at its own pace, one waypoint per control step, and holds the last;
-            "path" follows it as fast as the ball can, as `DiffusionForcingPolicy` does.
+            "path" follows it as fast as the ball can, as `DiffusionForcingPolicy` does, and needs no velocities.
         replan_every: control steps between plans; None plans once.
         horizon: "fixed", or "shrinking": a new plan is as long as what was left of the last one.
         longest: an episode's first plan, and every one of a fixed horizon [control steps]; None for the horizon it was
@@ -74,7 +74,7 @@ class DiffuserState:
         plans: (B,) plans made in this episode.
         age: (B,) control steps since the last one.
         path: (B, H, Do) planned observations; behind a plan's end its last one is repeated.
-        length: (B,) planned observations before that.
+        length: (B,) planned observations before that; frame_skip control steps lie between two of them.
         progress: (B,) arc length of the path that is done.
     """
 
@@ -88,7 +88,7 @@ class DiffuserState:
 
 
 class DiffuserPolicy:
-    """A Diffuser over (x, y, vx, vy) and forces as a policy with Stable-Baselines3's `predict`.
+    """A Diffuser over (x, y, vx, vy), or (x, y), and forces as a policy with Stable-Baselines3's `predict`.
 
     Args:
         model: the trained model.
@@ -106,8 +106,14 @@ class DiffuserPolicy:
         self.model = copy.deepcopy(model).to(place).eval()
         if precision == "bf16" or (precision == "auto" and computes_in_bf16(place)):
             self.model.network.to(torch.bfloat16)
-        stride = model.network.config.stride
-        self._longest = -(-(self.config.longest or model.options.horizon) // stride) * stride
+        self._frame_skip = model.options.frame_skip
+        if self.config.controller == "waypoints" and (self._frame_skip > 1 or model.options.observation_dim < 4):
+            raise ValueError(
+                "controller='waypoints' needs a place and a velocity for every control step, and this Diffuser has "
+                f"{model.options.observation_dim} values for every {self._frame_skip}; use controller='path'"
+            )
+        longest = self.config.longest
+        self._longest = self._transitions(np.array(longest)).item() if longest else model.options.horizon
         self.on_plan: Callable[[PlanEvent], None] | None = None
         self.base_seed = 0
         self._seeds = EpisodeSeeds()
@@ -154,6 +160,11 @@ class DiffuserPolicy:
             return np.zeros(len(state.age), dtype=bool)
         return np.asarray((state.age >= self.config.replan_every) & (self._left(state) > self.config.hold_distance))
 
+    def _transitions(self, steps: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return so many control steps as transitions: at least as many, and what the network can take."""
+        multiple = self.model.network.config.stride
+        return np.asarray(-(-steps // (self._frame_skip * multiple)) * multiple)
+
     def _left(self, state: DiffuserState) -> Array:
         """Length (B,) of what is left of the path [position units]."""
         done = state.progress
@@ -163,17 +174,16 @@ class DiffuserPolicy:
         return np.asarray(arc[:, -1] - done)
 
     def _horizons(self, state: DiffuserState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return the horizons of the next plans, (n,) multiples of what the network can take."""
-        longest, stride = self._longest, self.model.network.config.stride
+        """Return how many transitions the next plans have, (n,) multiples of what the network can take."""
         if self.config.horizon == "fixed":
-            return np.full(len(rows), longest)
+            return np.full(len(rows), self._longest)
         left = state.length[rows] - state.age[rows]
         if self.config.controller == "path":  # the ball runs ahead of the plan's pace, or lags behind it
             arc = arc_lengths(state.path[rows][..., : state.goal.shape[1]])
             index = np.arange(arc.shape[1])
             left = ((arc >= state.progress[rows, None]) & (index < state.length[rows, None])).sum(1)
-        left = np.where(fresh[rows], longest, np.clip(left, self.config.shortest, longest))
-        return np.asarray(-(-left // stride) * stride)
+        steps = np.maximum(left * self._frame_skip, self.config.shortest)
+        return np.where(fresh[rows], self._longest, np.minimum(self._transitions(steps), self._longest))
 
     def _plan(self, state: DiffuserState, rows: NDArray[np.int64], values: Array, fresh: NDArray[np.bool_]) -> None:
         began = time.perf_counter()
@@ -197,12 +207,14 @@ class DiffuserPolicy:
         state.length[rows], state.age[rows], state.progress[rows] = horizons, 0, 0.0
         state.plans[rows] += 1
         if self.on_plan is not None:
-            plan = Plan(state.path[rows].copy(), state.length[rows].copy(), 1)
+            plan = Plan(state.path[rows].copy(), state.length[rows].copy(), self._frame_skip)
             self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began))
 
     def _act(self, state: DiffuserState, values: Array) -> Array:
         dims = state.goal.shape[1]
         position, velocity = values[:, :dims], values[:, dims : 2 * dims]
+        if velocity.shape[1] < dims:  # not observed
+            velocity = np.zeros_like(position)
         if self.config.controller == "path":
             path = state.path[..., :dims]
             actions, state.progress, _ = track_path(path, position, velocity, state.progress, self.config.tracker)

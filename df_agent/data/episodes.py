@@ -133,6 +133,36 @@ def without_stops(episodes: Episodes, places: Array, distance: float, steps: int
     runs = runs[np.diff(runs, axis=1)[:, 0] > steps]
     if not len(runs):
         raise ValueError(f"nothing ever moves by {distance} within {steps} steps for longer than that")
+    return _only(episodes, runs)
+
+
+def without_jumps(episodes: Episodes, places: Array, distance: float) -> Episodes:
+    """Cut trajectories where they are thrown elsewhere; what lies between two jumps becomes one of its own.
+
+    Where a jump leads is chance. In hindsight, among those who arrived, it looks like a choice, and a planner that
+    learns from that counts on its luck.
+
+    Args:
+        episodes: the trajectories.
+        places: (N, G) where they are.
+        distance: a step that is longer is a jump [position units].
+
+    Raises:
+        ValueError: nothing is left.
+    """
+    row = np.arange(len(places))
+    first = np.isin(row, episodes.starts)
+    jumped = np.linalg.norm(np.diff(places, axis=0, prepend=places[:1]), axis=1) > distance
+    begins = np.flatnonzero(first | jumped)
+    runs = np.stack([begins, np.append(begins[1:], len(places))], 1)
+    runs = runs[np.diff(runs, axis=1)[:, 0] > 1]
+    if not len(runs):
+        raise ValueError(f"every step is longer than {distance}")
+    return _only(episodes, runs)
+
+
+def _only(episodes: Episodes, runs: NDArray[np.int64]) -> Episodes:
+    """Return the trajectories whose rows are from runs[:, 0] to runs[:, 1], exclusively, (R, 2)."""
     rows = np.concatenate([np.arange(*run) for run in runs])
     starts = np.concatenate([[0], np.cumsum(np.diff(runs, axis=1))])
     actions, rewards = episodes.actions[rows], episodes.rewards[rows]

@@ -24,7 +24,7 @@ from torch import nn
 
 from df_agent.build import build_model, make
 from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
-from df_agent.data.episodes import load_episodes, without_stops
+from df_agent.data.episodes import load_episodes, without_jumps, without_stops
 from df_agent.data.goal_view import GoalView
 from df_agent.data.moves import MoveSampler, displacement_scale
 from df_agent.data.pairs import PairSampler
@@ -226,11 +226,13 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     if (place := (config.get("reward") or {}).get("place")) is not None:
         episodes = dense_rewards(episodes, place)
     options, windows = make(TokenizerConfig, dict(config["tokenizer"])), dict(config["windows"])
-    known = ("max_tokens", "short_tokens", "short_share", "stop_distance")
+    known = ("max_tokens", "short_tokens", "short_share", "jump_distance", "stop_distance")
     if unknown := sorted(set(windows) - set(known)):
         raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
+    channels = [options.observation_indices[channel] for channel in options.goal_channels]
+    if distance := windows.pop("jump_distance", None):
+        episodes = without_jumps(episodes, episodes.observations[:, channels], distance)
     if distance := windows.pop("stop_distance", None):
-        channels = [options.observation_indices[channel] for channel in options.goal_channels]
         episodes = without_stops(episodes, episodes.observations[:, channels], distance, options.span)
     tokenizer = Tokenizer.fit(options, episodes)
     return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **windows)

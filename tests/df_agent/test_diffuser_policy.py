@@ -119,6 +119,27 @@ def test_plans_may_be_of_another_length_than_the_one_trained_with(longest, plann
     np.testing.assert_allclose(seen[0].plan.observations[0, planned - 1, :2], [1.0, 1.0], atol=1e-5)
 
 
+def test_places_may_be_all_that_is_observed_and_lie_apart():
+    config = DiffuserConfig(8, 8, (-3.0,) * 4, (3.0,) * 4, observation_dim=2, network={"width": 8}, frame_skip=16)
+    torch.manual_seed(0)
+    policy = DiffuserPolicy(
+        Diffuser(config), controller="path", replan_every=10, horizon="shrinking", longest=190, shortest=64
+    )
+    seen = events(policy)
+    position = np.zeros((1, 2))
+    observation = {"observation": position, "achieved_goal": position, "desired_goal": position + 2}
+    state = None
+    for step in range(31):
+        action, state = policy.predict(observation, state, np.array([step == 0]), deterministic=True)
+    assert action.shape == (1, 2)
+    assert all(event.plan.frame_skip == 16 for event in seen)
+    lengths = [int(event.plan.lengths[0]) for event in seen]
+    assert lengths[0] == 12  # 192 control steps, what the network can take
+    assert all(length in (4, 8, 12) for length in lengths)
+    with pytest.raises(ValueError, match="controller='path'"):
+        DiffuserPolicy(Diffuser(config))
+
+
 def test_a_new_goal_or_episode_is_planned_for_at_once_and_only_there():
     policy = make_policy(steps=4)
     seen = events(policy)

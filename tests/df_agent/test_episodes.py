@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
-from df_agent.data.episodes import Episodes, from_segments, load_episodes, without_stops
+from df_agent.data.episodes import Episodes, from_segments, load_episodes, without_jumps, without_stops
 
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")
@@ -276,3 +276,19 @@ def test_stops_are_cut_out_of_walks():
         assert (np.delete(column, cut.starts[1:] - 1) == 1).all()
     with pytest.raises(ValueError, match="nothing ever moves"):
         without_stops(episodes, episodes.observations, 100.0, 8)
+
+
+def test_walks_end_where_they_are_thrown_elsewhere():
+    places = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])[:, None]  # the last one is thrown for a single row
+    walks = [
+        {"observations": places, "actions": np.ones((5, 1)), "rewards": np.ones(5)},
+        {"observations": np.array([[50.0], [50.1]]), "actions": np.ones((1, 1)), "rewards": np.ones(1)},
+    ]
+    episodes = from_segments(walks)
+    cut = without_jumps(episodes, episodes.observations, distance=1.0)
+    assert cut.starts.tolist() == [0, 3, 5, 7]
+    np.testing.assert_allclose(cut.observations[:, 0], [0.0, 0.1, 0.2, 5.0, 5.1, 50.0, 50.1], rtol=1e-6)
+    assert cut.actions[:, 0].tolist() == [1, 1, 0, 1, 0, 1, 0]
+    assert len(without_jumps(episodes, episodes.observations, 1e9).starts) == 3
+    with pytest.raises(ValueError, match="longer than"):
+        without_jumps(episodes, episodes.observations, 0.01)

@@ -51,3 +51,16 @@ def test_a_horizon_that_fits_nowhere_is_refused(episodes):
         SegmentSampler(episodes, 10)
     with pytest.raises(ValueError, match="horizon >= 2"):
         SegmentSampler(episodes, 1)
+
+
+def test_transitions_may_lie_apart_and_have_the_mean_action_in_between(episodes):
+    sampler = SegmentSampler(episodes, 2, frame_skip=3)
+    tokens = sampler(2000, torch.Generator().manual_seed(0)).tokens
+    assert (tokens[:, 1, 0] - tokens[:, 0, 0] == 3).all()
+    assert (tokens[..., 1] == 2 * (tokens[..., 0] + 1)).all()  # the mean of 2 t, 2 (t + 1) and 2 (t + 2)
+    assert set(tokens[:, 0, 0].int().tolist()) == {10, *range(100, 104)}
+    assert sampler.limits() == ([10, 22], [1000, 2002])
+    with pytest.raises(ValueError, match="no trajectory has 12 steps"):
+        SegmentSampler(episodes, 4, frame_skip=3)
+    with pytest.raises(ValueError, match="frame_skip"):
+        SegmentSampler(episodes, 4, frame_skip=0)

@@ -112,6 +112,15 @@ def test_the_demonstrator_takes_the_steps_of_ogbenchs_oracle():
         assert tuple(told) == own
 
 
+def test_in_the_goals_cell_it_may_steer_to_the_goal_itself():
+    middle = np.array(maze_of("pointmaze-medium").centre((1, 1)))
+    seen = {"achieved_goal": middle + [0.5, -1.0], "desired_goal": middle + [0.5, 1.0]}
+    seen["observation"] = seen["achieved_goal"]
+    for to_goal, expected in ((True, [0.0, 1.0]), (False, np.array([-0.5, 1.0]) / np.hypot(0.5, 1.0))):
+        policy = Wanderer("pointmaze-medium-navigate", to_goal=to_goal)
+        np.testing.assert_allclose(policy.predict(seen, deterministic=True)[0], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("env_id", ["pointmaze-medium-navigate", "pointmaze-medium-stitch"])
 def test_walks_are_those_of_the_published_sets(env_id):
     env, maze = make_walk_maze(env_id), maze_of(env_id)

@@ -61,7 +61,12 @@ def trained(tmp_path, study, monkeypatch):
 
     options = {key: value for key, value in given.items() if key in KEYS}
     train({**options, "env": ENV})
-    monkeypatch.setattr(study, "trained", lambda env_id: str(tmp_path / "run" / "final"))
+    original, weights = study.policy_config, str(tmp_path / "run" / "final")
+
+    def with_weights(name, env_id, changes):
+        return original(name, env_id, changes={"checkpoint": weights, **changes} if name != "wanderer" else changes)
+
+    monkeypatch.setattr(study, "policy_config", with_weights)
     return tmp_path
 
 
@@ -93,6 +98,10 @@ def test_rows_of_all_tasks_are_written_and_kept(study, trained, monkeypatch):
     budgets = call(study, monkeypatch, trained, "--policies", "tree_search", "--budgets")
     assert [row["changes"]["tree"]["rounds"] for row in budgets["budgets"]] == [1, 2]
     assert budgets["rows"] == again["rows"]
+    walked = call(study, monkeypatch, trained, "--policies", "wanderer")
+    assert [row["policy"] for row in walked["rows"]] == ["tree_search", "best_of_n", "one_plan", "wanderer"]
+    with pytest.raises(SystemExit):
+        call(study, monkeypatch, trained, "--policies", "wanderer", "--budgets")
 
 
 def short(function):
@@ -102,6 +111,21 @@ def short(function):
         return function(*args, **{**options, "max_steps": 30})
 
     return limited
+
+
+def test_every_maze_has_its_options_for_diffuser(study):
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    folder = str(ROOT / "configs" / "train_baseline")
+    for env_id in study.OGBENCH_IDS:
+        made = OmegaConf.to_container(study.policy_config("diffuser_long", env_id).policy.make, resolve=True)
+        with initialize_config_dir(version_base=None, config_dir=folder):
+            trained = compose("train_baseline", ["algorithm=diffuser_long", f"env={env_id}"])
+        learner = OmegaConf.to_container(trained.learner, resolve=True)
+        seen = learner["horizon"] * learner["frame_skip"]
+        assert seen <= (200 if "stitch" in env_id else 1000 if "giant" not in env_id else 2000)
+        assert made["longest"] >= seen
 
 
 def test_unknown_mazes_are_named(study, capsys):

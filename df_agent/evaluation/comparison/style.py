@@ -89,7 +89,8 @@ def plain(axes: Axes, grid: str = "both") -> None:
 
 def header(figure: Figure, title: str, subtitle: str) -> None:
     """Write title and subtitle into the upper left corner, 0.24 and 0.46 inches below the edge."""
-    height = figure.get_figheight()
-    left = 0.15 / figure.get_figwidth()
+    width, height = figure.get_size_inches()
+    left = 0.15 / width
+    fitting = 72 * (width - 0.3) / (0.56 * max(len(subtitle), 1))  # letters are about 0.56 of their size wide
     figure.text(left, 1 - 0.24 / height, title, fontsize=12, color=INK, weight="bold", va="center")
-    figure.text(left, 1 - 0.48 / height, subtitle, fontsize=9, color=MUTED, va="center")
+    figure.text(left, 1 - 0.48 / height, subtitle, fontsize=min(9, fitting), color=MUTED, va="center")
