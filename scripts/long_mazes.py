@@ -21,6 +21,7 @@ from rich.table import Table
 from study import console, new_figure, parser_of, rate, run, save, with_interval, write
 
 import envs  # noqa: F401 - registers the mazes
+from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.metrics import bootstrap_interval
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
@@ -44,16 +45,23 @@ POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "diffuser": ("diffuser_long", {}),
     "wanderer": ("wanderer", {}),
 }
+
+
+def in_passes(changes: dict[str, Any], passes: int) -> dict[str, Any]:
+    """Return what is changed of a policy, with so many denoising passes instead."""
+    return {**changes, "sampling": {**changes["sampling"], "steps": passes}}
+
+
 BUDGETS: dict[str, list[dict[str, Any]]] = {
     "tree_search": [{"tree": {"rounds": rounds}} for rounds in (5, 10, 20, 40)],
-    "best_of_n": [{**COMPOSED, "search": {**LIMIT, "samples": samples}} for samples in (1, 4)],
-    "one_plan": [{**ONE, "sampling": {**ONE["sampling"], "steps": steps}} for steps in (10, 40)],
+    "best_of_n": [in_passes(POLICIES["best_of_n"][1], passes) for passes in (10, 40)],
+    "one_plan": [in_passes(ONE, passes) for passes in (10, 40)],
 }
 COLOURS = {"tree_search": "#1f6fe5", "best_of_n": "#e07b39", "one_plan": "#777777", "diffuser": "#7b3fa0"}
 
 
 class Passes:
-    """Counts windows, or whole segments of Diffuser's, that went through a policy's network."""
+    """Counts the windows that went through a policy's network; Diffuser's are whole segments, up to 128 transitions."""
 
     def __init__(self, policy: Policy) -> None:
         self.windows = 0
@@ -160,6 +168,7 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
     earlier = json.loads(options.output.read_text())
     rows: list[dict[str, Any]] = earlier.get(part, [])
     if options.report_only:
+        options.seed = earlier["seed"]
         return rows
     if earlier["seed"] != options.seed:
         raise SystemExit(f"{options.output} holds rows of seed {earlier['seed']}: give another --output and --picture")
@@ -173,7 +182,10 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
-    parser = parser_of("long_mazes", "tree search, the best of N composed plans, and one plan in OGBench's mazes")
+    about = (
+        "tree search, the best of N composed plans, one of them, Diffuser and a walker with the map in OGBench's mazes"
+    )
+    parser = parser_of("long_mazes", about)
     parser.set_defaults(episodes=50)
     parser.add_argument("mazes", nargs="*", metavar="ENV", help=f"of {', '.join(OGBENCH_IDS)}")
     parser.add_argument("--policies", nargs="+", choices=list(POLICIES), help="all of them, unless told otherwise")
@@ -198,12 +210,15 @@ def main() -> None:
     made = parts[options.part]
     try:
         for env_id in [] if options.report_only else options.mazes:
+            for name in options.policies:  # hours are not to be lost for want of the last one's weights
+                checkpoint_folder(policy_config(POLICIES[name][0], env_id).policy)
+        for env_id in [] if options.report_only else options.mazes:
             for name in options.policies:
                 for changes in BUDGETS[name] if options.budgets else [POLICIES[name][1]]:
                     made.append(row_of(env_id, name, options, changes))
                     console.print(table_of(made[-1:]))
                     save(options, parts)  # what has been run is kept, whatever comes
-    except (PolicyError, ImportError) as error:
+    except (CheckpointError, PolicyError, ImportError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     if not parts["rows"] and not parts["budgets"]:
         raise SystemExit(f"there are no rows in {options.output} to report")

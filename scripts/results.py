@@ -59,7 +59,7 @@ def collect() -> None:
         SANITY.mkdir(parents=True, exist_ok=True)
         (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
-    for run in sorted([*(ROOT / "runs").glob("maze2d-*"), *(ROOT / "runs").glob("Fetch*")]):
+    for run in sorted(run for kind in ("maze2d-*", "Fetch*", "pointmaze-*") for run in (ROOT / "runs").glob(kind)):
         finished = any((run / name).is_dir() for name in ("final", "best"))
         if finished and (lines := validations(run)):
             TRAINING.mkdir(parents=True, exist_ok=True)

@@ -114,7 +114,7 @@ def test_the_demonstrator_takes_the_steps_of_ogbenchs_oracle():
 
 def test_in_the_goals_cell_it_may_steer_to_the_goal_itself():
     middle = np.array(maze_of("pointmaze-medium").centre((1, 1)))
-    seen = {"achieved_goal": middle + [0.5, -1.0], "desired_goal": middle + [0.5, 1.0]}
+    seen = {key: middle + np.array([0.5, up]) for key, up in (("achieved_goal", -1.0), ("desired_goal", 1.0))}
     seen["observation"] = seen["achieved_goal"]
     for to_goal, expected in ((True, [0.0, 1.0]), (False, np.array([-0.5, 1.0]) / np.hypot(0.5, 1.0))):
         policy = Wanderer("pointmaze-medium-navigate", to_goal=to_goal)
