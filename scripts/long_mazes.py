@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from policies import checkpoint_folder, make_policy, policy_config
 from rich.table import Table
 from study import console, new_figure, parser_of, rate, run, save, with_interval, write
@@ -137,9 +137,11 @@ def draw(rows: Sequence[dict[str, Any]], budgets: Sequence[dict[str, Any]]) -> F
             above.vlines(cost, low, high, color=colour, alpha=0.4)
             below.plot(cost, [row["time_to_goal"] for row in own], "o-", color=colour)
         above.set(title=maze, ylim=(0, 1.03), ylabel="success", xscale="log")
-        above.xaxis.set_minor_formatter(NullFormatter())
-        below.set(ylim=(0, 1000), ylabel="mean steps to goal (timeouts: 1000)", xlabel="windows denoised per episode")
-    axes[0, 0].legend(loc="center right")
+        below.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        below.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        below.xaxis.set_minor_formatter(NullFormatter())
+        below.set(ylim=(0, 1000), ylabel="mean steps (timeouts: 1000)", xlabel="windows denoised per episode")
+    axes[1, 0].legend(*axes[0, 0].get_legend_handles_labels(), loc="center right")
     return figure
 
 
