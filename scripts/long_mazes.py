@@ -176,9 +176,10 @@ def kept(options: argparse.Namespace, part: str) -> list[dict[str, Any]]:
         raise SystemExit(f"{options.output} holds rows of seed {earlier['seed']}: give another --output and --picture")
     if part != options.part:
         return rows
-    if any(row["episodes"] != options.episodes * TASKS for row in rows):
-        raise SystemExit(f"{options.output} holds rows of other --episodes: give another --output and --picture")
     anew = [(env_id, name) for env_id in options.mazes for name in options.policies]
+    replaced = [row for row in rows if (row["env"], row["policy"]) in anew]
+    if any(row["episodes"] != options.episodes * TASKS for row in replaced):
+        raise SystemExit(f"{options.output} holds these rows of other --episodes: give another --output and --picture")
     return [row for row in rows if (row["env"], row["policy"]) not in anew]
 
 

@@ -73,7 +73,7 @@ def trained(tmp_path, study, monkeypatch):
 
 def call(study, monkeypatch, folder, *arguments):
     output = ["--output", str(folder / "rows.json"), "--picture", str(folder / "rows.png"), "--episodes", "1"]
-    monkeypatch.setattr(sys, "argv", ["long_mazes.py", ENV, *arguments, *output])
+    monkeypatch.setattr(sys, "argv", ["long_mazes.py", ENV, *output, *arguments])
     study.main()
     return json.loads((folder / "rows.json").read_text())
 
@@ -101,6 +101,8 @@ def test_rows_of_all_tasks_are_written_and_kept(study, trained, monkeypatch):
     assert budgets["rows"] == again["rows"]
     walked = call(study, monkeypatch, trained, "--policies", "wanderer")
     assert [row["policy"] for row in walked["rows"]] == ["tree_search", "best_of_n", "one_plan", "wanderer"]
+    with pytest.raises(SystemExit, match="other --episodes"):
+        call(study, monkeypatch, trained, "--policies", "wanderer", "--episodes", "2")
     with pytest.raises(SystemExit):
         call(study, monkeypatch, trained, "--policies", "wanderer", "--budgets")
     monkeypatch.setitem(study.POLICIES, "diffuser", ("gcbc", {}))  # which is not trained there
