@@ -47,6 +47,8 @@ class DiffuserConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", tuple(self.low))
         object.__setattr__(self, "high", tuple(self.high))
+        if self.frame_skip < 1:
+            raise ValueError(f"frame_skip must be at least 1, got {self.frame_skip}")
         if len(self.low) != len(self.high) or not 0 < self.observation_dim <= len(self.low):
             raise ValueError(
                 f"low and high must hold the same number of channels, observations first, got {len(self.low)} and "

@@ -1,6 +1,7 @@
 """Acting with a Diffuser: its controllers, when it plans again, and the protocol of policies."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -138,6 +139,8 @@ def test_places_may_be_all_that_is_observed_and_lie_apart():
     assert all(length in (4, 8, 12) for length in lengths)
     with pytest.raises(ValueError, match="controller='path'"):
         DiffuserPolicy(Diffuser(config))
+    with pytest.raises(ValueError, match="frame_skip"):
+        replace(config, frame_skip=0)
 
 
 def test_a_new_goal_or_episode_is_planned_for_at_once_and_only_there():

@@ -136,6 +136,14 @@ def test_every_maze_has_its_options_for_diffuser(study):
         assert made["longest"] >= 300  # what the longest way of the smallest maze takes
 
 
+def test_the_longest_part_of_a_name_decides(study):
+    by_name = sys.modules["policies"].by_name
+    assert by_name("pointmaze-giant-navigate", {"navigate": 1, "giant-navigate": 2, "stitch": 3}) == 2
+    assert by_name("envs:pointmaze-large-navigate", {"navigate": 1, "giant-navigate": 2}) == 1
+    with pytest.raises(ValueError, match="nothing is known for FetchPush-v4, only for giant, large"):
+        by_name("FetchPush-v4", {"giant": 1, "large": 2})
+
+
 def test_unknown_mazes_are_named(study, capsys):
     with pytest.raises(SystemExit):
         study.read_options(["pointmaze-giant-nowhere"])
