@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -105,28 +106,21 @@ class _Residual(nn.Module):
         return out
 
 
-class Autoencoder(nn.Module):
-    """Pictures (N, C, H, W) in [-1, 1] to latents (N, P, L), and back."""
+class Encoder(nn.Module):
+    """Pictures (N, C, H, W) in [-1, 1] to latents (N, P, L)."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = c = config
-        widths, side = c.widths, c.side
+        widths = c.widths
         down: list[nn.Module] = [nn.PixelUnshuffle(4), nn.Conv2d(16 * c.channels, widths[0], 3, padding=1)]
-        up: list[nn.Module] = []
         for i, width in enumerate(widths):
             if i:
                 down += [nn.Conv2d(widths[i - 1], width, 4, 2, 1)]
-                up = [nn.ConvTranspose2d(width, widths[i - 1], 4, 2, 1), *up]
             down += [_Residual(width)]
-            up = [_Residual(width), *up]
-        self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)
-        self.out = nn.Sequential(nn.Conv2d(widths[0], 16 * c.channels, 3, padding=1), nn.PixelShuffle(4))
-        features = widths[-1] * (side**2 if c.one_vector else 1)
-        self.to_latent, self.from_latent = (
-            nn.Linear(features, c.latent_channels),
-            nn.Linear(c.latent_channels, features),
-        )
+        self.down = nn.Sequential(*down)
+        self.features = widths[-1] * (c.side**2 if c.one_vector else 1)
+        self.to_latent = nn.Linear(self.features, c.latent_channels)
 
     def encode(self, signal: Tensor) -> Tensor:
         """Return the latents, (N, P, L), of pictures (N, C, H, W) in [-1, 1]."""
@@ -134,6 +128,27 @@ class Autoencoder(nn.Module):
         pattern = "n c h w -> n 1 (h w c)" if self.config.one_vector else "n c h w -> n (h w) c"
         latent = self.to_latent(rearrange(features, pattern))
         return F.layer_norm(latent, latent.shape[-1:]) if self.config.normalise else latent
+
+
+class Autoencoder(Encoder):
+    """The encoder, and the way back."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__(config)
+        widths = config.widths
+        up: list[nn.Module] = [_Residual(widths[0])]
+        for narrow, wide in pairwise(widths):
+            up = [_Residual(wide), nn.ConvTranspose2d(wide, narrow, 4, 2, 1), *up]
+        self.up = nn.Sequential(*up)
+        self.out = nn.Sequential(nn.Conv2d(widths[0], 16 * config.channels, 3, padding=1), nn.PixelShuffle(4))
+        self.from_latent = nn.Linear(config.latent_channels, self.features)
+
+    def encoder(self) -> Encoder:
+        """Return the encoder alone, with the same weights."""
+        alone = Encoder(self.config)
+        weights = self.state_dict()
+        alone.load_state_dict({key: weights[key] for key in alone.state_dict()})
+        return alone
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pictures (N, C, H, W) of latents (N, P, L); values may lie a little outside [-1, 1]."""

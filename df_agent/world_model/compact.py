@@ -16,7 +16,7 @@ from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from df_agent.data.clips import Clips, FrameSampler, load_clips
 from df_agent.data.episodes import Episodes
 from df_agent.inference import choose_device
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_signal
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Encoder, to_signal
 from df_agent.models.latent_dynamics import LatentClips, LatentDynamics, LatentDynamicsConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import command, record
@@ -29,19 +29,17 @@ class CompactModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, autoencoder: Autoencoder, dynamics: LatentDynamics) -> None:
+    def __init__(self, encoder: Encoder, dynamics: LatentDynamics) -> None:
         super().__init__()
-        self.autoencoder, self.dynamics = autoencoder, dynamics
-        self.register_buffer("mean", torch.zeros(autoencoder.config.latent_channels))
-        self.register_buffer("std", torch.ones(autoencoder.config.latent_channels))
+        self.encoder, self.dynamics = encoder, dynamics
+        self.register_buffer("mean", torch.zeros(encoder.config.latent_channels))
+        self.register_buffer("std", torch.ones(encoder.config.latent_channels))
 
     @torch.no_grad()
     def encode(self, frames: NDArray[np.uint8], batch: int = 512) -> Tensor:
         """Return the latents (..., L), of zero mean and unit variance over the data, of pictures (..., H, W, C)."""
         flat = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-3:])
-        parts = [
-            self.autoencoder.encode(to_signal(part.to(self.mean.device)))[:, 0] for part in torch.split(flat, batch)
-        ]
+        parts = [self.encoder.encode(to_signal(part.to(self.mean.device)))[:, 0] for part in torch.split(flat, batch)]
         latents = (torch.cat(parts).float() - self.mean) / self.std
         return latents.reshape(*frames.shape[:-3], -1)
 
@@ -49,7 +47,7 @@ class CompactModel(nn.Module):
 def build_compact(config: Mapping[str, Any]) -> CompactModel:
     """Build the untrained model of a checkpoint's config."""
     return CompactModel(
-        Autoencoder(make(AutoencoderConfig, dict(config["autoencoder"]))),
+        Encoder(make(AutoencoderConfig, dict(config["autoencoder"]))),
         LatentDynamics(make(LatentDynamicsConfig, dict(config["dynamics"]))),
     )
 
@@ -91,7 +89,7 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
         LatentDynamicsConfig, {**given, "latent_dim": options.latent_channels, "action_dim": clips.actions.shape[1]}
     )
     torch.manual_seed(schedule.seed)
-    model = CompactModel(autoencoder.eval(), LatentDynamics(sizes))
+    model = CompactModel(autoencoder.encoder().eval(), LatentDynamics(sizes))
     raw = model.encode(clips.frames)
     model.mean, model.std = raw.mean(0), raw.std(0)
     latents = (raw - model.mean) / model.std

@@ -38,7 +38,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         reward: of pictures and goals; None rewards nothing and never ends before `max_steps`.
         seen: pictures that a world begins with.
         max_steps: length of an episode [pictures].
-        rollout: how pictures are sampled; by default the model's way in 4 passes.
+        rollout: how pictures are sampled; by default as the model says.
         render_mode: "rgb_array" or None.
     """
 
@@ -72,7 +72,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
             )
         self.model, self.contexts, self.num_envs, self.render_mode = model, contexts, num_envs, render_mode
         self.reward, self.seen, self.max_steps, self.every = reward, seen, max_steps, every
-        self.rollout = rollout or RolloutConfig(steps=4)
+        self.rollout = rollout or model.rollout
         frame = gym.spaces.Box(0, 255, contexts.frames.shape[1:], np.uint8)
         self.single_observation_space = gym.spaces.Dict(dict.fromkeys(KEYS, frame))
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (width // every,), np.float32)

@@ -34,7 +34,7 @@ class LatentVecEnv(VecEnv):  # type: ignore[misc]
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"ended rows must begin anew in the same step, the environment's autoreset_mode is {mode}")
         self.env, self.eyes = env, eyes
-        width = eyes.autoencoder.config.latent_channels
+        width = eyes.encoder.config.latent_channels
         self.radius = reach * float(eyes.dynamics.step_scale) * width**0.5
         latent = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         pair = gym.spaces.Box(-np.inf, np.inf, (2 * width,), np.float32)

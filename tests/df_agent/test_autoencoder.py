@@ -9,9 +9,9 @@ from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_frame
 SMALL = {"size": SIZE, "widths": (16, 16), "latent_channels": 8}
 
 
-def train(config: AutoencoderConfig, steps: int = 250, in_a_row: int = 1) -> Autoencoder:
+def train(config: AutoencoderConfig, steps: int = 250, in_a_row: int = 1, every: int = 2) -> Autoencoder:
     torch.manual_seed(0)
-    model, sampler = Autoencoder(config), FrameSampler(toy_clips(episodes=30), in_a_row)
+    model, sampler = Autoencoder(config), FrameSampler(toy_clips(episodes=30, every=every), in_a_row)
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     for step in range(steps):
         g = torch.Generator().manual_seed(step)
@@ -48,14 +48,15 @@ def test_what_moves_survives():
 def test_straightened_latents_turn_less():
     plain = AutoencoderConfig(**SMALL, one_vector=True, normalise=False)
     straight = AutoencoderConfig(**SMALL, one_vector=True, normalise=False, straighten=5.0)
-    batch = FrameSampler(toy_clips(episodes=10, seed=5), 3)(200, torch.Generator().manual_seed(0))
+    even = 4  # so many actions move the square by a whole pixel
+    batch = FrameSampler(toy_clips(episodes=10, seed=5, every=even), 3)(200, torch.Generator().manual_seed(0))
 
     def bend(model: Autoencoder) -> float:
         with torch.no_grad():
             z = model.encode(to_signal(batch.frames.flatten(0, 1))).reshape(200, 3, -1)
         return float((z[:, 2] - 2 * z[:, 1] + z[:, 0]).square().mean() / (z[:, 2] - z[:, 0]).square().mean())
 
-    assert bend(train(straight, 150, 3)) < bend(train(plain, 150, 3))
+    assert bend(train(straight, 150, 3, even)) < 0.8 * bend(train(plain, 150, 3, even))
 
 
 def test_noise_comes_from_the_generator():
