@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from df_agent.models.attention import attend
 from df_agent.models.transformer import sinusoidal
 
 
@@ -126,7 +127,7 @@ class SpaceTimeBlock(nn.Module):
         own = (k, v)
         if past is not None:
             k, v = torch.cat([past[0], k], -2), torch.cat([past[1], v], -2)
-        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        h = attend(q, k, v, mask)
         h = rearrange(h, "b h (t p) d -> b t p (h d)", p=x.shape[2])
         x = torch.addcmul(x, gate_a, self.out(h))
         h = torch.addcmul(shift_m, F.layer_norm(x, x.shape[-1:]), 1 + scale_m)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from df_agent.models.attention import attend
 from df_agent.models.waves import waves
 
 
@@ -80,7 +81,7 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (modulation + self.table).unbind(-2)
         h = torch.addcmul(shift_a, F.layer_norm(x, x.shape[-1:]), 1 + scale_a)
         q, k, v = rearrange(self.qkv(h), "b t (n h d) -> n b h t d", n=3, h=self.heads)
-        h = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        h = attend(q, k, v, causal=self.causal)
         x = torch.addcmul(x, gate_a, self.out(rearrange(h, "b h t d -> b t (h d)")))
         h = torch.addcmul(shift_m, F.layer_norm(x, x.shape[-1:]), 1 + scale_m)
         return torch.addcmul(x, gate_m, self.mlp(h))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from df_agent.models.attention import attend
 from df_agent.models.space_time import rotary_angles, rotate
 from df_agent.models.transformer import sinusoidal
 
@@ -126,7 +127,7 @@ class _Attention(nn.Module):
                 q, k = rotate(q, angle), rotate(k, angle)
                 ahead = time[:, None] - time[None]
                 mask = (ahead >= 0) & (ahead < self.window) if self.causal else None
-            h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            h = attend(q, k, v, mask)
         flat = flat + self.out(rearrange(h, "n h s d -> n s (h d)"))
         back = "(b h w) t c -> b c t h w" if over_time else "(b t) (h w) c -> b c t h w"
         mixed: Tensor = rearrange(flat, back, b=b, h=height)
