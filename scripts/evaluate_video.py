@@ -2,7 +2,8 @@
 
 Diffusion Forcing with and without stabilisation, and what it is compared with, on clips filmed on the spot: errors by
 steps ahead over five times the training length, a thousand frames, what actions do, futures that are uncertain.
-Writes results/video-ENV.json, docs/video-ENV.png, docs/video-ENV-futures.png and docs/video-ENV.mp4.
+Writes results/video-ENV.json, docs/video-ENV.png, docs/video-ENV-frames.png, docs/video-ENV-futures.png and
+docs/video-ENV.mp4.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as imageio
 import numpy as np
 from filming import Locate, film_clips, locator, pixels_of
 from matplotlib.figure import Figure
@@ -314,13 +314,16 @@ def run(options: argparse.Namespace) -> None:
 
 
 def beside(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
-    """Film four clips: the truth in the first line, each way to predict in one below."""
+    """Film four clips, the truth in the first line and each way to predict in one below, and draw moments of one."""
     few = Film(film.frames[:4], film.actions[:4], None)
-    all_rows = [few.frames] + [
-        np.concatenate([few.frames[:, : options.seen], row.predict(few, options.seen, options.seed)], 1) for row in rows
-    ]
-    frames = (grid([row[:, t] for row in all_rows]) for t in range(few.frames.shape[1]))
+    lines = {"truth": few.frames[:, options.seen :]}
+    lines |= {row.label: row.predict(few, options.seen, options.seed) for row in rows}
+    ahead = few.frames.shape[1] - options.seen
+    frames = (grid([line[:, t] for line in lines.values()]) for t in range(ahead))
     encode(frames, picture.with_suffix(".mp4"), 20)
+    shown = np.unique(np.geomspace(1, ahead, 8).astype(int)) - 1
+    figure = strips({label: line[0, shown] for label, line in lines.items()}, shown + 1)
+    figure.savefig(picture.with_name(f"{picture.stem}-frames.png"), dpi=90)
 
 
 def futures(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
@@ -329,12 +332,28 @@ def futures(rows: list[Row], film: Film, options: argparse.Namespace, picture: P
     chosen = [replace(row, rollout=replace(row.model.rollout, temperature=1.0)) for row in chosen if row.model]
     ahead = min(16, film.frames.shape[1] - options.seen)
     one = Film(film.frames[:1, : options.seen + ahead], film.actions[:1, : options.seen - 1 + ahead], None)
-    shown = np.arange(1, ahead, 3)
-    lines = [one.frames[0, options.seen :][shown]]
+    shown = np.arange(1, ahead, 2)
+    lines = {"truth": one.frames[0, options.seen :][shown]}
     for row in chosen:
         for seed in range(1 if row.label == "regression" else 4):
-            lines.append(row.predict(one, options.seen, options.seed + seed, hidden=True)[0][shown])
-    imageio.imwrite(picture.with_name(f"{picture.stem}-futures.png"), grid(lines))
+            label = row.label if row.label == "regression" else f"{row.label}, {seed + 1}"
+            lines[label] = row.predict(one, options.seen, options.seed + seed, hidden=True)[0][shown]
+    strips(lines, shown + 1).savefig(picture.with_name(f"{picture.stem}-futures.png"), dpi=90)
+
+
+def strips(lines: dict[str, Frames], ahead: NDArray[np.int64]) -> Figure:
+    """Draw pictures (N, H, W, C) of several lines below each other; `ahead` (N,) says how far ahead they lie."""
+    figure = new_figure(1.3 * len(ahead) + 1.6, 1.3 * len(lines) + 0.3)
+    axes = figure.subplots(len(lines), len(ahead), squeeze=False)
+    for i, (label, frames) in enumerate(lines.items()):
+        for j, frame in enumerate(frames):
+            axes[i, j].imshow(frame)
+            axes[i, j].set(xticks=[], yticks=[])
+            if i == 0:
+                axes[i, j].set_title(f"{ahead[j]} ahead", fontsize=9)
+        words = label.replace(", ", ",\n").replace("_", "\n")
+        axes[i, 0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
 
 
 if __name__ == "__main__":

@@ -119,6 +119,6 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
     assert "regression left out" in said
     assert "LPIPS left out" in said
     assert "FVD left out" in said
-    for name in ("video-maze2d-umaze.png", "video-maze2d-umaze-futures.png"):
+    for name in ("video-maze2d-umaze.png", "video-maze2d-umaze-frames.png", "video-maze2d-umaze-futures.png"):
         assert imageio.imread(tmp_path / name).size
     assert (tmp_path / "video-maze2d-umaze.mp4").exists() or (tmp_path / "video-maze2d-umaze.gif").exists()
