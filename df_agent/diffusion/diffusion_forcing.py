@@ -178,14 +178,14 @@ class DiffusionForcing(nn.Module):
         weight = weight * mask.cpu()
         return tokens, level.to(tokens.device), weight.to(tokens.device)
 
-    def snr_weight(self, alpha_bar: Tensor) -> Tensor:
-        """Return the loss weight of every token, (B, T), by its SNR."""
+    def snr_weight(self, alpha_bar: Tensor, past: Tensor | None = None) -> Tensor:
+        """Return the loss weight of every token, (B, T), by its SNR; `past`: see `fused_snr_weight`."""
         c = self.config
         if c.snr_weighting == "min_snr":
             return min_snr_weight(self.objective, alpha_bar, c.snr_clip)
         if c.snr_weighting == "fused":
             both_ways = not getattr(self.network, "causal", False)
-            return fused_snr_weight(self.objective, alpha_bar, c.snr_decay, c.snr_clip, both_ways)
+            return fused_snr_weight(self.objective, alpha_bar, c.snr_decay, c.snr_clip, both_ways, past)
         return torch.ones_like(alpha_bar)
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

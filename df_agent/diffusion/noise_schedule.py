@@ -133,24 +133,30 @@ def _cumulate(share: Tensor, decay: float) -> Tensor:
 
 
 def fused_snr_weight(
-    objective: Objective, alpha_bar: Tensor, decay: float, clip: float = 5.0, bidirectional: bool = False
+    objective: Objective,
+    alpha_bar: Tensor,
+    decay: float,
+    clip: float = 5.0,
+    bidirectional: bool = False,
+    past: Tensor | None = None,
 ) -> Tensor:
     """Loss weight per token, (B, T): fused SNR of Diffusion Forcing (Chen et al. 2024, appendix).
 
     A token's own SNR is fused with the decayed SNR of its past, since a clean past makes even a noisy
     token informed. A network that is not causal learns from the future too: `bidirectional` takes the
-    mean over both directions, as history-guided Diffusion Forcing does.
+    mean over both directions, as history-guided Diffusion Forcing does. `past` (B, T) is the alpha-bar of
+    another copy of the tokens, if that is what tokens look back at.
     """
-    snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
-    clipped = snr.clamp_max(clip) / clip
+    snr, past_snr = (a / (1 - a).clamp_min(1e-8) for a in (alpha_bar, alpha_bar if past is None else past))
+    clipped, past_clipped = (x.clamp_max(clip) / clip for x in (snr, past_snr))
 
-    def one_way(clipped: Tensor, snr: Tensor) -> tuple[Tensor, Tensor]:
-        memory = decay * _cumulate(clipped, decay)
+    def one_way(clipped: Tensor, snr: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        memory = decay * _cumulate(seen, decay)
         return 1 - (1 - memory) * (1 - clipped), 1 - (1 - memory) * (1 - snr / clip)
 
-    fused_clipped, fused = one_way(clipped, snr)
+    fused_clipped, fused = one_way(clipped, snr, past_clipped)
     if bidirectional:
-        backward = [w.flip(1) for w in one_way(clipped.flip(1), snr.flip(1))]
+        backward = [w.flip(1) for w in one_way(clipped.flip(1), snr.flip(1), past_clipped.flip(1))]
         fused_clipped, fused = (fused_clipped + backward[0]) / 2, (fused + backward[1]) / 2
     return _objective_weight(objective, clip * fused_clipped, clip * fused)
 

@@ -41,7 +41,7 @@ class VideoConfig:
 
     method: str = "diffusion_forcing"
     cond_dropout: float = 0.15
-    nearly_clean: float = 0.5
+    nearly_clean: float = 0.8
     two_copies: bool = False
 
     def __post_init__(self) -> None:
@@ -123,16 +123,18 @@ class VideoDiffusion(DiffusionForcing):
         alpha_bar = self.alpha_bar[level]
         noisy = add_noise(tokens, eps, alpha_bar)
         network: Any = self.network
+        past_alpha_bar = None
         if self.two_copies:
             past_level = self.past_levels(b, t, generator).to(tokens.device)
             past_eps = torch.randn(tokens.shape, generator=generator).to(tokens.device)
-            past = add_noise(tokens, past_eps, self.alpha_bar[past_level])
+            past_alpha_bar = self.alpha_bar[past_level]
+            past = add_noise(tokens, past_eps, past_alpha_bar)
             both = torch.cat([past, noisy], 1), torch.cat([past_level, level], 1)
             output = network(*both, torch.cat([cond, cond], 1), history=t)[:, t:]
         else:
             output = network(noisy, level, cond)
         error = (output.float() - target(self.objective, tokens, eps, alpha_bar)).square().mean(-1)
         counts = level > 0
-        weight = torch.ones_like(error) if self.video.method == "regression" else self.snr_weight(alpha_bar)
+        weight = self.snr_weight(alpha_bar, past_alpha_bar)
         total = (weight * counts * error).sum() / counts.sum().clamp_min(1)
         return total, {"loss": total.detach()}

@@ -173,3 +173,19 @@ def test_a_signal_scale_shifts_the_ratio_of_signal_to_noise_and_no_more():
     for scale in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="signal_scale"):
             alpha_bar_table("cosine", 100, signal_scale=scale)
+
+
+def test_where_tokens_look_back_at_another_copy_its_noise_counts_and_not_their_own():
+    """With shares s of the past all 1, the memory behind the first token is 1, and .5 after decay; of the first 0.
+
+    snr 1, clip 5: F = .2 for the first, and 1 - .5 * .8 = .6 for the others; times the clip: 1, 3, 3.
+    """
+    noisy = torch.full((1, 3), 0.5, dtype=torch.float64)
+    clean = torch.full((1, 3), 5 / 6, dtype=torch.float64)
+    got = fused_snr_weight("x0", noisy, decay=0.5, past=clean)
+    torch.testing.assert_close(got, torch.tensor([[1.0, 3.0, 3.0]], dtype=torch.float64))
+    torch.testing.assert_close(fused_snr_weight("v", noisy, 0.5, past=noisy), fused_snr_weight("v", noisy, 0.5))
+    before = noisy.clone()
+    before[:, 2] = 0.99  # the last token looks back at none of it
+    other = fused_snr_weight("x0", noisy, decay=0.5, past=before)
+    torch.testing.assert_close(other, fused_snr_weight("x0", noisy, decay=0.5))
