@@ -237,11 +237,12 @@ def table_of(result: dict[str, Any]) -> Table:
     """Return the means over all steps ahead."""
     names = [n for n in ("position", "ssim_ball", "ssim", "psnr") if n in next(iter(result["rows"].values()))]
     table = Table(title=f"{result['env']}: means over {result['ahead']} pictures ahead")
-    for column in ["", *names, "actions", "one ball", "pictures/s"]:
+    for column in ["", *names, "no ball", "actions", "one ball", "pictures/s"]:
         table.add_column(column, justify="left" if not column else "right")
     for label, row in result["rows"].items():
         effect, long = row.get("actions", {}).get("correlation"), row.get("long", {}).get("one_ball")
         cells = [f"{np.nanmean(np.array(row[n]['mean'], dtype=float)):.3g}" for n in names]
+        cells.append(f"{row['no_ball']:.3f}" if "no_ball" in row else "–")
         cells += ["–" if effect is None else f"{effect:.2f}", f"{long[1]:.2f}" if long else "–"]
         rate = row.get("frames_per_second")
         table.add_row(label, *cells, "–" if rate is None else f"{rate:.0f}")

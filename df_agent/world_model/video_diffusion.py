@@ -32,8 +32,9 @@ class VideoConfig:
         method: one of `METHODS`.
         cond_dropout: share of the clips whose actions are hidden.
         nearly_clean: of Diffusion Forcing: share of the clips in which each frame, with a chance drawn for the clip,
-            has a level from the lowest tenth: in use most of what a frame looks back at is clean. With two copies,
-            share of the clips whose earlier copy has all its levels from there.
+            has a level from the lowest fiftieth: in use most of what a frame looks back at is clean, and more noise
+            hides where exactly small things are. With two copies, share of the clips whose earlier copy has all its
+            levels from there.
         two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
             teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
             use. Causal networks only.
@@ -101,7 +102,7 @@ class VideoDiffusion(DiffusionForcing):
         mixed = torch.rand(batch, 1, generator=generator) < self.video.nearly_clean
         chance = torch.rand(batch, 1, generator=generator)
         low = mixed & (torch.rand(batch, frames, generator=generator) < chance)
-        return torch.where(low, (own + 9) // 10, own)
+        return torch.where(low, (own + 49) // 50, own)
 
     def past_levels(self, batch: int, frames: int, generator: torch.Generator) -> Tensor:
         """Draw the levels, (B, T), of the copies of clips that are looked back at."""
@@ -109,7 +110,7 @@ class VideoDiffusion(DiffusionForcing):
             return torch.zeros(batch, frames, dtype=torch.long)
         own = torch.randint(0, self.config.levels + 1, (batch, frames), generator=generator)
         low = torch.rand(batch, 1, generator=generator) < self.video.nearly_clean
-        return torch.where(low, own // 10, own)
+        return torch.where(low, own // 50, own)
 
     def loss(self, batch: ClipBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:  # type: ignore[override]
         """Return the weighted denoising loss of clips and the metrics to log."""

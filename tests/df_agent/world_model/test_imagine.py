@@ -75,9 +75,9 @@ def test_imagined_frames_follow_the_actions(trained):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_learns(method):
     model = make(method, causal=method != "full_sequence")
-    before = float(model.loss(clips(256, seed=1), generator())[0])
+    before = float(model.loss(clips(256, seed=1), generator())[0].detach())
     train(model, 60)
-    assert float(model.loss(clips(256, seed=1), generator())[0]) < 0.7 * before
+    assert float(model.loss(clips(256, seed=1), generator())[0].detach()) < 0.7 * before
 
 
 def test_frames_by_cache_and_by_window_are_alike(trained):
@@ -139,7 +139,7 @@ def test_levels_are_what_the_method_says():
     assert abs(float(own.float().mean()) - 50.5) < 2
     assert abs(float(torch.corrcoef(own.T.float())[0, 1])) < 0.15
     mixed = make(nearly_clean=1.0).levels(500, LENGTH, g)
-    assert 0.45 < float((mixed <= 10).float().mean()) < 0.65
+    assert 0.4 < float((mixed <= 2).float().mean()) < 0.6
     assert mixed.min() >= 1
     whole = make("full_sequence", causal=False).levels(500, LENGTH, g)
     assert (whole[:, 0] == 0).all()
@@ -153,7 +153,7 @@ def test_with_two_copies_the_past_has_levels_of_its_own():
     model = make(two_copies=True, nearly_clean=0.5)
     past = model.past_levels(400, LENGTH, g)
     assert past.min() == 0
-    nearly = (past <= 10).all(1)
+    nearly = (past <= 2).all(1)
     assert 0.4 < float(nearly.float().mean()) < 0.6
     assert 45 < float(past[~nearly].float().mean()) < 55
     assert (make("teacher_forcing").past_levels(5, LENGTH, g) == 0).all()
