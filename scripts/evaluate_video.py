@@ -28,7 +28,7 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.data.clips import Clips
 from df_agent.evaluation.video import encode
 from df_agent.world_model.imagine import RolloutConfig
-from df_agent.world_model.metrics import crop, fvd_if_here, lpips_if_here, mse, position_errors, psnr, ssim
+from df_agent.world_model.metrics import carried, crop, fvd_if_here, lpips_if_here, mse, position_errors, psnr, ssim
 from df_agent.world_model.video_model import VideoModel
 
 Frames = NDArray[np.uint8]
@@ -146,9 +146,9 @@ def measure(row: Row, film: Film, env_id: str, locate: Locate | None, options: a
         found, spots = locate(predicted)
         centres = pixels_of(env_id, places, true.shape[2])
         out["ssim_ball"] = by_step(ssim(crop(predicted, centres, WINDOW), crop(true, centres, WINDOW)))
-        errors = position_errors(found, places)
-        out["position"] = by_step(errors)
-        out["no_ball"] = float(np.isnan(errors).mean())
+        # Who loses the ball must not gain by it: it counts as where it was last.
+        out["position"] = by_step(position_errors(carried(found, film.places[:, seen - 1]), places))
+        out["no_ball"] = float(np.isnan(found).any(-1).mean())
         out["one_ball"] = float((spots == 1).mean())
     for name, measured in (("lpips", lpips_if_here(None)), ("fvd", fvd_if_here(options.i3d))):
         if isinstance(measured, str):

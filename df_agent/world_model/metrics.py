@@ -70,6 +70,20 @@ def position_errors(predicted: Positions, true: Positions) -> NDArray[np.float64
     return np.asarray(np.linalg.norm(predicted - true, axis=-1))
 
 
+def carried(found: Positions, last: Positions) -> NDArray[np.float64]:
+    """Return positions (B, T, 2) with those that were not found (NaN) replaced by the last that was.
+
+    Args:
+        found: (B, T, 2).
+        last: (B, 2) before the first.
+    """
+    out = np.concatenate([last[:, None], found], 1)
+    for t in range(1, out.shape[1]):
+        lost = np.isnan(out[:, t]).any(-1)
+        out[lost, t] = out[lost, t - 1]
+    return np.asarray(out[:, 1:])
+
+
 def lpips_if_here(folder: Path | None) -> Callable[[Frames, Frames], NDArray[np.float64]] | str:
     """Return the learned perceptual distance, or a line that says what to download for it."""
     missing = (

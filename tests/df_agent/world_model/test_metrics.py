@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from df_agent.world_model.metrics import (
+    carried,
     crop,
     frechet_distance,
     fvd_if_here,
@@ -55,6 +56,14 @@ def test_positions_that_were_not_found_stay_unknown():
     errors = position_errors(np.array([[[0.0, 0.0], [np.nan, np.nan]]]), np.array([[[3.0, 4.0], [0.0, 0.0]]]))
     assert errors[0, 0] == 5
     assert np.isnan(errors[0, 1])
+
+
+def test_a_ball_that_is_lost_is_where_it_was_last():
+    lost = [np.nan, np.nan]
+    found = np.array([[[1.0, 1.0], lost, lost, [2.0, 2.0]], [lost, [3.0, 3.0], lost, [4.0, 4.0]]])
+    expected = [[[1, 1], [1, 1], [1, 1], [2, 2]], [[9, 8], [3, 3], [3, 3], [4, 4]]]
+    assert carried(found, np.array([[7.0, 7.0], [9.0, 8.0]])).tolist() == expected
+    assert np.isnan(found[0, 1]).all()
 
 
 def test_value_ranges_are_asserted():
