@@ -79,7 +79,9 @@ def run(config: DictConfig) -> None:
     film = [beside(true, predicted, seen, t) for t in range(total)]
     video = encode(iter(film), folder / "video.mp4", int(config.fps))
     chosen = np.linspace(seen, total - 1, 4).astype(int)
-    imageio.imwrite(folder / "frames.png", np.concatenate([film[t] for t in chosen], 0))
+    apart = ((0, 6 * ENLARGED), (0, 0), (0, 0))
+    moments = [np.pad(film[t], apart, constant_values=255) for t in chosen]
+    imageio.imwrite(folder / "frames.png", np.concatenate(moments, 0))
     replace_file(folder / "measured.json", json_bytes(measured))
     for name, value in measured.items():
         console.print(f"{name:24} {'none was found' if value is None else f'{value:.4g}'}")

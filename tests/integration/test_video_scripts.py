@@ -15,8 +15,9 @@ from omegaconf import OmegaConf
 from df_agent.checkpoint import save_checkpoint
 from df_agent.data.collect import record
 from df_agent.models.autoencoder import AutoencoderConfig
+from df_agent.world_model.metrics import position_errors
 from df_agent.world_model.training import describe
-from df_agent.world_model.video_model import build_video_model
+from df_agent.world_model.video_model import VideoModel, build_video_model
 from envs.rendering import opengl_backend
 
 ROOT = Path(__file__).parents[2]
@@ -122,3 +123,14 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
     for name in ("video-maze2d-umaze.png", "video-maze2d-umaze-frames.png", "video-maze2d-umaze-futures.png"):
         assert imageio.imread(tmp_path / name).size
     assert (tmp_path / "video-maze2d-umaze.mp4").exists() or (tmp_path / "video-maze2d-umaze.gif").exists()
+
+
+def test_what_ships_keeps_the_ball_and_knows_where_it_goes():
+    seen, locate = 4, evaluate_video.locator("maze2d-umaze")
+    film = evaluate_video.Film.of(film_clips("maze2d-umaze", 8, seen + 8, 0), True)
+    errors = []
+    for model in (None, VideoModel.from_pretrained("maze2d-umaze-video", device="cpu")):
+        found, balls = locate(evaluate_video.Row("", model).predict(film, seen, 0))
+        assert (balls == 1).all()
+        errors.append(position_errors(found, film.places[:, seen:]).mean())
+    assert errors[1] < 0.4 * errors[0]
