@@ -213,7 +213,7 @@ def draw(result: dict[str, Any], length: int) -> Figure:
     """Draw errors over steps ahead; the grey line is the training length."""
     rows = result["rows"]
     names = [(name, title) for name, title in TITLES.items() if name in next(iter(rows.values()))]
-    figure = new_figure(4.2 * len(names), 3.6)
+    figure = new_figure(4.2 * len(names), 4.0)
     axes = np.atleast_1d(figure.subplots(1, len(names)))
     for axis, (name, title) in zip(axes, names, strict=True):
         for label, row in rows.items():
@@ -223,7 +223,7 @@ def draw(result: dict[str, Any], length: int) -> Figure:
             axis.fill_between(steps, mean - half, mean + half, color=COLOURS.get(label), alpha=0.2, lw=0)
         axis.axvline(length, color="#bbbbbb", lw=1)
         axis.set(xlabel="pictures ahead", title=title)
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rows))
     return figure
 
 
