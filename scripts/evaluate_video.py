@@ -330,7 +330,6 @@ def beside(rows: list[Row], film: Film, options: argparse.Namespace, picture: Pa
 def futures(rows: list[Row], film: Film, options: argparse.Namespace, picture: Path) -> None:
     """Draw futures of one clip whose actions are hidden: four samples of Diffusion Forcing, and the regression."""
     chosen = [row for row in rows if row.label in ("regression", "diffusion_forcing") and row.model is not None]
-    chosen = [replace(row, rollout=replace(row.model.rollout, temperature=1.0)) for row in chosen if row.model]
     ahead = min(16, film.frames.shape[1] - options.seen)
     one = Film(film.frames[:1, : options.seen + ahead], film.actions[:1, : options.seen - 1 + ahead], None)
     shown = np.arange(1, ahead, 2)

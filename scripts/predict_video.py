@@ -44,7 +44,7 @@ def run(config: DictConfig) -> None:
     check_env(config.env)
     rollout = make(RolloutConfig, OmegaConf.to_container(config.rollout)) if config.rollout else None  # type: ignore[arg-type]
     try:
-        model = VideoModel.from_pretrained(config.checkpoint, rollout=rollout, device=config.device)
+        model = VideoModel.from_pretrained(config.checkpoint, device=config.device)
     except CheckpointError as error:
         hint = f"`python scripts/train_video.py env={config.env}` trains one"
         raise CheckpointError(f"no video model: {hint} ({error})") from error
@@ -55,9 +55,8 @@ def run(config: DictConfig) -> None:
     actions = clips.actions.reshape(config.clips, total, -1)[:, 1:]
     began = time.perf_counter()
     with console.status("imagining"):
-        frames = model.predict(
-            true[:, :seen], actions if config.actions else None, int(config.frames), seed=config.seed
-        )
+        shown = actions if config.actions else None
+        frames = model.predict(true[:, :seen], shown, int(config.frames), rollout=rollout, seed=config.seed)
     seconds = time.perf_counter() - began
     ahead = true[:, seen:]
     measured: dict[str, float | None] = {

@@ -108,3 +108,9 @@ def test_everything_required_is_pinned():
     names = {name for name, _ in seen if not ACCELERATOR.match(name)} - {"df-agent"}
     assert len(names) > 50
     assert names <= pinned.keys(), f"constraints.txt lacks {sorted(names - pinned.keys())}"
+
+
+def test_shipped_weights_stay_small():
+    weights = list((ROOT / "df_agent" / "pretrained").glob("*/model.safetensors"))
+    assert weights
+    assert sum(path.stat().st_size for path in weights) < 40e6

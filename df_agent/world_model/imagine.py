@@ -6,14 +6,14 @@ model was trained on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from df_agent.diffusion.conditioning import Weighted
-from df_agent.diffusion.noise_schedule import to_x0_eps
+from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
 from df_agent.diffusion.sampler import Denoiser, ddim_step, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.models.space_time import Cache
@@ -26,8 +26,11 @@ class RolloutConfig:
 
     Attributes:
         steps: S, passes from noise to clean.
+        start: share of the noise levels at which these begin. Less than 1: one pass more first tells the mean future,
+            and that is noised to there (as SDEdit does with a guess, Meng et al. 2022). It puts small things where
+            actions that are known bring them, and the rest of the passes make them sharp. For cached roll-outs.
         eta: 0 for DDIM, 1 for DDPM.
-        temperature: scale of the noise that sampling begins with. Less than 1 keeps to what is likely, which is more
+        temperature: scale of the noise. Less than 1 keeps to what is likely, which is more
             accurate where actions are known; futures that are uncertain come out alike then.
         stabilization: share of the noise levels at which frames that are done are shown to the network; 0 shows them
             as clean. It keeps long roll-outs from feeding on their own small errors.
@@ -40,6 +43,7 @@ class RolloutConfig:
     """
 
     steps: int = 10
+    start: float = 1.0
     eta: float = 0.0
     temperature: float = 1.0
     stabilization: float = 0.02
@@ -55,8 +59,17 @@ class RolloutConfig:
         for name in ("eta", "temperature", "stabilization", "history_level"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.start <= 1:
+            raise ValueError(f"start is a share of the noise levels and must lie in (0, 1], got {self.start}")
+        if self.start < 1 and not self.cached:
+            raise ValueError("start below 1 begins at the mean of one frame, so it needs cached=true")
         if self.cached and (self.chunk > 1 or self.history_guidance != 1):
             raise ValueError("cached roll-outs sample one frame at a time, without history guidance; set cached=false")
+
+    def uncertain(self) -> RolloutConfig:
+        """Return the same, but with futures as likely as they are: for actions that are hidden."""
+        steps = self.steps + (self.start < 1)  # as many passes
+        return replace(self, steps=steps, start=1.0, eta=0.0, temperature=1.0)
 
 
 class Imagination:
@@ -71,8 +84,9 @@ class Imagination:
     def __init__(self, model: VideoDiffusion, config: RolloutConfig, generator: torch.Generator) -> None:
         self.model, self.config, self.generator, self.cache = model, config, generator, Cache()
         self.once = model.video.method == "regression"
-        steps = 1 if self.once else config.steps
-        self.levels = torch.linspace(model.config.levels, 0, steps + 1).round().long().tolist()
+        steps, start = (1, 1.0) if self.once else (config.steps, config.start)
+        first = max(start * model.config.levels, 1.0)
+        self.levels = torch.linspace(first, 0, steps + 1).round().long().tolist()
         self.shown = 0 if self.once else round(config.stabilization * model.config.levels)
 
     def see(self, frames: Tensor, cond: Tensor | None) -> None:
@@ -99,20 +113,33 @@ class Imagination:
 
     def step(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """Return the next frame, (B, D) as `like`, given the action that leads to it, (B, A); it counts as seen."""
-        x = torch.randn(like.shape, generator=self.generator).to(like)[:, None]
-        x = x * (0.0 if self.once else self.config.temperature)
+        table, top = self.model.alpha_bar, self.model.config.levels
         cond = None if cond is None else cond[:, None]
+        nothing = torch.zeros_like(like)[:, None]
+        if self.once:
+            x = nothing
+        elif self.levels[0] < top:
+            mean, _ = self._denoise(nothing, top, cond)
+            x = add_noise(mean, self._noise(like), table[self.levels[0]].expand(mean.shape[:2]))
+        else:
+            x = self._noise(like)
         for now, then in zip(self.levels[:-1], self.levels[1:], strict=True):
-            level = torch.full(x.shape[:2], now, device=x.device)
-            alpha_bar = self.model.alpha_bar[level]
-            output = self.model.network(x, level, cond, cache=self.cache).to(x.dtype)
-            x0, eps = to_x0_eps(self.model.objective, output, x, alpha_bar)
-            noise = torch.randn(like.shape, generator=self.generator).to(like)[:, None] if self.config.eta else None
+            x0, eps = self._denoise(x, now, cond)
+            noise = self._noise(like) if self.config.eta else None
             x = ddim_step(
-                x, x0, eps, alpha_bar, self.model.alpha_bar[torch.full_like(level, then)], self.config.eta, noise
+                x, x0, eps, table[now].expand(x.shape[:2]), table[then].expand(x.shape[:2]), self.config.eta, noise
             )
         self.see(x, cond)
         return x[:, 0]
+
+    def _noise(self, like: Tensor) -> Tensor:
+        drawn = torch.randn(like.shape, generator=self.generator).to(like)[:, None]
+        return self.config.temperature * drawn
+
+    def _denoise(self, x: Tensor, level: int, cond: Tensor | None) -> tuple[Tensor, Tensor]:
+        levels = torch.full(x.shape[:2], level, device=x.device)
+        output = self.model.network(x, levels, cond, cache=self.cache).to(x.dtype)
+        return to_x0_eps(self.model.objective, output, x, self.model.alpha_bar[levels])
 
 
 @torch.no_grad()
@@ -164,15 +191,20 @@ def _slide(
         chunk = min(config.chunk, seen.shape[1] + frames - done.shape[1])
         known = done[:, -(window - chunk) :]
         first, kept = done.shape[1] - known.shape[1], known.shape[1]
-        fresh = config.temperature * torch.randn((len(done), chunk, done.shape[2]), generator=generator).to(done)
+        shape = (len(done), kept + chunk, done.shape[2])
+
+        def noise(_: int, shape: tuple[int, ...] = shape) -> Tensor:
+            return config.temperature * torch.randn(shape, generator=generator)
+
+        fresh = noise(0)[:, kept:].to(done)
         rows = to_levels(scheduling_matrix(config.matrix, chunk, config.steps), config.steps, top)
         levels = torch.cat([torch.zeros(len(rows), kept, dtype=torch.long), torch.from_numpy(rows)], 1)
         denoiser: Denoiser = model
         if config.history_guidance != 1:
-            noise = torch.randn((len(done), kept + chunk, done.shape[2]), generator=generator).to(done)
+            hiding = torch.randn(shape, generator=generator).to(done)
             level = round(config.history_level * top)
             given = (torch.arange(kept + chunk, device=done.device) < kept).expand(len(done), -1)
-            denoiser = Weighted(model, given, config.history_guidance, noise, level)
+            denoiser = Weighted(model, given, config.history_guidance, hiding, level)
         x = sample(
             denoiser,
             torch.cat([known, fresh], 1),
@@ -180,7 +212,7 @@ def _slide(
             cond=None if cond is None else cond[:, first : first + kept + chunk],
             eta=config.eta,
             stabilization_level=round(config.stabilization * top),
-            generator=generator,
+            noise=noise,
         )
         done = torch.cat([done, x[:, kept:]], 1)
     return done[:, seen.shape[1] :]

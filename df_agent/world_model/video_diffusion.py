@@ -35,6 +35,8 @@ class VideoConfig:
             has a level from the lowest fiftieth: in use most of what a frame looks back at is clean, and more noise
             hides where exactly small things are. With two copies, share of the clips whose earlier copy has all its
             levels from there.
+        unknown: share of the frames that lie at the top level, beyond what falls there by chance. Only near it must a
+            frame follow from the past and the action alone; at lower levels most of the answer is in sight.
         two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
             teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
             use. Causal networks only.
@@ -43,12 +45,13 @@ class VideoConfig:
     method: str = "diffusion_forcing"
     cond_dropout: float = 0.15
     nearly_clean: float = 0.8
+    unknown: float = 0.0
     two_copies: bool = False
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"unknown method {self.method!r}, available: {sorted(METHODS)}")
-        for name in ("cond_dropout", "nearly_clean"):
+        for name in ("cond_dropout", "nearly_clean", "unknown"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")
 
@@ -94,6 +97,7 @@ class VideoDiffusion(DiffusionForcing):
         own = torch.randint(1, top + 1, (batch, frames), generator=generator)
         if self.video.method == "regression":
             return torch.full_like(own, top)
+        own = torch.where(torch.rand(batch, frames, generator=generator) < self.video.unknown, top, own)
         if self.two_copies:
             return own
         if self.video.method == "full_sequence":

@@ -132,7 +132,8 @@ class VideoModel:
             frames: (B, C, H, W, C) the frames so far.
             actions: (B, C - 1 + n, A) what was done between them, and what will be; None hides all actions.
             length: n; follows from the actions where they are given.
-            rollout: how frames are sampled; by default the model's.
+            rollout: how frames are sampled; by default as the model says, and as `RolloutConfig.uncertain` where
+                actions are hidden.
             seed: of the noise.
 
         Raises:
@@ -156,4 +157,5 @@ class VideoModel:
         if length is None or length < 1:
             raise ValueError(f"give actions beyond the frames seen, or a length of at least 1, got {length}")
         generator = torch.Generator().manual_seed(seed)
-        return self.decode(imagine(self.model, seen, cond, length, rollout or self.rollout, generator))
+        rollout = rollout or (self.rollout.uncertain() if actions is None else self.rollout)
+        return self.decode(imagine(self.model, seen, cond, length, rollout, generator))

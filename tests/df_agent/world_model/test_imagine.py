@@ -141,6 +141,8 @@ def test_levels_are_what_the_method_says():
     mixed = make(nearly_clean=1.0).levels(500, LENGTH, g)
     assert 0.4 < float((mixed <= 2).float().mean()) < 0.6
     assert mixed.min() >= 1
+    half = make(nearly_clean=0.0, unknown=0.5).levels(500, LENGTH, g)
+    assert 0.45 < float((half == 100).float().mean()) < 0.56
     whole = make("full_sequence", causal=False).levels(500, LENGTH, g)
     assert (whole[:, 0] == 0).all()
     assert all(len(set(row[row > 0].tolist())) == 1 for row in whole)
@@ -199,9 +201,19 @@ def test_without_temperature_all_futures_are_one_and_with_it_they_differ(trained
         first = seen.tokens[:, :3]
         return [imagine(trained, first, hidden, 4, RolloutConfig(steps=3, **options), g) for g in seeds]
 
-    for options in ({}, {"cached": False}):
+    for options in ({}, {"eta": 1.0}, {"cached": False}, {"cached": False, "eta": 1.0}):
         assert torch.equal(*futures(temperature=0.0, **options))
         cold, warm = futures(temperature=0.3, **options), futures(**options)
         assert 0 < (cold[0] - cold[1]).std() < (warm[0] - warm[1]).std()
     with pytest.raises(ValueError, match=r"temperature must lie in \[0, 1\]"):
         RolloutConfig(temperature=-0.1)
+    # From the mean, they differ in what is small, and with the actions hidden all of them are asked for.
+    near, all_of_them = futures(start=0.1), futures()
+    assert 0 < (near[0] - near[1]).std() < 0.5 * (all_of_them[0] - all_of_them[1]).std()
+    assert RolloutConfig(start=0.1, steps=3, temperature=0.5, eta=1.0).uncertain() == RolloutConfig(steps=4)
+    assert RolloutConfig(steps=3).uncertain().steps == 3
+    for start in (0.0, 1.1):
+        with pytest.raises(ValueError, match="must lie in"):
+            RolloutConfig(start=start)
+    with pytest.raises(ValueError, match="needs cached=true"):
+        RolloutConfig(start=0.5, cached=False)
