@@ -22,7 +22,7 @@ from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
 from df_agent.evaluation.video import encode
 from df_agent.world_model.imagine import RolloutConfig
-from df_agent.world_model.metrics import mse, position_errors, psnr, ssim
+from df_agent.world_model.metrics import carried, mse, position_errors, psnr, ssim
 from df_agent.world_model.video_model import VideoModel
 
 console = Console()
@@ -59,7 +59,7 @@ def run(config: DictConfig) -> None:
         frames = model.predict(true[:, :seen], shown, int(config.frames), rollout=rollout, seed=config.seed)
     seconds = time.perf_counter() - began
     ahead = true[:, seen:]
-    measured: dict[str, float | None] = {
+    measured = {
         "mse": float(mse(frames, ahead).mean()),
         "psnr": float(psnr(frames, ahead)[np.isfinite(psnr(frames, ahead))].mean()),
         "ssim": float(ssim(frames, ahead).mean()),
@@ -68,10 +68,10 @@ def run(config: DictConfig) -> None:
     if (locate := locator(config.env)) is not None:
         found, _ = locate(frames)
         states = np.asarray(clips.states, np.float64).reshape(config.clips, total, -1)
-        errors = position_errors(found, states[:, seen:, :2])
-        measured["no_ball"] = float(np.isnan(errors).mean())
-        for name, part in (("position_error_m", errors), ("position_error_last_m", errors[:, -1])):
-            measured[name] = float(np.nanmean(part)) if np.isfinite(part).any() else None
+        errors = position_errors(carried(found, states[:, seen - 1, :2]), states[:, seen:, :2])
+        measured["no_ball"] = float(np.isnan(found).any(-1).mean())
+        measured["position_error_m"] = float(errors.mean())  # a ball that is lost counts as where it was last
+        measured["position_error_last_m"] = float(errors[:, -1].mean())
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     predicted = np.concatenate([true[:, :seen], frames], 1)
@@ -83,7 +83,7 @@ def run(config: DictConfig) -> None:
     imageio.imwrite(folder / "frames.png", np.concatenate(moments, 0))
     replace_file(folder / "measured.json", json_bytes(measured))
     for name, value in measured.items():
-        console.print(f"{name:24} {'none was found' if value is None else f'{value:.4g}'}")
+        console.print(f"{name:24} {value:.4g}")
     console.print(f"truth above, prediction below: {video}, {folder / 'frames.png'}")
 
 

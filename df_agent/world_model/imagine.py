@@ -32,8 +32,9 @@ class RolloutConfig:
         eta: 0 for DDIM, 1 for DDPM.
         temperature: scale of the noise. Less than 1 keeps to what is likely, which is more
             accurate where actions are known; futures that are uncertain come out alike then.
-        stabilization: share of the noise levels at which frames that are done are shown to the network; 0 shows them
-            as clean. It keeps long roll-outs from feeding on their own small errors.
+        stabilization: share of the noise levels at which frames that are done are shown to the network, scaled
+            accordingly, without noise; 0 shows them as clean. It keeps long roll-outs from feeding on their own small
+            errors.
         chunk: frames that are sampled jointly.
         matrix: order in which these are denoised, see `scheduling_matrix`; "pyramid" keeps the later ones uncertain.
         cached: keep keys and values of the frames that are done; for causal networks, one frame at a time.
@@ -67,7 +68,7 @@ class RolloutConfig:
             raise ValueError("cached roll-outs sample one frame at a time, without history guidance; set cached=false")
 
     def uncertain(self) -> RolloutConfig:
-        """Return the same, but with futures as likely as they are: for actions that are hidden."""
+        """Return the same, but sampling all that may come, from noise alone at full temperature: for hidden actions."""
         steps = self.steps + (self.start < 1)  # as many passes
         return replace(self, steps=steps, start=1.0, eta=0.0, temperature=1.0)
 

@@ -5,7 +5,7 @@ One network, one loss and one sampler; a method is a way to draw the levels of a
 - "diffusion_forcing": every frame has a level of its own (Chen et al. 2024);
 - "full_sequence": one level for all frames behind a clean beginning;
 - "teacher_forcing": each frame is noisy, those before it are clean (next-frame diffusion);
-- "regression": the same without noise; each frame is the mean that follows from clean ones before it.
+- "regression": the same, with nothing of the frame in sight; one pass gives the mean that follows from those before.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class VideoConfig:
             has a level from the lowest fiftieth: in use most of what a frame looks back at is clean, and more noise
             hides where exactly small things are. With two copies, share of the clips whose earlier copy has all its
             levels from there.
-        unknown: share of the frames that lie at the top level, beyond what falls there by chance. Only near it must a
-            frame follow from the past and the action alone; at lower levels most of the answer is in sight.
+        unknown: share of the frames, of full-sequence diffusion of the clips, that lie at the top level, beyond what
+            falls there by chance. Only near it must a frame follow from the past and the action alone; at lower levels
+            most of the answer is in sight. Of no effect on regression, where all lie there.
         two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
             teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
             use. Causal networks only.
@@ -97,7 +98,8 @@ class VideoDiffusion(DiffusionForcing):
         own = torch.randint(1, top + 1, (batch, frames), generator=generator)
         if self.video.method == "regression":
             return torch.full_like(own, top)
-        own = torch.where(torch.rand(batch, frames, generator=generator) < self.video.unknown, top, own)
+        unknown = torch.rand(batch, frames, generator=generator) < self.video.unknown
+        own = torch.where(unknown, top, own)
         if self.two_copies:
             return own
         if self.video.method == "full_sequence":
@@ -106,7 +108,7 @@ class VideoDiffusion(DiffusionForcing):
         mixed = torch.rand(batch, 1, generator=generator) < self.video.nearly_clean
         chance = torch.rand(batch, 1, generator=generator)
         low = mixed & (torch.rand(batch, frames, generator=generator) < chance)
-        return torch.where(low, (own + 49) // 50, own)
+        return torch.where(low & ~unknown, (own + 49) // 50, own)
 
     def past_levels(self, batch: int, frames: int, generator: torch.Generator) -> Tensor:
         """Draw the levels, (B, T), of the copies of clips that are looked back at."""
