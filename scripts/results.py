@@ -199,7 +199,8 @@ def pixels_table() -> str:
 
 def video_table() -> str:
     """Return the Markdown table of scripts/evaluate_video.py's predictions, of all environments."""
-    columns = ["env", "prediction", "ball off by, 1 / 16 / last ahead [m]", "no ball", "SSIM around it", "SSIM"]
+    columns = ["env", "prediction", "ball off by, 1 / 16 / last ahead [m]", "on average [m]", "no ball"]
+    columns += ["SSIM around it", "SSIM"]
     columns += ["PSNR [dB]", "effect of actions", "one ball at the end of 1000", "pictures/s"]
     lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for path in sorted(RESULTS.glob("video-*.json")):
@@ -207,8 +208,8 @@ def video_table() -> str:
         for label, row in result["rows"].items():
             off = row.get("position", {}).get("mean", [None])
             where = " / ".join(number(off[min(t, len(off)) - 1], 2) for t in (1, 16, len(off)))
-            cells = [result["env"], label, where, number(row.get("no_ball"), 3)]
-            cells += [mean_of(row.get(name), digits) for name, digits in (("ssim_ball", 2), ("ssim", 3), ("psnr", 1))]
+            cells = [result["env"], label, where, mean_of(row.get("position"), 2), number(row.get("no_ball"), 3)]
+            cells += [mean_of(row.get(name), digits) for name, digits in (("ssim_ball", 3), ("ssim", 3), ("psnr", 1))]
             one_ball = row.get("long", {}).get("one_ball")
             cells += [number(row.get("actions", {}).get("correlation"), 2), number(one_ball and one_ball[1], 2)]
             cells.append(number(row.get("frames_per_second"), 0))

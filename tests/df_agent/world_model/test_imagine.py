@@ -141,8 +141,9 @@ def test_levels_are_what_the_method_says():
     mixed = make(nearly_clean=1.0).levels(500, LENGTH, g)
     assert 0.4 < float((mixed <= 2).float().mean()) < 0.6
     assert mixed.min() >= 1
-    half = make(nearly_clean=0.0, unknown=0.5).levels(500, LENGTH, g)
-    assert 0.45 < float((half == 100).float().mean()) < 0.56
+    for nearly_clean in (0.0, 1.0):  # what is unknown is never nearly clean
+        half = make(nearly_clean=nearly_clean, unknown=0.5).levels(500, LENGTH, g)
+        assert 0.45 < float((half == 100).float().mean()) < 0.56
     whole = make("full_sequence", causal=False).levels(500, LENGTH, g)
     assert (whole[:, 0] == 0).all()
     assert all(len(set(row[row > 0].tolist())) == 1 for row in whole)
