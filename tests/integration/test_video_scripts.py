@@ -25,10 +25,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import evaluate_video  # noqa: E402
 import predict_video  # noqa: E402
+import result_tables  # noqa: E402
 from collect import job_of  # noqa: E402
 from filming import CONFIG, film_clips  # noqa: E402
-
-import results  # noqa: E402
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
 
@@ -102,8 +101,8 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
     where = [f"--output={tmp_path / 'x.json'}", f"--picture={tmp_path / 'x.png'}", "--device=cpu"]
     size = ["--clips=3", "--times=1.5", "--long=12", "--long-clips=2"]
     evaluate_video.run(evaluate_video.read_options(["maze2d-umaze", *where, *size]))
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
-    lines = results.video_table().splitlines()
+    monkeypatch.setattr(result_tables, "RESULTS", tmp_path)
+    lines = result_tables.video_table().splitlines()
     assert len({line.count("|") for line in lines}) == 1
     assert lines[2].startswith("| maze2d-umaze | copy | 0.")
     result = json.loads((tmp_path / "video-maze2d-umaze.json").read_text())
