@@ -17,6 +17,7 @@ from compare_options import as_list, check_options, environments, policies_asked
 from extras import extras, film, path_of
 from omegaconf import DictConfig
 from policies import as_json, checkpoint_folder, identity, load_weights, make_policy, policy_config, use_checkpoint
+from retrace import retrace
 from rich.console import Console
 from yardsticks import fastest_steps, yardsticks_of
 
@@ -285,7 +286,11 @@ def compare(config: DictConfig, folder: Path) -> bool:
                 for entry in found:
                     if entry.error is None and entry.left_out is None:
                         run(config, entry, progress)
-        comparisons = collect(config, folder, [] if config.report_only else found)
+        asked = [] if config.report_only else found
+        comparisons = collect(config, folder, asked)
+        if config.retrace:
+            retrace(config, found, comparisons, console)
+            comparisons = collect(config, folder, asked)
         if comparisons:
             console.print("Writing the report", style="dim")
             write_comparison(folder, comparisons)

@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from df_agent.evaluation.comparison.failure_page import LISTED
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError
 from df_agent.evaluation.records import read_records
 from df_agent.evaluation.rollout import PolicyError
@@ -114,6 +116,17 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
     _, rows = compare(*more, "adopt=true")
     assert len(rows[ENV, "oracle"].records) == 3
     assert store.run()["earlier"][0]["code"]["envs.oracle"] == "other"
+
+
+def test_an_episode_that_ends_otherwise_when_it_is_run_again_leaves_no_path(compare, tmp_path):
+    compare("policies=[oracle]", "episodes=2", "seeds=[1000]")
+    store = PolicyStore(tmp_path, ENV, "oracle")
+    rows = store.rows(1000)
+    traced = replace(rows[1], path=[[1.0, 2.0]])
+    assert not store.keep_path(1000, replace(traced, time_to_goal=traced.time_to_goal + 1))
+    assert store.rows(1000) == rows
+    assert store.keep_path(1000, traced)
+    assert store.rows(1000) == [rows[0], traced]
 
 
 def test_a_failing_policy_does_not_sink_the_others(compare, script, monkeypatch):
@@ -319,7 +332,21 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
                 )
             else:
                 assert new[key] == value
-    # And enough to go on from.
+    # And enough to go on from, if without paths; those that the report draws can be had again.
     assert re.search(r"oracle: 24 of 24 arrived.*, as stored", run("on", f"start_from={tmp_path / 'killed'}"))
+    assert not any(record.path for record in read_records(rows("on", "random")))
+    run("on", "report_only=true", "retrace=true")
+    before, after = (read_records(rows(name, "random")) for name in ("whole", "on"))
+    assert [record.time_to_goal for record in after] == [record.time_to_goal for record in before]
+    failed = [record.episode for record in before if not record.success][:LISTED]
+    traced = [record.episode for record in after if record.path]
+    assert failed
+    assert set(failed) <= set(traced)
+    assert len(set(traced) - set(failed)) <= 1, "and the far start that all policies' paths are drawn from"
+    for old, new in zip(before, after, strict=True):
+        assert not new.path or new.path == old.path
+    drawn = [record for record in read_records(rows("on", "oracle")) if record.path]
+    assert [record.episode for record in drawn] == [drawn[0].episode]
+    assert drawn[0].episode in traced
     about = json.loads((tmp_path / "killed" / f"policies-{ENV}.json").read_text())
     assert [entry["policy"] for entry in about["policies"]] == ["oracle", "random"]

@@ -24,18 +24,19 @@ PANEL = 2.25  # width of a panel [inches]
 def far_start(tables: EnvTables) -> int | None:
     """Return the seed of the start that is farthest from its goal by the oracle's steps, of those most policies drew.
 
-    Without an oracle it is the farthest as the crow flies; None if no policy's paths were recorded.
+    Without an oracle it is the farthest as the crow flies. Where no policy's paths were recorded, it is of those most
+    policies ran; None if there are no episodes.
     """
-    drawable = [e for e in tables.episodes if any(record.path for record in e.rows.records)]
+    recorded = any(record.path for episodes in tables.episodes for record in episodes.rows.records)
     distance: dict[int, float] = {}
     drawn: dict[int, int] = {}
-    for episodes in drawable:
-        records = {record.seed: record for record in episodes.rows.records if record.path}
+    for episodes in tables.episodes:
+        records = {record.seed: record for record in episodes.rows.records if record.path or not recorded}
         for i, start in enumerate(episodes.ids.tolist()):
             if start not in records:
                 continue
             drawn[start] = drawn.get(start, 0) + 1
-            ends = positions([records[start].path[0], records[start].goal])
+            ends = [positions([place])[0] for place in (records[start].start, records[start].goal)]
             away = float(np.linalg.norm(ends[1] - ends[0]))
             distance[start] = away if episodes.oracle is None else float(episodes.oracle[i])
     return max(drawn, key=lambda start: (drawn[start], distance[start], -start), default=None)
@@ -48,14 +49,14 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
         The picture and which episode it shows; None if no paths were recorded.
     """
     start = far_start(tables)
-    if start is None:
-        return None
     shown = [
         (episodes, record)
         for episodes in tables.episodes
         for record in episodes.rows.records
         if record.seed == start and record.path
     ]
+    if start is None or not shown:
+        return None
     yardsticks = tables.comparison.yardsticks
     first = shown[0][1]
     bounds = drawing_bounds([record for _, record in shown], yardsticks.walls)

@@ -133,6 +133,20 @@ class PolicyStore:
         every = [range(first, min(first + num_envs, episodes)) for first in range(0, episodes, num_envs)]
         return {wave: missing.intersection(wave) for wave in every if missing.intersection(wave)}
 
+    def keep_path(self, seed: int, traced: EpisodeRecord) -> bool:
+        """Add the path of an episode that was run again to its row, if it ended as that did; return whether."""
+        rows = self.rows(seed)
+        for row in rows:
+            if row.episode == traced.episode and (row.success, row.time_to_goal) == (
+                traced.success,
+                traced.time_to_goal,
+            ):
+                row.path = traced.path
+                lines = "".join(record.to_json() + "\n" for record in rows)
+                replace_file(self.folder / f"seed{seed}.jsonl", lines.encode())
+                return True
+        return False
+
     def untimed(self, episodes: int) -> list[int]:
         """Return the numbers of the episodes that are still to be run one at a time."""
         return sorted(set(range(episodes)) - {record.episode for record in self.timing()})

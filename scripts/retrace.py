@@ -1,0 +1,76 @@
+"""Paths for rows that were kept without them: episodes that the report draws or lists are run again.
+
+A comparison that goes on from CSV has no paths. Policies are deterministic, so an episode that is run again takes the
+path it took; one that ends otherwise now, by other code or another order of sums, is left without.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from omegaconf import DictConfig
+from policies import make_policy
+from rich.console import Console
+from rich.progress import track
+
+from df_agent.evaluation.comparison.failure_page import DRAWN, LISTED
+from df_agent.evaluation.comparison.pairing import Episodes
+from df_agent.evaluation.comparison.path_plots import far_start
+from df_agent.evaluation.comparison.store import PolicyStore
+from df_agent.evaluation.comparison.tables import make_tables
+from df_agent.evaluation.comparison.types import EnvComparison
+from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.rollout import PolicyError, rollout
+
+
+class Entry(Protocol):
+    """A policy in an environment, see compare.py."""
+
+    config: DictConfig
+    store: PolicyStore
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The environment and the name."""
+
+
+def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[EnvComparison], console: Console) -> None:
+    """Run the drawn and listed episodes of `found` again that have no path, and store it; of slow ones the drawn."""
+    entries = {entry.key: entry for entry in found}
+    for tables in map(make_tables, comparisons):
+        for episodes in tables.episodes:
+            if (entry := entries.get((tables.comparison.env, episodes.name))) is None:
+                continue
+            wanted = without_path(episodes, far_start(tables), DRAWN if entry.config.policy.get("slow") else LISTED)
+            if not wanted:
+                continue
+            name = episodes.name
+            label = f"{tables.comparison.env} · {name} · paths"
+            try:
+                policy = make_policy(entry.config)
+                options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name}
+                again = 0
+                for seed, record in track(_numbered(entry.store, wanted), label, console=console, transient=True):
+                    (traced,) = rollout(
+                        policy, entry.store.env_id, episodes=1, first_episode=record.episode, seed=seed, **options
+                    )
+                    again += entry.store.keep_path(seed, traced)
+                text = f"{again} of {len(wanted)} again"
+            except PolicyError as error:  # its rows remain
+                text = str(error)
+            console.print(f"{label}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def without_path(episodes: Episodes, start: int | None, failures: int) -> Sequence[EpisodeRecord]:
+    """Return the episode from `start` and the first `failures` that did not arrive, as far as they have no path."""
+    records = episodes.rows.records
+    failed = [record for record in records if not record.success][:failures]
+    shown = {record.seed: record for record in [*failed, *(record for record in records if record.seed == start)]}
+    return [record for record in shown.values() if not record.path]
+
+
+def _numbered(store: PolicyStore, wanted: Sequence[EpisodeRecord]) -> list[tuple[int, EpisodeRecord]]:
+    """Return the wanted episodes, each with the seed of the rollout it belongs to."""
+    starts = {record.seed for record in wanted}
+    return [(seed, record) for seed in store.seeds() for record in store.rows(seed) if record.seed in starts]
