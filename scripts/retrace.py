@@ -51,7 +51,13 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
                 policy = make_policy(entry.config)
                 options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name}
                 again = 0
-                for seed, record in track(_numbered(entry.store, wanted), label, console=console, transient=True):
+                for seed, record in track(
+                    _numbered(entry.store, wanted),
+                    label,
+                    console=console,
+                    transient=True,
+                    disable=not console.is_terminal,
+                ):
                     (traced,) = rollout(
                         policy, entry.store.env_id, episodes=1, first_episode=record.episode, seed=seed, **options
                     )
