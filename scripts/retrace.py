@@ -1,7 +1,8 @@
 """Paths for rows that were kept without them: episodes that the report draws or lists are run again.
 
-A comparison that goes on from CSV has no paths. Policies are deterministic, so an episode that is run again takes the
-path it took; one that ends otherwise now, by other code or another order of sums, is left without.
+A comparison that goes on from CSV has no paths. Policies are deterministic but for the order of sums, so an episode
+that is run again nearly always takes the path it took. One that goes otherwise now is left without, see
+`PolicyStore.keep_path`; so are all of a policy whose rows were made with other options or weights.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from policies import make_policy
+from policies import identity, make_policy
 from rich.console import Console
 from rich.progress import track
 
@@ -48,6 +49,9 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
             name = episodes.name
             label = f"{tables.comparison.env} · {name} · paths"
             try:
+                changes = entry.store.changes(identity(entry.config, config.num_envs))
+                if other := [change for change in changes if not change.startswith(("code.", "versions."))]:
+                    raise PolicyError(f"its rows were made with something else: {'; '.join(other[:4])}")
                 policy = make_policy(entry.config)
                 options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name}
                 again = 0

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from df_agent.evaluation.comparison.failure_page import LISTED
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError
-from df_agent.evaluation.records import read_records
+from df_agent.evaluation.records import PlanRecord, read_records
 from df_agent.evaluation.rollout import PolicyError
 
 ROOT = Path(__file__).parents[2]
@@ -118,15 +118,35 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
     assert store.run()["earlier"][0]["code"]["envs.oracle"] == "other"
 
 
-def test_an_episode_that_ends_otherwise_when_it_is_run_again_leaves_no_path(compare, tmp_path):
-    compare("policies=[oracle]", "episodes=2", "seeds=[1000]")
+def test_an_episode_that_goes_otherwise_when_it_is_run_again_leaves_no_path(compare, tmp_path):
+    compare("policies=[oracle,random]", "episodes=2", "seeds=[1000]")
     store = PolicyStore(tmp_path, ENV, "oracle")
     rows = store.rows(1000)
     traced = replace(rows[1], path=[[1.0, 2.0]])
-    assert not store.keep_path(1000, replace(traced, time_to_goal=traced.time_to_goal + 1))
+    others = [
+        replace(traced, time_to_goal=traced.time_to_goal + 1),
+        replace(traced, at_goal_at_end=not traced.at_goal_at_end),
+        replace(traced, episode_reward=traced.episode_reward + 1),
+        replace(traced, plans=[PlanRecord(0, 7, 0.1, 1)]),
+        replace(traced, episode=2),
+    ]
+    assert not any(store.keep_path(1000, other) for other in others)
     assert store.rows(1000) == rows
     assert store.keep_path(1000, traced)
     assert store.rows(1000) == [rows[0], traced]
+
+
+def test_paths_are_not_taken_from_a_policy_with_other_options(compare, tmp_path, capsys):
+    asked = ["policies=[gcbc]", "episodes=2", "seeds=[1000]", "slow_timing_episodes=0"]
+    compare(*asked)
+    store = PolicyStore(tmp_path, ENV, "gcbc")
+    bare = [replace(row, path=[]) for row in store.rows(1000)]
+    store.restore(store.run(), {1000: bare}, store.timing())
+    compare(*asked, "report_only=true", "retrace=true", "changes={gcbc: {make: {execute: 3}}}")
+    assert "its rows were made with something else" in capsys.readouterr().out
+    assert not any(row.path for row in store.rows(1000))
+    compare(*asked, "report_only=true", "retrace=true")
+    assert any(row.path for row in store.rows(1000))
 
 
 def test_a_failing_policy_does_not_sink_the_others(compare, script, monkeypatch):

@@ -44,11 +44,12 @@ def _overview(table: EnvTables, found: dict[str, list[Failure]]) -> Table:
 
 def _of_policy(pictures: Path, table: EnvTables, episodes: Episodes, failed: Sequence[Failure]) -> list[Block]:
     env, name = table.comparison.env, episodes.name
-    drawn, listed = failed[:DRAWN], failed[:LISTED]
+    known = [failure for failure in failed if failure.record.path]
+    drawn, listed = known[:DRAWN], failed[:LISTED]
     number = f"{len(failed)} of {len(episodes.times)} episodes failed"
-    shown = "all of them are drawn" if len(drawn) == len(failed) else f"the first {len(drawn)} are drawn"
-    path = pictures / f"{env}-{name}.png".replace("/", "_").replace(":", "_")
-    plot_failures(drawn, table.comparison.yardsticks, f"{name} in {env}", f"{number}; {shown}", path)
+    if len(known) < len(failed):
+        number += f", known paths: {len(known)}"
+    shown = "all of them are drawn" if len(drawn) == len(failed) else f"drawn: {len(drawn)}"
     rows = [
         [
             str(failure.record.episode),
@@ -64,7 +65,11 @@ def _of_policy(pictures: Path, table: EnvTables, episodes: Episodes, failed: Seq
     text = f"{number}: {counted(failed)}. "
     text += f"{shown.capitalize()}" + ("." if len(listed) == len(failed) else f", the first {LISTED} are listed.")
     blocks: list[Block] = [Heading(f"{env}: {name}", 3), Paragraph(text)]
-    return [*blocks, Media(path, f"{name} in {env}: start, goal, path and why."), Table(columns, rows, wordy=(5,))]
+    if drawn:
+        path = pictures / f"{env}-{name}.png".replace("/", "_").replace(":", "_")
+        plot_failures(drawn, table.comparison.yardsticks, f"{name} in {env}", f"{number}; {shown}", path)
+        blocks.append(Media(path, f"{name} in {env}: start, goal, path and why."))
+    return [*blocks, Table(columns, rows, wordy=(5,))]
 
 
 def _place(values: Sequence[float]) -> str:

@@ -76,7 +76,9 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
     text = f"{tables.comparison.env}, episode {first.episode} (reset seed {start})"
     why = "of the starts that most policies had, the farthest"
     why += " by the oracle" if oracle is not None else ""
-    return path, f"{text}: {why}{'' if oracle is None else f', which needs {oracle:.0f} steps'}."
+    without = [episodes.name for episodes in tables.episodes if episodes.name not in {e.name for e, _ in shown}]
+    missing = f" No path of it was kept of {', '.join(without)}." if without else ""
+    return path, f"{text}: {why}{'' if oracle is None else f', which needs {oracle:.0f} steps'}.{missing}"
 
 
 def plot_failures(found: Sequence[Failure], yardsticks: Yardsticks, title: str, subtitle: str, path: Path) -> Path:

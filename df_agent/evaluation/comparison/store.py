@@ -134,13 +134,13 @@ class PolicyStore:
         return {wave: missing.intersection(wave) for wave in every if missing.intersection(wave)}
 
     def keep_path(self, seed: int, traced: EpisodeRecord) -> bool:
-        """Add the path of an episode that was run again to its row, if it ended as that did; return whether."""
+        """Add the path of an episode that was run again to its row, if it went as that did; return whether.
+
+        It did as far as a row without a path can tell: by when it arrived, when it planned and what it was rewarded.
+        """
         rows = self.rows(seed)
         for row in rows:
-            if row.episode == traced.episode and (row.success, row.time_to_goal) == (
-                traced.success,
-                traced.time_to_goal,
-            ):
+            if row.episode == traced.episode and _outcome(row) == _outcome(traced):
                 row.path = traced.path
                 lines = "".join(record.to_json() + "\n" for record in rows)
                 replace_file(self.folder / f"seed{seed}.jsonl", lines.encode())
@@ -248,6 +248,14 @@ def stored(folder: Path, env_id: str) -> list[str]:
 def file_name(env_id: str) -> str:
     """Return an environment's id as part of a file's name."""
     return env_id.replace("/", "_").replace(":", "_")
+
+
+def _outcome(record: EpisodeRecord) -> tuple[object, ...]:
+    """Return what a row tells of how an episode went, without its path and the time it took."""
+    plans = tuple((plan.step, plan.executed) for plan in record.plans)
+    rewards = tuple(round(value, 3) for value in (record.episode_reward, record.episode_reward_if_stay))
+    arrival = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
+    return (record.seed, *arrival, *rewards, plans)
 
 
 def _read(path: Path) -> list[EpisodeRecord]:

@@ -177,3 +177,20 @@ def test_looks_stay_apart_and_relatives_share_a_colour():
     assert found["ours"].width > found["gcbc"].width
     many = looks([f"policy{i}" for i in range(24)])
     assert len({(look.colour, str(look.dashes)) for look in many.values()}) == 24
+
+
+def test_only_paths_that_are_known_are_drawn_and_who_has_none_is_said(comparison, tmp_path):
+    def bare(rows, keep=lambda record: False):
+        return replace(rows, records=[r if keep(r) else replace(r, path=[]) for r in rows.records])
+
+    by_name = {rows.policy: rows for rows in comparison.policies}
+    first = next(r.seed for r in by_name["random"].records if not r.success)
+    policies = [by_name["ours"], bare(by_name["oracle"]), bare(by_name["random"], lambda r: r.seed == first)]
+    write_comparison(tmp_path, [replace(comparison, policies=policies)])
+    assert "No path of it was kept of oracle." in (tmp_path / "report.md").read_text()
+    page = (tmp_path / "failures.html").read_text()
+    assert re.search(r"\d+ of 16 episodes failed, known paths: 1:", page)
+    assert "Drawn: 1" in page
+
+    write_comparison(tmp_path, [replace(comparison, policies=[policies[0], bare(by_name["random"])])])
+    assert not list((tmp_path / "failures").glob("*.png"))
