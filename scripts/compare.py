@@ -25,7 +25,7 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows, restore_rows, write_raw_rows
 from df_agent.evaluation.comparison.report import write_comparison
-from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, stored
+from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, of_code, stored
 from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.provenance import content_hash, provenance
@@ -148,7 +148,7 @@ def prepare(config: DictConfig, folder: Path, found: list[Entry]) -> None:
         if entry.left_out or entry.identity is None:
             continue
         changes = [] if chosen(config.refresh, entry) else entry.store.changes(entry.identity)
-        code = all(change.startswith(("code.", "versions.")) for change in changes)
+        code = all(map(of_code, changes))
         if changes and code and chosen(config.adopt, entry):
             entry.store.adopt(entry.identity)
         elif changes:
@@ -272,6 +272,8 @@ def sees_of(name: str, found: list[Entry]) -> str:
 def compare(config: DictConfig, folder: Path) -> bool:
     """Run and report; return whether everything that was asked for is there."""
     if config.report_from:
+        if config.retrace:
+            raise ValueError("retrace=true adds paths to rows, report_from= keeps none; begin with start_from= instead")
         return report_from(config, folder)
     if config.report_only and not (folder / "rows").is_dir():
         raise FileNotFoundError(f"there are no rows of a comparison in {folder}; give its name= or output_dir=")

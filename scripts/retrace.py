@@ -18,7 +18,7 @@ from rich.progress import track
 from df_agent.evaluation.comparison.failure_page import DRAWN, LISTED
 from df_agent.evaluation.comparison.pairing import Episodes
 from df_agent.evaluation.comparison.path_plots import far_start
-from df_agent.evaluation.comparison.store import PolicyStore
+from df_agent.evaluation.comparison.store import PolicyStore, of_code
 from df_agent.evaluation.comparison.tables import make_tables
 from df_agent.evaluation.comparison.types import EnvComparison
 from df_agent.evaluation.records import EpisodeRecord
@@ -40,17 +40,18 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
     """Run the drawn and listed episodes of `found` again that have no path, and store it; of slow ones the drawn."""
     entries = {entry.key: entry for entry in found}
     for tables in map(make_tables, comparisons):
+        start = far_start(tables)
         for episodes in tables.episodes:
             if (entry := entries.get((tables.comparison.env, episodes.name))) is None:
                 continue
-            wanted = without_path(episodes, far_start(tables), DRAWN if entry.config.policy.get("slow") else LISTED)
+            wanted = without_path(episodes, start, DRAWN if entry.config.policy.get("slow") else LISTED)
             if not wanted:
                 continue
             name = episodes.name
             label = f"{tables.comparison.env} · {name} · paths"
             try:
                 changes = entry.store.changes(identity(entry.config, config.num_envs))
-                if other := [change for change in changes if not change.startswith(("code.", "versions."))]:
+                if other := [change for change in changes if not of_code(change)]:
                     raise PolicyError(f"its rows were made with something else: {'; '.join(other[:4])}")
                 policy = make_policy(entry.config)
                 options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name}

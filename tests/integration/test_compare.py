@@ -136,6 +136,11 @@ def test_an_episode_that_goes_otherwise_when_it_is_run_again_leaves_no_path(comp
     assert store.rows(1000) == [rows[0], traced]
 
 
+def test_a_report_about_csv_has_no_rows_to_add_paths_to(compare, tmp_path):
+    with pytest.raises(ValueError, match="begin with start_from="):
+        compare(f"report_from={tmp_path}", "retrace=true")
+
+
 def test_paths_are_not_taken_from_a_policy_with_other_options(compare, tmp_path, capsys):
     asked = ["policies=[gcbc]", "episodes=2", "seeds=[1000]", "slow_timing_episodes=0"]
     compare(*asked)

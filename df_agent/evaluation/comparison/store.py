@@ -245,6 +245,11 @@ def stored(folder: Path, env_id: str) -> list[str]:
     return [name for name in names if not PolicyStore(folder, env_id, name).empty]
 
 
+def of_code(change: str) -> bool:
+    """Whether one of `PolicyStore.changes` is of code or versions, not of options or weights."""
+    return change.startswith(("code.", "versions."))
+
+
 def file_name(env_id: str) -> str:
     """Return an environment's id as part of a file's name."""
     return env_id.replace("/", "_").replace(":", "_")
