@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,24 +23,22 @@ PANEL = 2.25  # width of a panel [inches]
 
 
 def far_start(tables: EnvTables) -> int | None:
-    """Return the seed of the start that is farthest from its goal by the oracle's steps, of those most policies drew.
+    """Return the seed of the start that is farthest from its goal by the oracle's steps, as the crow flies without one.
 
-    Without an oracle it is the farthest as the crow flies. Where no policy's paths were recorded, it is of those most
-    policies ran; None if there are no episodes.
+    It is one of those that most policies ran, and of these one of which most paths were recorded; None without rows.
     """
-    recorded = any(record.path for episodes in tables.episodes for record in episodes.rows.records)
+    ran: Counter[int] = Counter()
+    drawn: Counter[int] = Counter()
     distance: dict[int, float] = {}
-    drawn: dict[int, int] = {}
     for episodes in tables.episodes:
-        records = {record.seed: record for record in episodes.rows.records if record.path or not recorded}
+        records = {record.seed: record for record in episodes.rows.records}
         for i, start in enumerate(episodes.ids.tolist()):
-            if start not in records:
-                continue
-            drawn[start] = drawn.get(start, 0) + 1
+            ran[start] += 1
+            drawn[start] += bool(records[start].path)
             ends = [positions([place])[0] for place in (records[start].start, records[start].goal)]
             away = float(np.linalg.norm(ends[1] - ends[0]))
             distance[start] = away if episodes.oracle is None else float(episodes.oracle[i])
-    return max(drawn, key=lambda start: (drawn[start], distance[start], -start), default=None)
+    return max(ran, key=lambda start: (ran[start], drawn[start], distance[start], -start), default=None)
 
 
 def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tuple[Path, str] | None:

@@ -166,6 +166,13 @@ def test_the_start_that_is_drawn_is_the_farthest_that_most_policies_ran(comparis
     steps = oracle_steps(ENV, [r.start for r in shared], [r.goal for r in shared])
     assert far_start(tables) == shared[int(np.argmax(steps))].seed
 
+    def bare(rows):
+        return replace(rows, records=[replace(record, path=[]) for record in rows.records])
+
+    ours, *others = comparison.policies
+    mixed = make_tables(replace(comparison, policies=[ours, *map(bare, others)]))
+    assert far_start(mixed) == shared[int(np.argmax(steps))].seed, "not of all that those with paths ran"
+
 
 def test_looks_stay_apart_and_relatives_share_a_colour():
     names = ["ours", "ours_v15", "diffuser", "diffuser_ddim", "gcbc", "oracle", "diffuser_replan"]
