@@ -31,11 +31,11 @@ from df_agent.baselines.random import RandomPolicy
 from df_agent.build import make
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.episodes import load_episodes
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_view import GoalView, trusted
 from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
+from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout, spec_of
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
@@ -55,12 +55,14 @@ def view_of(config: DictConfig) -> GoalView:
     """Return where the environment's goals are found: as said on the command line, or in the policy's checkpoint."""
     said: Any = OmegaConf.to_container(config.goal, resolve=True) if config.goal else None
     if said is None and config.policy.get("checkpoint"):
-        said = load_weights(config.policy).config.get("goal")
+        spec_of(config.env)  # imports the module that env= names
+        said = trusted(load_weights(config.policy).config.get("goal"))
     return make(GoalView, said or {})
 
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
     """Evaluate, print the table, write the report."""
+    view = view_of(config)  # first: it imports the functions that the command line names
     policy = make_policy(config)
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
@@ -78,7 +80,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             yardsticks=yardsticks_of(config.env),
             timing_episodes=config.timing_episodes,
             provenance=origin,
-            view=view_of(config),
+            view=view,
             pictures=config.pictures,
             on_progress=update,
             on_stage=stage_printer(console),
@@ -116,6 +118,7 @@ def run_on_screen(config: DictConfig) -> None:
         raise ValueError(f"render must be human, or null for none, got {config.render!r}")
     if not has_display():
         raise ValueError("render=human needs a display; without one the report's rollout.mp4 shows the episodes")
+    view = view_of(config)  # first, as in run_evaluation
     rollout(
         make_policy(config),
         config.env,
@@ -125,13 +128,14 @@ def run_on_screen(config: DictConfig) -> None:
         max_steps=config.max_steps,
         policy_name=config.policy.name,
         on_record=say,
-        view=view_of(config),
+        view=view,
         render_mode="human",
     )
 
 
 def run_sanity(config: DictConfig, folder: Path) -> None:
     """Take the goal or the training away, print what is left of the success, write sanity.json."""
+    view = view_of(config)  # first, as in run_evaluation
     policy = make_policy(config)
 
     def run(name: str, variant: Policy) -> list[EpisodeRecord]:
@@ -145,7 +149,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
                 max_steps=config.max_steps,
                 policy_name=name,
                 on_progress=update,
-                view=view_of(config),
+                view=view,
             )
 
     records = run("true goals", policy)

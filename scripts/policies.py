@@ -57,8 +57,8 @@ def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = N
 
 
 def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
-    """Return the value whose key, the longest such, is part of an environment's name."""
-    found = [key for key in values if key in plain(env_id)]
+    """Return the value whose key, the longest such, is part of an environment's name; else that of "elsewhere"."""
+    found = [key for key in values if key in plain(env_id)] or [key for key in values if key == "elsewhere"]
     if not found:
         raise ValueError(f"nothing is known for {env_id}, only for {', '.join(values)}")
     return values[max(found, key=len)]

@@ -6,7 +6,8 @@ are never reported; success against training steps is in the run's metrics.jsonl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -22,6 +23,7 @@ from df_agent.evaluation.validation import Validation
 from df_agent.training.run import Validation as TrainingValidation
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
+from df_agent.types import Policy
 
 # algorithm -> module, class of the policy
 POLICIES = {
@@ -31,14 +33,18 @@ POLICIES = {
 }
 
 
-def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
-    """Return what runs the EMA model as the policy of its algorithm, with the options in config["policy"]."""
-    validate = Validation(config["env"], **config["validation"])
+def policy_maker(config: Mapping[str, Any]) -> Callable[[nn.Module], Policy]:
+    """Return what makes a model the policy of its algorithm, with the options in config["policy"]."""
     module, name = POLICIES[config["algorithm"]]
-    policy_class = getattr(import_module(module), name)
+    return partial(getattr(import_module(module), name), **config["policy"])
+
+
+def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
+    """Return what runs the EMA model as the policy of its algorithm."""
+    validate, make_policy = Validation(config["env"], **config["validation"]), policy_maker(config)
 
     def run(model: nn.Module, step: int, checkpoint: Mapping[str, Any]) -> dict[str, float]:
-        return validate(policy_class(model, **config["policy"]))[0]
+        return validate(make_policy(model))[0]
 
     return run
 
@@ -49,7 +55,7 @@ def main(config: DictConfig) -> None:
     try:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
-        train_baseline(plain, validate)
+        train_baseline(plain, validate, policy_maker(plain))
     except (CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, TypeError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 

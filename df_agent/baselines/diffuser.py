@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ class Diffuser(nn.Module):
 
     alpha_bar: Tensor
     low: Tensor
-    high: Tensor
+    span: Tensor
 
     def __init__(self, config: DiffuserConfig) -> None:
         super().__init__()
@@ -75,13 +76,26 @@ class Diffuser(nn.Module):
         self.options, self.network = config, TemporalUnet(network)
         self.register_buffer("alpha_bar", alpha_bar_table("cosine", config.levels), persistent=False)
         self.register_buffer("low", torch.tensor(config.low), persistent=False)
-        self.register_buffer("high", torch.tensor(config.high), persistent=False)
+        span = torch.tensor(config.high) - self.low
+        self.register_buffer("span", torch.where(span > 0, span, 1.0), persistent=False)  # constant channels
 
     @classmethod
     def from_data(
         cls, episodes: Episodes, *, horizon: int, levels: int, frame_skip: int = 1
     ) -> tuple[Diffuser, SegmentSampler]:
-        """Return an untrained model scaled to the data, and the sampler of its training segments."""
+        """Return an untrained model scaled to the data, and the sampler of its training segments.
+
+        Raises:
+            ValueError: goals are not about the leading values of an observation, where a goal is put; or the data
+                does not do for the sampler.
+        """
+        if (places := episodes.achieved_goals) is not None:
+            leading = episodes.observations[:, : places.shape[1]]
+            if leading.shape != places.shape or not np.allclose(leading, places, atol=1e-3):
+                raise ValueError(
+                    f"a Diffuser is given its goal as the leading values of the last observation, but the leading "
+                    f"{places.shape[1]} in this data are not what its goals are about"
+                )
         sampler = SegmentSampler(episodes, horizon, frame_skip)
         low, high = sampler.limits()
         dim = episodes.observations.shape[1]
@@ -100,13 +114,13 @@ class Diffuser(nn.Module):
 
     def normalize(self, values: Tensor) -> Tensor:
         """Scale (..., C) of the leading C channels from the data's limits to [-1, 1]."""
-        low, high = self.low[: values.shape[-1]], self.high[: values.shape[-1]]
-        return (values - low) / (high - low) * 2 - 1
+        low, span = self.low[: values.shape[-1]], self.span[: values.shape[-1]]
+        return (values - low) / span * 2 - 1
 
     def denormalize(self, values: Tensor) -> Tensor:
         """Undo `normalize`; beyond the limits values are clipped."""
-        low, high = self.low[: values.shape[-1]], self.high[: values.shape[-1]]
-        return (values.clamp(-1, 1) + 1) / 2 * (high - low) + low
+        low, span = self.low[: values.shape[-1]], self.span[: values.shape[-1]]
+        return (values.clamp(-1, 1) + 1) / 2 * span + low
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the estimated segments, all levels and channels weighted alike."""

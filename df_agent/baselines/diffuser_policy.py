@@ -101,6 +101,8 @@ class DiffuserPolicy:
         if isinstance(options.get("tracker"), dict):
             options["tracker"] = make(PathTrackerConfig, options["tracker"])
         self.config = make(DiffuserPolicyConfig, options)
+        if (self.config.steps or 0) > model.options.levels:
+            raise ValueError(f"there are {model.options.levels} levels, which steps={self.config.steps} exceeds")
         place = choose_device(device)
         check_precision(precision, place)
         self.model = copy.deepcopy(model).to(place).eval()
@@ -135,7 +137,9 @@ class DiffuserPolicy:
         deterministic: bool = False,
     ) -> tuple[Array, DiffuserState]:
         """Return actions (B, Da) or (Da,), in [-1, 1], and the next state; see `df_agent.types.Policy`."""
-        values, goal, single = read_observation(observation, least_width=self.model.options.observation_dim)
+        values, goal, single = read_observation(observation)
+        if values.shape[1] != (width := self.model.options.observation_dim):
+            raise ValueError(f"this Diffuser plans observations of {width} values, got {values.shape[1]}")
         fresh = beginning_rows(None if state is None else len(state.goal), len(values), episode_start)
         # The caller may keep the old state.
         state = self._empty(values, goal) if state is None else copy.deepcopy(state)
@@ -188,7 +192,7 @@ class DiffuserPolicy:
     def _plan(self, state: DiffuserState, rows: NDArray[np.int64], values: Array, fresh: NDArray[np.bool_]) -> None:
         began = time.perf_counter()
         horizons = self._horizons(state, rows, fresh)
-        channels = values.shape[1] + self.model.network.config.token_dim - self.model.options.observation_dim
+        channels = self.model.network.config.token_dim
         # Be at the goal and stand still, as in the published evaluation.
         target = np.zeros_like(values)
         target[:, : state.goal.shape[1]] = state.goal

@@ -119,7 +119,8 @@ class GCIQL(GoalLearner):
         """Imitation that prefers what the critic prefers, in one of two ways; see `GCIQLConfig`.
 
         DDPG+BC is Fujimoto & Gu 2021 (TD3+BC), with the critic's values divided by their size; AWR is Peng et al.
-        2019. Values are the target critic's, so that no gradient of the actor reaches the critic.
+        2019. Values are the target critic's, so that no gradient of the actor reaches the critic; OGBench climbs the
+        trained critic and keeps that gradient out.
         """
         o, goal = self.options, batch.actor_goal
         actions = self(batch.observation, goal)

@@ -27,7 +27,9 @@ Actor = Callable[[Tensor, Tensor], Tensor]
 
 
 class GoalMLP(nn.Sequential):
-    """A perceptron with GELU and layer norm after each hidden layer, as in OGBench, over concatenated inputs.
+    """A perceptron with GELU and layer norm after each hidden layer over concatenated inputs.
+
+    So are OGBench's value networks, with 512 channels; its actors have no layer norm.
 
     Args:
         inputs: channels of all inputs together.
@@ -201,8 +203,7 @@ class GoalPolicy:
         """Chunks of actions, (B, K, Da), within the bounds of [-1, 1]."""
         inputs = (torch.as_tensor(x, dtype=torch.float32, device=self.device) for x in (values, goal))
         actions = self.actor(*inputs)
-        if actions.shape[1] < self.execute:
-            raise ValueError(f"execute={self.execute} is more than the {actions.shape[1]} actions of a chunk")
+        check_execute(self.execute, actions.shape[1])
         chunk: Array = actions.clamp(-1, 1).cpu().numpy()
         return chunk
 
@@ -218,6 +219,7 @@ class LearnedGoalPolicy(GoalPolicy):
     algorithm: ClassVar[str]
 
     def __init__(self, learner: GoalLearner, execute: int = 1) -> None:
+        check_execute(execute, learner.goals.chunk)
         super().__init__(learner.act, execute, next(learner.parameters()).device)
 
     @classmethod
@@ -232,6 +234,12 @@ class LearnedGoalPolicy(GoalPolicy):
         own = {key: value for key, value in checkpoint.weights.items() if key.startswith("actor.")}
         replace(checkpoint, weights=own).load_into(learner)
         return cls(learner.requires_grad_(False).eval().to(choose_device(device)), execute)
+
+
+def check_execute(execute: int, chunk: int) -> None:
+    """Raise ValueError if more actions are to be executed than are predicted at once."""
+    if execute > chunk:
+        raise ValueError(f"execute={execute} is more than the {chunk} actions of a chunk")
 
 
 def acting_part(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Training of `sac_her`, online, in one goal environment.
 
-A run may be killed at any time: the model and the replay buffer are saved every so often, and the run goes on from
-there. What it leaves behind for others is a checkpoint of the actor.
+A run may be killed at any time: the model and the replay buffer are saved every so often, by Stable-Baselines3's own
+means, which pickle, and the run goes on from there; so go on with runs of your own only. What it leaves behind for
+others is a checkpoint of the actor, without pickle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from df_agent.baselines.sac_her import ALGORITHM, SACHERPolicy
 from df_agent.baselines.sac_her_model import ALGORITHMS, SACHERConfig, actor_of, make_model
-from df_agent.checkpoint import atomic_folder, json_bytes, replace_file, save_checkpoint
+from df_agent.checkpoint import atomic_folder, json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.training.run import command
 from df_agent.training.run_folder import RunError, RunFolder
 
@@ -130,8 +131,7 @@ class _Run:
 
     def save(self, model: Any, row: dict[str, float]) -> None:
         """Write the curve, the actor and the state; older states go."""
-        earlier = read_curve(self.folder)
-        self._write_curve([*earlier, row])
+        self._write_curve([*read_curve(self.folder), row])
         actor = actor_of(model)
         config = {
             "algorithm": ALGORITHM,
@@ -141,8 +141,7 @@ class _Run:
         }
         weights = actor.state_dict()
         save_checkpoint(self.folder / "final", weights, config)
-        times = [float(r.get("time_to_goal", np.inf)) for r in (*earlier, row)]
-        if times[-1] < min(times[:-1], default=np.inf):
+        if float(row.get("time_to_goal", np.inf)) < self.best():
             save_checkpoint(self.folder / "best", weights, config)
         with atomic_folder(self.folder / "states" / f"step_{model.num_timesteps:09d}") as folder:
             model.save(folder / "model.zip")
@@ -152,6 +151,12 @@ class _Run:
                     os.fsync(file.fileno())
         for old in self.states()[:-1]:
             shutil.rmtree(old)
+
+    def best(self) -> float:
+        """Return the smallest validated time to goal so far; its row is lost if the process was killed behind it."""
+        if not (self.folder / "best").exists():
+            return float(np.inf)
+        return float(load_checkpoint(self.folder / "best").config["provenance"]["curve"]["time_to_goal"])
 
     def _write_curve(self, rows: list[dict[str, float]]) -> None:
         text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,18 +14,26 @@ from df_agent.training.run import Validation, command, run_tracker, train_to_the
 from df_agent.training.trainer import TrainConfig
 
 
-def train_baseline(config: Mapping[str, Any], validate: Validation | None = None) -> nn.Module:
+def train_baseline(
+    config: Mapping[str, Any],
+    validate: Validation | None = None,
+    make_policy: Callable[[nn.Module], object] | None = None,
+) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
     Args:
         config: plain values: "algorithm", "env", "dataset" (see `load_episodes`), "run_dir", "tracker", "learner"
             (options of the algorithm's `from_data`) and "train" (options of TrainConfig).
         validate: called every train.validate_every steps.
+        make_policy: called with the untrained model, so that options that make no policy of it are refused now and
+            not at the first validation.
     """
     options = TrainConfig.from_dict(config["train"])
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     cls = learner_class(config["algorithm"])
     learner, sampler = cls.from_data(load_episodes(config["dataset"]), **config["learner"])
+    if make_policy is not None:
+        make_policy(learner)
     checkpoint_config = {
         "algorithm": config["algorithm"],
         "env": config["env"],

@@ -5,6 +5,7 @@ A gymnasium `GoalEnv` says all that itself. For any other the user names channel
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
@@ -112,6 +113,23 @@ class GoalView:
             both = np.concatenate([episodes.observations, episodes.achieved_goals], axis=1)
             episodes = replace(episodes, observations=both)
         return episodes
+
+
+def trusted(said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a checkpoint says of its view, to make the view from.
+
+    Raises:
+        ValueError: it names a function of a module that was not imported. A checkpoint may be a stranger's, and
+            loading it must not import what it names.
+    """
+    for name, value in (said or {}).items():
+        module = value.partition(":")[0] if isinstance(value, str) and ":" in value else None
+        if module is not None and module not in sys.modules:
+            raise ValueError(
+                f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names: "
+                f"import {module} first, or give goal.{name}= to evaluate.py, if you trust it"
+            )
+    return dict(said or {})
 
 
 def read(source: str | Sequence[int], observations: Array, name: str) -> Array:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.build import build_model, make
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_view import GoalView, trusted
 from df_agent.data.moves import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
@@ -95,7 +95,7 @@ class DiffusionForcingPolicy:
         lengths = lengths_of(lengths, config.window, any_length, pieced)
         self.model, self.tokenizer = model, tokenizer
         self.checkpoint = checkpoint or {}
-        self.view = make(GoalView, dict(self.checkpoint.get("goal") or {}))
+        self.view = make(GoalView, trusted(self.checkpoint.get("goal")))
         self.on_plan: Callable[[PlanEvent], None] | None = None
         longest = max(*lengths, config.window if pieced else 0) - tokenizer.config.context
         check_pieces(config, max(lengths) - tokenizer.config.context, len(costs))

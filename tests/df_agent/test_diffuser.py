@@ -1,15 +1,19 @@
 """Diffuser: its loss and its sampler, on cases whose answer is known."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
+from df_agent.baselines.diffuser_policy import DiffuserPolicy
 from df_agent.baselines.learners import load_learner
 from df_agent.baselines.training import train_baseline
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.data.episodes import from_segments
+from df_agent.data.episodes import from_segments, load_episodes
 from df_agent.types import Batch
 
 
@@ -43,6 +47,16 @@ def test_scaling_goes_to_one_and_back():
     torch.testing.assert_close(model.normalize(ends), torch.tensor([[-1.0] * 3, [1.0] * 3]))
     torch.testing.assert_close(model.denormalize(model.normalize(ends)), ends)
     assert model.denormalize(torch.tensor([9.0, -9.0])).tolist() == [2.0, 0.0]
+
+
+def test_a_channel_that_never_changes_is_no_trouble(walks):
+    episodes = load_episodes(walks)
+    still = replace(episodes, observations=np.pad(episodes.observations, ((0, 0), (0, 1)), constant_values=3.0))
+    model, sampler = Diffuser.from_data(still, horizon=16, levels=8)
+    loss, _ = model.loss(sampler(4, torch.Generator().manual_seed(0)), torch.Generator().manual_seed(0))
+    assert torch.isfinite(loss)
+    values = torch.tensor([0.5, 0.5, 3.0])
+    torch.testing.assert_close(model.denormalize(model.normalize(values)), values)
 
 
 def test_the_loss_counts_all_but_the_given_observations():
@@ -143,8 +157,6 @@ def test_training_leaves_a_checkpoint_that_loads_the_same_model(walks, tmp_path)
 
 
 def test_the_loss_falls_on_a_few_segments(walks):
-    from df_agent.data.episodes import load_episodes
-
     torch.manual_seed(0)
     model, sampler = Diffuser.from_data(load_episodes(walks), horizon=16, levels=8)
     batch = sampler(8, torch.Generator().manual_seed(0))
@@ -157,6 +169,16 @@ def test_the_loss_falls_on_a_few_segments(walks):
         optimizer.step()
         losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_what_no_policy_can_be_made_of_is_not_trained(walks, tmp_path):
+    with pytest.raises(ValueError, match="there are 8 levels"):
+        train_baseline(job(walks, tmp_path / "run"), make_policy=partial(DiffuserPolicy, controller="path", steps=9))
+    assert not (tmp_path / "run").exists()
+    episodes = load_episodes(walks)
+    cube = replace(episodes, achieved_goals=episodes.observations[:, :1] + 1)
+    with pytest.raises(ValueError, match="the leading 1 in this data are not what its goals are about"):
+        Diffuser.from_data(cube, horizon=16, levels=8)
 
 
 def test_other_algorithms_and_their_checkpoints_are_named(walks, tmp_path):

@@ -143,6 +143,15 @@ def test_places_may_be_all_that_is_observed_and_lie_apart():
         replace(config, frame_skip=0)
 
 
+def test_what_it_cannot_plan_for_is_refused():
+    policy = make_policy()
+    wide = {**look([[0, 0]], [[1, 1]]), "observation": np.zeros((1, 6))}
+    with pytest.raises(ValueError, match="plans observations of 4 values, got 6"):
+        policy.predict(wide)
+    with pytest.raises(ValueError, match="there are 8 levels, which steps=9 exceeds"):
+        make_policy(steps=9)
+
+
 def test_a_new_goal_or_episode_is_planned_for_at_once_and_only_there():
     policy = make_policy(steps=4)
     seen = events(policy)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from df_agent.data.episodes import from_segments
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_view import GoalView, trusted
 from df_agent.data.infer import infer, matching_channels
 from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.rollout import rollout
@@ -99,6 +99,24 @@ def test_what_does_not_fit_the_observation_is_named():
         ValueError, match=r"no desired_goal: name channels of it, or a 'module:function', with goal.desi"
     ):
         GoalView(achieved=(0,)).goal_dict(np.zeros(3))
+
+
+@pytest.fixture
+def unknown_module(tmp_path, monkeypatch):
+    (tmp_path / "strangers_code.py").write_text("there = print\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "strangers_code"
+    sys.modules.pop("strangers_code", None)
+
+
+def test_a_checkpoint_runs_no_code_that_was_not_imported(unknown_module):
+    said = GoalView(achieved=(0,), success="terminated").to_dict()
+    assert GoalView(**trusted(said)) == GoalView(achieved=(0,), success="terminated")
+    assert trusted(None) == {}
+    with pytest.raises(ValueError, match="import strangers_code first"):
+        trusted({**said, "success": f"{unknown_module}:there"})
+    assert unknown_module not in sys.modules
+    assert trusted({"achieved": "goal_functions:total"}) == {"achieved": "goal_functions:total"}
 
 
 @pytest.mark.parametrize(("success", "steps"), [("close", 2), ("terminated", 4), ("goal_functions:far", 3)])

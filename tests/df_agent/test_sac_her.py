@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
 import envs  # noqa: F401 - registers the mazes with gymnasium
@@ -183,6 +184,24 @@ def test_best_keeps_the_actor_that_was_fastest(tmp_path):
     assert all(torch.equal(best[key], saved[1][key]) for key in best)
     assert all(torch.equal(final[key], saved[2][key]) for key in final)
     assert not all(torch.equal(best[key], final[key]) for key in final)
+
+
+def test_best_stays_if_the_process_is_killed_behind_it(tmp_path, monkeypatch):
+    def run(steps, *times):
+        times = iter(times)
+        train_sac_her(
+            ENV, tmp_path, small(), steps=steps, save_every=120, validate=lambda *_: {"time_to_goal": next(times)}
+        )
+
+    run(120, 3.0)
+    with monkeypatch.context() as killed:
+        killed.setattr(SAC, "save_replay_buffer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(240, 1.0)
+    best = (tmp_path / "best" / "config.json").read_bytes()
+    run(240, 2.0)
+    assert [row["time_to_goal"] for row in read_curve(tmp_path)] == [3.0, 2.0]
+    assert (tmp_path / "best" / "config.json").read_bytes() == best, "1.0 is better"
 
 
 def test_mistakes_are_named():
