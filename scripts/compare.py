@@ -16,7 +16,17 @@ import hydra
 from compare_options import as_list, check_options, environments, policies_asked, precision_asked, seeds_asked
 from extras import extras, film, path_of
 from omegaconf import DictConfig
-from policies import as_json, checkpoint_folder, identity, load_weights, make_policy, policy_config, use_checkpoint
+from policies import (
+    as_json,
+    checkpoint_folder,
+    described,
+    identity,
+    load_weights,
+    make_policy,
+    policy_config,
+    policy_names,
+    use_checkpoint,
+)
 from retrace import retrace
 from rich.console import Console
 from yardsticks import fastest_steps, yardsticks_of
@@ -251,7 +261,7 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             about = store.run()
             sees = about.get("about", {}).get("sees", "") or sees_of(name, found)
             error = errors.get((env_id, name)) or store.error
-            policies.append(PolicyRows(name, sees, records, store.timing(), error, about))
+            policies.append(PolicyRows(name, sees, records, store.timing(), error, about, what_is(name)))
         if any(rows.records for rows in policies):
             policies.sort(key=lambda rows: not rows.records)
             known = extras(config, env_id)
@@ -267,6 +277,12 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
 def sees_of(name: str, found: list[Entry]) -> str:
     """Return what a policy without rows would see."""
     return next((str(entry.config.policy.sees) for entry in found if entry.store.policy == name), "")
+
+
+def what_is(name: str) -> str:
+    """Return what a policy is, in words; nothing for one that configs/policy does not have any more."""
+    policy = policy_of(name)
+    return str(described(policy).get("what", "")) if policy in policy_names() else ""
 
 
 def compare(config: DictConfig, folder: Path) -> bool:

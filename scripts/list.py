@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 import gymnasium as gym
-from omegaconf import OmegaConf
-from policies import FOLDER, policy_names
+from policies import described, policy_names
 from rich.console import Console
 from rich.table import Table
 from yardsticks import MAZE_IDS
@@ -34,9 +33,8 @@ def policies() -> Table:
     """Return the policies in configs/policy."""
     table = Table("policy", "sees", "what it is", title="policies")
     for name in policy_names():
-        file = FOLDER / f"{name}.yaml"
-        comments = [line[2:] for line in file.read_text().splitlines() if line.startswith("# ")]
-        table.add_row(name, str(OmegaConf.load(file).sees), " ".join(comments).partition(". ")[0])  # type: ignore[union-attr]
+        policy = described(name)
+        table.add_row(name, str(policy.sees), str(policy.get("what", "")))
     return table
 
 

@@ -114,6 +114,14 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
         raise ValueError(f"{where} says name: {policy.name}, it must be {file}")
 
 
+def described(name: str) -> DictConfig:
+    """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
+    check_name(name)
+    policy: Any = OmegaConf.load(FOLDER / f"{name}.yaml")
+    check_policy(policy, name)
+    return policy  # type: ignore[no-any-return]
+
+
 def policy_config(
     name: str,
     env_id: str,
@@ -130,9 +138,7 @@ def policy_config(
         precision: of policies that leave the choice; None leaves it to them.
         changes: over the values in the file.
     """
-    check_name(name)
-    policy: Any = OmegaConf.load(FOLDER / f"{name}.yaml")
-    check_policy(policy, name)
+    policy = described(name)
     if precision is not None and "precision" in policy:
         policy.precision = precision
     policy = OmegaConf.merge(policy, changes or {})

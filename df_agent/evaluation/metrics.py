@@ -140,11 +140,14 @@ def real_time_factor(records: Sequence[EpisodeRecord], control_period: float) ->
 
 
 def yardstick_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | None) -> Array | None:
-    """Return (N,) steps of a yardstick from the records' own starts to their own goals."""
+    """Return (N,) steps of a yardstick from the records' own starts to their own goals.
+
+    Both are rounded as rows are that are kept as CSV, so that it is the same for these.
+    """
     if steps is None:
         return None
-    starts = np.array([record.start for record in records])
-    return np.asarray(steps(starts, np.array([record.goal for record in records])), dtype=np.float64)
+    starts, goals = (np.round([getattr(record, key) for record in records], 6) for key in ("start", "goal"))
+    return np.asarray(steps(starts, goals), dtype=np.float64)
 
 
 def arrival_curve(steps: Array, success: Array, limit: int) -> Array:

@@ -293,6 +293,7 @@ def test_every_policy_says_what_it_is(script):
         policy = script.policy_config(name, "maze2d-large").policy
         assert policy.name == name
         assert policy.sees
+        assert policy.what
         assert isinstance(policy.slow, bool)
         assert "_target_" in policy.make
 

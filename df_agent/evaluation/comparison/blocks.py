@@ -23,6 +23,7 @@ from df_agent.evaluation.comparison.store import file_name
 from df_agent.evaluation.comparison.style import Look
 from df_agent.evaluation.comparison.survival import RESAMPLES, Estimate
 from df_agent.evaluation.comparison.tables import EnvTables, PolicySummary, bin_edges
+from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison
 
 DASH = "–"
@@ -30,13 +31,19 @@ PAIRED_NOTE = (
     "Differences are of time to goal on the starts that both ran, timeouts as the limit; p is from a sign-flip "
     f"permutation test of the mean with {RESAMPLES:,} resamples, so that it cannot be smaller than "
     f"{2 / RESAMPLES:g} before it is adjusted after Holm for the number of policies compared. A difference counts as "
-    "shown where the adjusted p is below 0.05 and the interval excludes 0. Success is compared by the exact McNemar "
-    "test, adjusted in the same way."
+    "shown where the adjusted p is below 0.05 and the interval excludes 0; it is adjusted within an environment, the "
+    "interval not at all. Success is compared by the exact McNemar test, adjusted in the same way. A verdict is about "
+    "the weights that were run: another training of the same two methods may differ by more than the interval says."
 )
 RUNS_NOTE = (
     "Each training run is another seed. The interval holds for other runs and other starts: the half widths for runs "
     "and for starts, both from Student's t, add in squares (a bootstrap over three runs covers too little). The table "
     "of policies shows the first run."
+)
+AGAINST_RUNS_NOTE = (
+    "How many steps later each policy arrives than each run of {reference}, on the starts that both ran, with 95 % "
+    "intervals over starts. Where these differ by as much as they differ from 0, the verdict above hangs on which run "
+    "it was."
 )
 
 
@@ -73,12 +80,14 @@ def env_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look]) -> lis
 
 def _policy_table(tables: EnvTables) -> Table:
     marked = {episodes.name: episodes.marked for episodes in tables.episodes}
+    pairs = {pair.policy: pair for pair in tables.pairs}
     cells: dict[str, Callable[[PolicySummary], str]] = {
         "policy": lambda s: marked[s.policy],
         "sees": lambda s: s.sees,
-        "runs / starts": lambda s: f"{s.runs} / {s.starts}" + (f" of {s.of_starts}" if s.starts < s.of_starts else ""),
+        "starts": lambda s: f"{s.starts}" + (f" of {s.of_starts}" if s.starts < s.of_starts else ""),
         "success": lambda s: s.success.text(3),
         "restricted mean, steps": lambda s: s.restricted_mean.text(),
+        "the reference's on these": lambda s: f"{pairs[s.policy].reference_mean:.1f}" if s.policy in pairs else DASH,
         "median": lambda s: _median_text(s.median, s.limit),
         "ratio to oracle": lambda s: _ratio_text(s.oracle_ratio),
         "to time-optimal": lambda s: _ratio_text(s.optimal_ratio),
@@ -87,7 +96,9 @@ def _policy_table(tables: EnvTables) -> Table:
         "occupancy": lambda s: f"{s.score_occupancy:.1f}",
         "latched": lambda s: f"{s.score_latched:.1f}",
         "plan ms, p50 / p95 / p99": lambda s: _latency_text(s),
+        "plans (episodes) timed": lambda s: f"{s.plans_timed or DASH} ({s.episodes_timed})",
         "plans until arrival": lambda s: f"{s.plans_to_goal:.1f}" if s.plans_to_goal else DASH,
+        "computed until arrival, s": lambda s: DASH if s.seconds_to_goal is None else f"{s.seconds_to_goal:.2g}",
         "computed / simulated time until arrival": lambda s: (
             DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}"
         ),
@@ -100,16 +111,18 @@ def _failed_table(tables: EnvTables) -> Table:
 
 
 def _paired_table(tables: EnvTables) -> Table:
-    columns = ["against", "verdict", "success", "faster / slower / equal", "p", "p, Holm", "p of success, Holm"]
+    columns = ["against", "verdict", "success", "faster / slower / equal", "p", "p, Holm"]
+    columns += ["p of success", "p of success, Holm"]
     rows = []
     for pair in sorted(tables.pairs, key=lambda pair: pair.steps.value):
         shares = f"{pair.faster:.0%} / {pair.slower:.0%} / {pair.equal:.0%}"
-        tests = [_p(p) for p in (pair.p, pair.p_adjusted, pair.p_success_adjusted)]
+        tests = [_p(p) for p in (pair.p, pair.p_adjusted, pair.p_success, pair.p_success_adjusted)]
         rows.append([pair.policy, pair.verdict, pair.verdict_success, shares, *tests])
     return Table(columns, rows, wordy=(1, 2))
 
 
 def _runs_blocks(tables: EnvTables) -> list[Block]:
+    """What other trainings of the policies say."""
     if not tables.runs:
         return []
     columns = ["policy", "runs", "starts", "restricted mean of each run", "success of each run", "mean [95 %]"]
@@ -130,7 +143,16 @@ def _runs_blocks(tables: EnvTables) -> list[Block]:
             ]
         )
     heading = Heading(f"{tables.comparison.env}: training runs", 3)
-    return [heading, Paragraph(RUNS_NOTE), Table(columns, rows)]
+    blocks: list[Block] = [heading, Paragraph(RUNS_NOTE), Table(columns, rows)]
+    if tables.against_runs:
+        reference = tables.pairs[0].reference
+        runs = next(runs.names for runs in tables.runs if runs.policy == reference)
+        texts = [
+            [name, *(DASH if steps is None else steps.signed() for steps in by_run)]
+            for name, by_run in tables.against_runs
+        ]
+        blocks += [Paragraph(AGAINST_RUNS_NOTE.format(reference=reference)), Table(["policy", *runs], texts)]
+    return blocks
 
 
 def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], name: str) -> list[Block]:
@@ -177,8 +199,22 @@ def curve_blocks(folder: Path, comparisons: Sequence[EnvComparison], seen: Mappi
             curves[comparison.env] = known
     if not curves:
         return []
-    caption = "How trained each learned policy is: success on validation starts against training steps."
+    caption = (
+        "How trained each learned policy is: success on validation starts against steps of training; of those that "
+        "learn online, steps in the environment."
+    )
     return [Heading("Training curves"), Media(plot_curves(curves, seen, folder / "curves.png"), caption)]
+
+
+def policy_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
+    """Return the table of what the policies are; nothing if none says it."""
+    said = {
+        policy_of(rows.policy): (rows.what, rows.sees) for part in comparisons for rows in part.policies if rows.what
+    }
+    if not said:
+        return []
+    rows = [[name, what, sees] for name, (what, sees) in sorted(said.items())]
+    return [Heading("The policies"), Table(["policy", "what it is", "sees"], rows, wordy=(1, 2))]
 
 
 def tuning_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:

@@ -28,7 +28,8 @@ RULE = (
     "lies within one unit, the ball stood still: stuck at a wall if it was within 0.3 units of one for more than half "
     "of that time. If it moved, it was still on its way if at the end it had less than half of the way to the goal "
     "left (around the walls, where that is known), and less than at any time before that quarter; otherwise it "
-    "wandered."
+    "wandered. Of rows that were kept as CSV paths are not known unless episodes were run again (retrace=true): those "
+    "that came out as the row says have the path of that second time, and a failure's may be another than the first."
 )
 
 

@@ -32,6 +32,10 @@ def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
     files = ", ".join(f"rows-{file_name(part.env)}.csv" for part in comparisons)
     blocks: list[Block] = [Heading("Where this comes from"), Paragraph(TEXT.format(files=files))]
     blocks.append(Table(["", "rows were made with", "latencies were measured with"], lines, wordy=(1, 2)))
+    unlike = _unlike_timings(found)
+    if unlike:
+        blocks.append(Paragraph("Latencies are to be compared with care where they were not measured alike:"))
+        blocks.append(Table(["environment", "measured with", "policies"], unlike, wordy=(1, 2)))
     odd = [[env, rows.policy, text] for env, rows in found if (text := _departure(rows))]
     if odd:
         blocks.append(Paragraph("Rows that are not plainly of the options and the code named above:"))
@@ -43,12 +47,26 @@ def _unique(entries: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, A
     return "; ".join(dict.fromkeys(text for entry in entries if (text := read(entry))))
 
 
+def _unlike_timings(found: Sequence[tuple[str, PolicyRows]]) -> list[list[str]]:
+    """Return environment, machine and policies where latencies of one environment are of several machines."""
+    lines = []
+    for env in dict.fromkeys(env for env, _ in found):
+        groups: dict[str, list[str]] = {}
+        for rows in (rows for where, rows in found if where == env and rows.timing):
+            groups.setdefault(_machine(rows.provenance.get("timed") or {}) or "not recorded", []).append(rows.policy)
+        if len(groups) > 1:
+            lines += [[env, machine, ", ".join(names)] for machine, names in groups.items()]
+    return lines
+
+
 def _machine(about: Mapping[str, Any]) -> str:
     machine = about.get("hardware") or {}
     if not machine:
         return ""
     accelerator = machine.get("accelerator") or "no accelerator"
-    return f"{machine.get('processor')}, {machine.get('cores')} cores, {accelerator}, {machine.get('system')}"
+    threads = machine.get("torch_threads")
+    cores = f"{machine.get('cores')} cores" + (f", {threads} threads" if threads else "")
+    return f"{machine.get('processor')}, {cores}, {accelerator}, {machine.get('system')}"
 
 
 def _versions(about: Mapping[str, Any]) -> str:

@@ -23,7 +23,8 @@ class PairedDifference:
     Attributes:
         reference, policy: their names.
         starts: how many both ran.
-        steps: the policy's time to goal less the reference's, timeouts as the limit; positive: the reference is faster.
+        reference_mean: the reference's mean time to goal on these, timeouts as the limit.
+        steps: the policy's time to goal less the reference's; positive: the reference is faster.
         p: of a sign-flip permutation test of no difference; `p_adjusted`: after Holm, over all policies compared.
         faster, slower, equal: shares of starts on which the reference was so.
         only_reference, only_policy: starts from which only one of the two arrived.
@@ -34,6 +35,7 @@ class PairedDifference:
     reference: str
     policy: str
     starts: int
+    reference_mean: float
     steps: Estimate
     p: float
     p_adjusted: float
@@ -107,6 +109,7 @@ def paired_difference(
         reference,
         policy,
         len(differences),
+        float(np.mean(times[0])),
         mean_estimate(differences),
         p,
         p,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows, start_ids
-from df_agent.evaluation.metrics import StepsFunction
+from df_agent.evaluation.metrics import yardstick_steps
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -77,11 +77,6 @@ def check_pairing(env: str, policies: Sequence[PolicyRows]) -> int:
 def align(rows: PolicyRows, comparison: EnvComparison) -> Episodes:
     """Put a policy's episodes into the order of their starts, and the yardsticks beside them."""
     records = sorted(rows.records, key=lambda record: record.seed)
-    starts, goals = np.array([r.start for r in records]), np.array([r.goal for r in records])
-
-    def steps(yardstick: StepsFunction | None) -> Array | None:
-        return None if yardstick is None else np.asarray(yardstick(starts, goals), dtype=np.float64)
-
     success = np.array([record.success for record in records])
     limits = np.array([record.max_episode_steps for record in records], dtype=np.float64)
     times = np.minimum([record.time_to_goal for record in records], limits)
@@ -91,9 +86,9 @@ def align(rows: PolicyRows, comparison: EnvComparison) -> Episodes:
         start_ids(records),
         np.where(success, times, limits),
         success,
-        steps(yardsticks.oracle_steps),
-        steps(comparison.time_optimal_steps),
-        steps(yardsticks.lower_bound_steps),
+        yardstick_steps(records, yardsticks.oracle_steps),
+        yardstick_steps(records, comparison.time_optimal_steps),
+        yardstick_steps(records, yardsticks.lower_bound_steps),
     )
 
 

@@ -21,34 +21,52 @@ from df_agent.evaluation.plots import INK, MUTED
 
 Array = NDArray[Any]
 Looks = Mapping[str, Look]
+CROWD = 10  # policies whose curves one panel holds
 FEWEST = 10  # starts that an interval by distance is drawn from
 SMALL: dict[str, Any] = {"fontsize": 8.5, "color": INK}
 
 
 def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
-    """Draw, for every policy, the share of its episodes that have arrived by each step."""
-    figure = new_figure(9.6, max(4.8, 1.4 + 0.235 * len(tables.episodes)))
-    axes = _room(figure, left=0.62, right=3.05, bottom=0.55, top=0.75)
-    broadest = max(looks[episodes.name].width for episodes in tables.episodes)
-    for episodes in reversed(tables.episodes):
-        look = looks[episodes.name]
-        curve = arrival_curve(episodes.times, episodes.success, tables.limit)
-        above = 4 if look.width == broadest else 3  # the reference is covered by none
-        style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
-        axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
+    """Draw, for every policy, the share of its episodes that have arrived by each step.
+
+    Many are drawn in two panels: those that learn from the recorded data alone, and the rest, with the reference in
+    both.
+    """
+    reference = max(tables.episodes, key=lambda episodes: looks[episodes.name].width)
+    alone = [episodes for episodes in tables.episodes if episodes.rows.sees == "data" or episodes is reference]
+    rest = [episodes for episodes in tables.episodes if episodes not in alone or episodes is reference]
+    panels = {"learned from the data alone": alone, "with more, or nothing, to go by": rest}
+    if len(tables.episodes) <= CROWD or min(len(alone), len(rest)) < 2:
+        panels = {"": list(tables.episodes)}
+    heights = [max(3.5 if len(panels) > 1 else 3.9, 0.5 + 0.235 * len(drawn)) for drawn in panels.values()]
+    figure = new_figure(9.6, sum(heights) + 1.3 + 1.2 * (len(panels) - 1))
     late = [float(np.max(e.times[e.success])) for e in tables.episodes if e.success.any()]
     complete = all(episodes.success.all() for episodes in tables.episodes)
-    axes.set_xlim(0, min(tables.limit, 1.05 * max(late) + 1) if complete else tables.limit)
-    axes.set_ylim(0, 1.015)
-    axes.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
-    axes.set_xlabel("control steps since the start", **SMALL)
-    plain(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.015, 1.02), frameon=False,
-        fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
-        title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
-    )  # fmt: skip
+    end = min(tables.limit, 1.05 * max(late) + 1) if complete else tables.limit
+    top = 0.75 if len(panels) == 1 else 0.95
+    for (title, drawn), height in zip(panels.items(), heights, strict=True):
+        below = figure.get_figheight() - top - height
+        axes = _room(figure, left=0.62, right=3.05, bottom=below, top=top)
+        top += height + 1.0
+        for episodes in reversed(drawn):
+            look = looks[episodes.name]
+            curve = arrival_curve(episodes.times, episodes.success, tables.limit)
+            above = 4 if episodes is reference else 3  # covered by none
+            style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
+            axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
+        axes.set_xlim(0, end)
+        axes.set_ylim(0, 1.015)
+        axes.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
+        axes.set_xlabel("control steps since the start", **SMALL)
+        if title:
+            axes.set_title(title, loc="left", fontsize=9, color=INK, pad=6)
+        plain(axes)
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(
+            handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.015, 1.02), frameon=False,
+            fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
+            title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
+        )  # fmt: skip
     header(figure, "Episodes that have arrived", f"{tables.comparison.env}, up to {tables.starts} starts per policy")
     return save(figure, path)
 
@@ -75,9 +93,10 @@ def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
     axes.set_ylabel("restricted mean time to goal [control steps]", **SMALL)
     plain(axes)
     _name_spots(figure, axes, shown, looks)
-    header(
-        figure, "Time to goal against planning time", f"{tables.comparison.env}; hollow: plans nothing, time per action"
-    )
+    some = any(line.starts < line.of_starts for line, _ in shown)
+    fewer = f"; (n): from n of the {tables.starts} starts" if some else ""
+    title = f"{tables.comparison.env}; hollow: plans nothing, time per action{fewer}"
+    header(figure, "Time to goal against planning time", title)
     return save(figure, path)
 
 
@@ -101,7 +120,7 @@ def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
         shown = not pair.verdict.startswith("no difference")
         axes.hlines(y, steps.low, steps.high, color=look.colour, lw=2.2, zorder=2)
         axes.plot(steps.value, y, "o", ms=7, mfc=look.colour if shown else "white", mec=look.colour, mew=1.6, zorder=3)
-        text = f"{steps.value:+.1f} [{steps.low:+.1f}, {steps.high:+.1f}]   n = {pair.starts}"
+        text = f"{steps.signed()}   n = {pair.starts}"
         axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", **SMALL)
     marked = {episodes.name: episodes.marked for episodes in tables.episodes}
     axes.set_yticks(range(len(pairs)), [marked[pair.policy] for pair in pairs])
@@ -178,7 +197,7 @@ def plot_curves(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]
         shares = np.linspace(0, 1, 6)
         axes.set_yticks(shares, [f"{share:.0%}" if column == 0 else "" for share in shares])
         axes.set_title(env, fontsize=9, color=INK, pad=6)
-        axes.set_xlabel("training steps", **SMALL)
+        axes.set_xlabel("training steps; online: the environment's", **SMALL)
         plain(axes)
     figure.legend(
         handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1 - 2.1 / width, 1 - 0.95 / height),
@@ -215,9 +234,10 @@ def _name_spots(figure: Figure, axes: Axes, lines: Sequence[tuple[PolicySummary,
     offsets = sorted((abs(y) + 4 * (x < 0), x, y, side) for y in range(-120, 121, 6) for x, side in sides)
     for line, x in lines:
         spot, look = (x, line.restricted_mean.value), looks[line.policy]
+        name = line.policy + (f" ({line.starts})" if line.starts < line.of_starts else "")
         style: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": 8.5, "color": look.colour}
         for _, dx, dy, side in offsets:
-            text = axes.annotate(line.policy, spot, xytext=(dx, dy), ha=side, **style)
+            text = axes.annotate(name, spot, xytext=(dx, dy), ha=side, **style)
             box = text.get_window_extent(renderer)
             inside = axes.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and axes.bbox.y0 <= box.y0
             if inside and not any(box.overlaps(other) for other in taken):
@@ -225,7 +245,7 @@ def _name_spots(figure: Figure, axes: Axes, lines: Sequence[tuple[PolicySummary,
             text.remove()
         else:
             dx, dy, side = 9, 0, "left"
-            text = axes.annotate(line.policy, spot, xytext=(dx, dy), ha=side, **style)
+            text = axes.annotate(name, spot, xytext=(dx, dy), ha=side, **style)
         taken.append(text.get_window_extent(renderer))
         if abs(dy) > 6:
             leader = {"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 0, "shrinkB": 5}

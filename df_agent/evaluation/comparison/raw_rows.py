@@ -50,7 +50,7 @@ def write_raw_rows(folder: Path, comparison: EnvComparison, seeds: Mapping[int, 
     replace_file(rows, _table(comparison, {p.policy: p.records for p in comparison.policies}, seeds, timed=False))
     replace_file(timing, _table(comparison, {p.policy: p.timing for p in comparison.policies}, seeds, timed=True))
     about = [
-        {"policy": p.policy, "sees": p.sees, "error": p.error, "provenance": dict(p.provenance)}
+        {"policy": p.policy, "what": p.what, "sees": p.sees, "error": p.error, "provenance": dict(p.provenance)}
         for p in comparison.policies
     ]
     policies = folder / f"policies-{name}.json"
@@ -82,6 +82,7 @@ def read_raw_rows(folder: Path, yardsticks: Callable[[str], Yardsticks]) -> list
                 [_record(env, line) for line in timing if _label(line) == entry["policy"]],
                 entry["error"],
                 entry["provenance"],
+                entry.get("what", ""),
             )
             for entry in about["policies"]
         ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, tuning_blocks
+from df_agent.evaluation.comparison.blocks import DASH, curve_blocks, env_blocks, policy_blocks, tuning_blocks
 from df_agent.evaluation.comparison.document import (
     Block,
     Heading,
@@ -36,18 +36,19 @@ REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
 HOW_TO_READ = (
     "Time to goal counts control steps until the goal is first reached. An episode that times out is censored: nobody "
     "knows when it would have arrived. The restricted mean counts it as the limit; the median is left open (“>”) where "
-    "fewer than half arrive. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts for the rest, "
-    "with the same resamples for all policies. Ratios are of means, from the same starts; below 1 is faster. "
-    "Policies are ordered by success, then by restricted mean; one that ran fewer starts says so, and can be compared "
-    "only on these (see the paired differences). † had more than the recorded data: the map, a simulator, or "
-    "practice of its own in the environment."
+    "fewer than half arrive. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts for the rest. "
+    "Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then by restricted "
+    "mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, the "
+    "reference's on these starts. † had more than the recorded data: the map, a simulator, or practice of its own in "
+    "the environment."
 )
 GLOSSARY = (
     "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "
     "simple control; “time-optimal” is a numerical solution over position and velocity, near the limit; “bound” is a "
-    "time that nothing can beat. “Runs / starts” counts trainings and episodes. Plans are counted until the arrival or "
-    "to the end of an episode without one. Latencies are of one environment at a time; a plan's time does not say how "
-    "often one is made, the seconds computed per second simulated do: below 1, a policy keeps up on average."
+    "time that nothing can beat. Plans are counted until the arrival or to the end of an episode without one. "
+    "Latencies are of one environment at a time, of so many plans in so many episodes. A plan's time does not say how "
+    "often one is made; the seconds computed until the arrival do, and these per second simulated: below 1, a policy "
+    "keeps up on average, which an episode that takes long makes easier."
 )
 LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
@@ -82,11 +83,14 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
     for table in tables:
         _write_csv(folder, table)
     blocks: list[Block] = [Heading("Comparison of policies", 1), Paragraph(HOW_TO_READ)]
-    blocks += [Paragraph(GLOSSARY), Paragraph(LATCHED_NOTE)]
+    blocks += [Paragraph(GLOSSARY), Paragraph(LATCHED_NOTE), *policy_blocks(comparisons)]
     for table in tables:
         blocks += env_blocks(folder, table, seen)
     blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons) + origin_blocks(comparisons)
-    blocks += [Heading("Failures"), Link("Every policy's failed episodes, with the reasons", FAILURES)]
+    blocks += [
+        Heading("Failures"),
+        Link("Every policy's failed episodes, with reasons where paths are known", FAILURES),
+    ]
     write_text(folder / FAILURES, as_html(failure_blocks(folder, tables)))
     write_text(folder / REPORT, as_markdown(blocks))
     return write_text(folder / PAGE, as_html(blocks))
@@ -96,7 +100,8 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
     """Return one Markdown table over all environments: success, mean, and the difference to the reference.
 
     The difference is how many steps later a policy arrives than the reference on the starts that both ran, in bold
-    where it is shown to be faster. The fastest come first.
+    where it is shown to be faster. Behind the mean of one that ran fewer starts is the reference's on these. The
+    fastest come first. A line below says how many starts lie inside the goal.
     """
     tables = [make_tables(comparison) for comparison in comparisons]
     lines = {(table.comparison.env, line.policy): line for table in tables for line in table.policies}
@@ -112,10 +117,13 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
         if (env, name) not in lines:
             return DASH
         line, pair = lines[env, name], pairs.get((env, name))
-        mean = f"{line.success.value:.2f} · {line.restricted_mean.value:.{0 if line.limit > 100 else 1}f}"
+        digits = 0 if line.limit > 100 else 1
+        mean = f"{line.success.value:.2f} · {line.restricted_mean.value:.{digits}f}"
         if pair is None:
             return mean
-        steps = f"{pair.steps.value:+.1f} [{pair.steps.low:+.1f}, {pair.steps.high:+.1f}]"
+        if line.starts < line.of_starts:
+            mean += f" / {pair.reference_mean:.{digits}f}"
+        steps = pair.steps.signed()
         if pair.shown and pair.steps.value < 0:
             steps = f"**{steps}**"
         fewer = f" ({pair.starts})" if line.starts < line.of_starts else ""
@@ -131,7 +139,9 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
         sees = next(line.sees for (_, policy), line in lines.items() if policy == name)
         cells = [cell(table.comparison.env, name) for table in tables]
         rows.append([marked[name], sees, *cells, computing(name)])
-    return as_markdown([Table(columns, rows, wordy=(1,))]).rstrip("\n")
+    inside = " / ".join(f"{table.starts_inside} of {table.starts}" for table in tables)
+    text = f"Starts inside the goal, which count as 0 steps: {inside}."
+    return as_markdown([Table(columns, rows, wordy=(1,)), Paragraph(text)]).rstrip("\n")
 
 
 def _names(comparisons: Sequence[EnvComparison]) -> list[str]:

@@ -34,6 +34,10 @@ class Estimate:
         """Return "168.3 [158.8, 177.7]"."""
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
+    def signed(self) -> str:
+        """Return "+3.4 [-1.0, +7.8]", of a difference."""
+        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
 
 @lru_cache(maxsize=16)
 def resample_counts(n: int, resamples: int = RESAMPLES, seed: int = 0) -> NDArray[np.float32]:

@@ -34,7 +34,7 @@ class PolicySummary:
 
     Attributes:
         env, policy, sees: which line it is.
-        runs: training runs there are of it; the numbers are those of this one.
+        runs: training runs there are of it; the numbers are those of the first one.
         starts: how many it ran, `of_starts` of how many that any policy ran.
         success: share that arrived, with Wilson's interval.
         restricted_mean: mean of min(time to goal, `limit`).
@@ -45,6 +45,8 @@ class PolicySummary:
         score_occupancy, score_latched: see `LATCHED_NOTE`.
         plan_ms_p50, plan_ms_p95, plan_ms_p99: wall time of a plan with one environment [ms].
         act_ms: mean wall time of an action with one environment until arrival, planning included [ms].
+        plans_timed: plans that these are of, in `episodes_timed` episodes.
+        seconds_to_goal: wall time spent computing until arrival, per episode, with one environment [s].
         plans_to_goal: plans made until arrival, per episode.
         real_time_factor: seconds computed per second simulated until arrival, with one environment.
     """
@@ -69,6 +71,9 @@ class PolicySummary:
     plan_ms_p95: float | None
     plan_ms_p99: float | None
     act_ms: float | None
+    plans_timed: int
+    episodes_timed: int
+    seconds_to_goal: float | None
     plans_to_goal: float
     real_time_factor: float | None
 
@@ -110,6 +115,7 @@ class EnvTables:
         distances: by start-goal distance; empty without an oracle.
         runs: policies with several training runs.
         runs_difference: (policy, difference to the reference) over runs, where both have several.
+        against_runs: (policy, its first run's difference to each run of the reference), where that has several.
         failed: (name, error).
     """
 
@@ -123,6 +129,7 @@ class EnvTables:
     distances: Sequence[DistanceRow]
     runs: Sequence[RunsSummary]
     runs_difference: Sequence[tuple[str, Estimate]]
+    against_runs: Sequence[tuple[str, Sequence[Estimate | None]]]
     failed: Sequence[tuple[str, str]]
 
 
@@ -161,6 +168,7 @@ def make_tables(comparison: EnvComparison) -> EnvTables:
             if len(members[e.name]) > 1 and len(common_starts(members[e.name])) > 1
         ],
         [] if reference is None else runs_differences(members[reference.name], [members[e.name] for e in ordered]),
+        [] if reference is None else against_runs(members[reference.name], ordered),
         [(rows.policy, rows.error) for rows in comparison.policies if rows.error],
     )
 
@@ -198,6 +206,9 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
         plan_ms_p95=p95,
         plan_ms_p99=p99,
         act_ms=None if acting is None else 1e3 * acting,
+        plans_timed=sum(len(record.plans) for record in timing),
+        episodes_timed=len(timing),
+        seconds_to_goal=float(np.mean([record.policy_seconds_to_goal for record in timing])) if timing else None,
         plans_to_goal=sum(len(record.plans_to_goal) for record in records) / len(records),
         real_time_factor=real_time_factor(timing, period) if period else None,
     )
@@ -283,6 +294,17 @@ def runs_differences(
         difference = mean_over_runs(stacked(runs, common)[0], stacked(reference, common)[0])
         found.append((policy_of(runs[0].name), difference))
     return found
+
+
+def against_runs(
+    reference: Sequence[Episodes], policies: Sequence[Episodes]
+) -> list[tuple[str, list[Estimate | None]]]:
+    """Return each policy's paired difference to every run of the reference, where it has several."""
+    if len(reference) < 2:
+        return []
+    others = [entry for entry in policies if entry is not reference[0]]
+    found = [(entry.name, [compare(run, entry) for run in reference]) for entry in others]
+    return [(name, [pair and pair.steps for pair in pairs]) for name, pairs in found]
 
 
 def _ratio(times: Array, yardstick: Array | None) -> Estimate | None:

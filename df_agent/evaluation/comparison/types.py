@@ -25,6 +25,7 @@ class PolicyRows:
         timing: episodes run one environment at a time, for the latencies.
         error: why there are none, or not all, of the episodes that were asked for.
         provenance: what the rows were made with.
+        what: what it is, in words.
     """
 
     policy: str
@@ -33,6 +34,7 @@ class PolicyRows:
     timing: Sequence[EpisodeRecord] = ()
     error: str | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    what: str = ""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ def written(tmp_path, make_straight):
         policy = make_straight(plan_every)
         records = rollout(policy, "toy-point", episodes=episodes, seed=3, policy_name=name)
         timing = rollout(policy, "toy-point", episodes=2, seed=3, num_envs=1, policy_name=name, keep_paths=False)
-        return PolicyRows(name, "simulator, map", records, timing, provenance={"identity": {"speed": 1.0}})
+        return PolicyRows(
+            name, "simulator, map", records, timing, what="goes straight", provenance={"identity": {"speed": 1.0}}
+        )
 
     policies = [rows("straight", 10, 9), rows("straight@1", 5, 9), rows("other", 3, 5)]
     policies.append(PolicyRows("broken", "data", [], error="it has no wheels"))
@@ -41,6 +43,7 @@ def test_the_numbers_are_the_same(written):
     comparison, folder = written
     (read,) = read_raw_rows(folder, lambda env: KNOWN)
     before, after = make_tables(comparison), make_tables(read)
+    assert [rows.what for rows in read.policies] == ["goes straight", "goes straight", "goes straight", ""]
     assert [rows.policy for rows in read.policies] == ["straight", "straight@1", "other", "broken"]
     assert read.policies[0].provenance == {"identity": {"speed": 1.0}}
     assert after.failed == before.failed == [("broken", "it has no wheels")]

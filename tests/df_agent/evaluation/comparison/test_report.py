@@ -11,7 +11,10 @@ import pytest
 from PIL import Image
 
 from df_agent.baselines.random import RandomPolicy
+from df_agent.evaluation.comparison.document import as_markdown
+from df_agent.evaluation.comparison.origin import origin_blocks
 from df_agent.evaluation.comparison.path_plots import far_start
+from df_agent.evaluation.comparison.plots import plot_arrivals
 from df_agent.evaluation.comparison.report import readme_table, write_comparison
 from df_agent.evaluation.comparison.style import COLOURS, looks
 from df_agent.evaluation.comparison.tables import make_tables
@@ -36,7 +39,7 @@ def comparison():
     return EnvComparison(
         ENV,
         [
-            PolicyRows("ours", "data", oracle, planned),
+            PolicyRows("ours", "data", oracle, planned, what="the agent that is tested"),
             PolicyRows("ours@1", "data", late),
             PolicyRows("late", "simulator, map", late[:6], planned),
             PolicyRows("oracle", "map", oracle, alone),
@@ -97,8 +100,10 @@ def test_the_report_says_who_is_faster_and_on_how_many_starts(report, comparison
     assert "| late | no difference is shown: +25.0 steps [+25.0, +25.0] on the same 6 starts" in text
     assert "| oracle | no difference is shown: +0.0 steps [+0.0, +0.0] on the same 16 starts" in text
     assert re.search(r"\| random \| ours is faster by \d+\.\d steps .* on the same 16 starts", text)
-    assert "late† | simulator, map | 1 / 6 of 16" in text
-    assert "ours | data | 2 / 16 |" in text
+    assert "late† | simulator, map | 6 of 16" in text
+    assert "ours | data | 16 |" in text
+    assert "| ours | the agent that is tested | data |" in text
+    assert re.search(r"\| oracle \| \+0.0 \[\+0.0, \+0.0\] \| -25.0 \[-25.0, -25.0\] \|", text), "by run of ours"
     assert "1.00 [1.00, 1.00]" in text  # the oracle against itself
     assert "> 300" in text  # fewer than half of the random episodes arrive
     assert "| broken | ValueError: <no> weights |" in text
@@ -139,10 +144,13 @@ def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(compariso
     other = replace(comparison, env="elsewhere", policies=comparison.policies[:1])
     lines = readme_table([comparison, other]).splitlines()
     assert lines[0] == "| policy | sees | maze2d-umaze | elsewhere | computed / simulated time |"
-    cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines[2:]}
+    cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines[2:-2]}
+    assert re.fullmatch(r"Starts inside the goal, which count as 0 steps: \d of 16 / \d of 16.", lines[-1])
     assert set(cells) == {"ours", "late†", "oracle†", "random"}
     assert cells["ours"][2].startswith("1.00 · ")
     assert cells["late†"][2].endswith("(6)")
+    theirs, ours = map(int, re.fullmatch(r"1.00 · (\d+) / (\d+) · .*", cells["late†"][2]).groups())
+    assert theirs == ours + 25, "beside its mean is the reference's from the same six starts"
     assert cells["late†"][3] == "–"
     assert list(cells)[-1] == "random", "the slowest comes last"
     assert re.fullmatch(r"1.00 · \d+", cells["ours"][2]), "the reference has no difference to itself"
@@ -153,7 +161,7 @@ def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(compariso
 def test_the_readme_says_in_bold_who_is_faster_than_the_reference(comparison):
     by_name = {rows.policy: rows for rows in comparison.policies}
     fast = replace(comparison, policies=[by_name[name] for name in ("ours@1", "oracle", "random")])
-    rows = [line.split(" | ") for line in readme_table([fast]).splitlines()[2:]]
+    rows = [line.split(" | ") for line in readme_table([fast]).splitlines()[2:-2]]
     cells = {row[0].removeprefix("| "): row[2] for row in rows}
     assert re.search(r"· \*\*-\d+\.\d \[-.*\]\*\*$", cells["oracle†"])
     assert "**" not in cells["random"]
@@ -172,6 +180,36 @@ def test_the_start_that_is_drawn_is_the_farthest_that_most_policies_ran(comparis
     ours, *others = comparison.policies
     mixed = make_tables(replace(comparison, policies=[ours, *map(bare, others)]))
     assert far_start(mixed) == shared[int(np.argmax(steps))].seed, "not of all that those with paths ran"
+
+
+def test_a_crowd_of_curves_is_drawn_in_two_panels(comparison, tmp_path):
+    ours = comparison.policies[0]
+    crowd = [replace(ours, policy=f"policy{i}") for i in range(10)]
+    tables = make_tables(replace(comparison, policies=[*comparison.policies, *crowd]))
+    names = [episodes.name for episodes in tables.episodes]
+    few = plot_arrivals(make_tables(comparison), looks(names), tmp_path / "few.png")
+    many = plot_arrivals(tables, looks(names), tmp_path / "many.png")
+    with Image.open(few) as one, Image.open(many) as two:
+        assert two.size[0] == one.size[0]
+        assert two.size[1] > 1.7 * one.size[1]
+
+
+def test_latencies_that_were_not_measured_alike_are_named(comparison):
+    about = {"commit": "c", "hardware": {"processor": "P", "cores": 2, "system": "S"}}
+    threads = {
+        n: {"about": about, "timed": {"hardware": {**about["hardware"], "torch_threads": n}} if n else None}
+        for n in (0, 1, 2)
+    }
+    timed = comparison.policies[0].timing
+
+    def said(*numbers):
+        policies = [PolicyRows(f"p{n}", "data", [], timed, provenance=threads[n]) for n in numbers]
+        return as_markdown(origin_blocks([EnvComparison(ENV, policies)]))
+
+    assert "not measured alike" not in said(2)
+    text = said(1, 2, 0)
+    assert "| maze2d-umaze | P, 2 cores, 1 threads, no accelerator, S | p1 |" in text
+    assert "| maze2d-umaze | not recorded | p0 |" in text
 
 
 def test_looks_stay_apart_and_relatives_share_a_colour():

@@ -54,6 +54,8 @@ def test_every_number_of_a_line_by_hand(rows, make_record):
     assert line.score_latched == pytest.approx(2 * (91 + 71) / 3)
     assert (line.plan_ms_p50, line.plan_ms_p95, line.plan_ms_p99) == pytest.approx((200, 300, 300))
     assert (line.act_ms, line.real_time_factor) == pytest.approx((20.0, 2.0))
+    assert (line.plans_timed, line.episodes_timed) == (50, 1)
+    assert line.seconds_to_goal == alone[0].policy_seconds_to_goal > 0
     assert (line.plans_to_goal, line.runs, line.starts, line.of_starts, line.limit) == (1, 1, 3, 3, 100)
 
 
@@ -132,10 +134,12 @@ def test_training_runs_are_one_line_and_a_summary(rows):
         ("ours", 3, (20, 21, 22)),
         ("theirs", 2, (65, 66)),
     ]
-    assert [pair.policy for pair in tables.pairs] == ["single", "theirs"]
+    assert [(pair.policy, pair.reference_mean) for pair in tables.pairs] == [("single", 20), ("theirs", 15)]
     ((name, difference),) = tables.runs_difference
     assert (name, difference.value) == ("theirs", 65.5 - 16)
     assert difference.low < 49.5 < difference.high
+    by_run = {name: [steps.value for steps in found] for name, found in tables.against_runs}
+    assert by_run == {"single": [40, 39, 38], "theirs": [50, 49, 48]}
 
 
 def test_latencies_need_one_environment_at_a_time(make_record):
