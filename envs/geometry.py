@@ -58,6 +58,11 @@ def crosses_wall(env_id: str, paths: NDArray[Any], radius: float = BALL_RADIUS) 
     return crosses.reshape(points.shape[:-2])
 
 
+def wall_distance(env_id: str, points: Points) -> Points:
+    """Return the distances (N,) of points (N, 2) to the nearest wall, 0 inside it."""
+    return np.asarray(_point_box_distance(points[:, None], wall_boxes(env_id)[None]).min(-1))
+
+
 def geodesic_to_disc(env_id: str, starts: Points, goals: Points, radius: float) -> Points:
     """A lower bound of the max-norm length of every collision-free path from a start to a goal's disc.
 
@@ -137,8 +142,17 @@ def _obstacles(maze_name: str) -> Points:
 @cache
 def _corner_graph(maze_name: str) -> tuple[Points, Points]:
     """The obstacles' convex corners (V, 2) and the max-norm lengths of the ways between them (V, V)."""
+    corners = convex_corners(maze_name)
+    points = corners[:, :2] + _MARGIN * maze_of(maze_name).unit * corners[:, 2:]  # of the grown walls
+    boxes = _obstacles(maze_name)
+    edges = np.stack([_visible_lengths(point, points, boxes) for point in points])
+    return points, np.asarray(shortest_path(np.where(np.isfinite(edges), edges, 0.0), directed=False))
+
+
+@cache
+def convex_corners(maze_name: str) -> Points:
+    """Return the walls' corners that ways lead around: (V, 4), x, y, and on which side is free space, +-1, +-1."""
     maze = maze_of(maze_name)
-    reach = (0.5 + _MARGIN) * maze.unit  # from the centre of a wall's cell to the corners of the grown wall
     corners = []
     for row in range(maze.height):
         for column in range(maze.width):
@@ -149,11 +163,8 @@ def _corner_graph(maze_name: str) -> tuple[Points, Points]:
                 diagonal = maze.cell_at(x + left * maze.unit, y + below * maze.unit)
                 beside: tuple[Cell, ...] = (diagonal, (row, diagonal[1]), (diagonal[0], column))
                 if all(maze.is_free(cell) for cell in beside):
-                    corners.append((x + left * reach, y + below * reach))
-    points = np.array(corners)
-    boxes = _obstacles(maze_name)
-    edges = np.stack([_visible_lengths(point, points, boxes) for point in points])
-    return points, np.asarray(shortest_path(np.where(np.isfinite(edges), edges, 0.0), directed=False))
+                    corners.append((x + left * maze.unit / 2, y + below * maze.unit / 2, left, below))
+    return np.array(corners)
 
 
 def _visible_lengths(point: Points, others: Points, boxes: Points) -> Points:

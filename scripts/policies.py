@@ -138,7 +138,7 @@ def policy_config(
         precision: of policies that leave the choice; None leaves it to them.
         changes: over the values in the file.
     """
-    policy = described(name)
+    policy: Any = described(name)
     if precision is not None and "precision" in policy:
         policy.precision = precision
     policy = OmegaConf.merge(policy, changes or {})

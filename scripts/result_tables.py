@@ -11,6 +11,7 @@ from ablation import table_of
 from omegaconf import OmegaConf
 
 from df_agent.evaluation.comparison.tables import make_tables
+from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -44,6 +45,14 @@ def shuffled_table() -> str:
         own, other = rows["true goals"], rows["shuffled goals"]
         name = result["provenance"]["config"]["policy"]["name"]
         lines.append(f"| {name} | {result['env']} | {own['episodes']} | {success(own)} | {success(other)} |")
+    return "\n".join(lines)
+
+
+def policies_table(comparisons: list[EnvComparison]) -> str:
+    """Return the Markdown table of what the policies of a comparison are."""
+    found = {policy_of(rows.policy): rows for part in reversed(comparisons) for rows in reversed(part.policies)}
+    lines = ["| policy | what it is | knows besides the observation |", "|---|---|---|"]
+    lines += [f"| `{name}` | {rows.what} | {rows.sees} |" for name, rows in reversed(found.items()) if rows.what]
     return "\n".join(lines)
 
 

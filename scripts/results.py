@@ -14,7 +14,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from result_tables import RESULTS, TABLES, method_table, published_table
+from result_tables import RESULTS, TABLES, method_table, policies_table, published_table
 from yardsticks import MAZE_IDS, yardsticks_of
 
 from df_agent.evaluation.comparison.raw_rows import read_raw_rows
@@ -112,6 +112,7 @@ def main() -> None:
             tables[name] = readme_table(comparisons)
             if name == "comparison":
                 tables["published"] = published_table(comparisons)
+                tables["policies"] = policies_table(comparisons)
     text = README.read_text()
     for name, lines in tables.items():
         text = filled(text, name, lines, "the README")

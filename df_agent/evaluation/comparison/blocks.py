@@ -146,12 +146,12 @@ def _runs_blocks(tables: EnvTables) -> list[Block]:
     blocks: list[Block] = [heading, Paragraph(RUNS_NOTE), Table(columns, rows)]
     if tables.against_runs:
         reference = tables.pairs[0].reference
-        runs = next(runs.names for runs in tables.runs if runs.policy == reference)
+        names = next(runs.names for runs in tables.runs if runs.policy == reference)
         texts = [
             [name, *(DASH if steps is None else steps.signed() for steps in by_run)]
             for name, by_run in tables.against_runs
         ]
-        blocks += [Paragraph(AGAINST_RUNS_NOTE.format(reference=reference)), Table(["policy", *runs], texts)]
+        blocks += [Paragraph(AGAINST_RUNS_NOTE.format(reference=reference)), Table(["policy", *names], texts)]
     return blocks
 
 

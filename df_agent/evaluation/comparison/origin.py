@@ -36,10 +36,14 @@ def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
     if unlike:
         blocks.append(Paragraph("Latencies are to be compared with care where they were not measured alike:"))
         blocks.append(Table(["environment", "measured with", "policies"], unlike, wordy=(1, 2)))
-    odd = [[env, rows.policy, text] for env, rows in found if (text := _departure(rows))]
+    odd: dict[tuple[str, str], list[str]] = {}
+    for env, rows in found:
+        for text in _departures(rows):
+            odd.setdefault((env, text), []).append(rows.policy)
     if odd:
         blocks.append(Paragraph("Rows that are not plainly of the options and the code named above:"))
-        blocks.append(Table(["environment", "policy", "what"], odd, wordy=(1, 2)))
+        lines = [[env, ", ".join(names), text] for (env, text), names in odd.items()]
+        blocks.append(Table(["environment", "policies", "what"], lines, wordy=(1, 2)))
     return blocks
 
 
@@ -81,7 +85,7 @@ FACTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def _departure(rows: PolicyRows) -> str:
+def _departures(rows: PolicyRows) -> list[str]:
     about, texts = rows.provenance["about"], []
     if about.get("changes"):
         texts.append(f"options changed for this comparison: {json.dumps(about['changes'])}")
@@ -92,4 +96,4 @@ def _departure(rows: PolicyRows) -> str:
     if "@" in rows.policy:
         weights = about.get("checkpoint_sha256") or DASH
         texts.append(f"weights: {about.get('checkpoint') or DASH}, sha256 {weights[:12]}")
-    return "; ".join(texts)
+    return texts

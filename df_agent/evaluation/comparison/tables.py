@@ -304,7 +304,7 @@ def against_runs(
         return []
     others = [entry for entry in policies if entry is not reference[0]]
     found = [(entry.name, [compare(run, entry) for run in reference]) for entry in others]
-    return [(name, [pair and pair.steps for pair in pairs]) for name, pairs in found]
+    return [(name, [None if pair is None else pair.steps for pair in pairs]) for name, pairs in found]
 
 
 def _ratio(times: Array, yardstick: Array | None) -> Estimate | None:
