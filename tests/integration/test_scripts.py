@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -214,6 +215,16 @@ def test_what_disturbances_cost(tmp_path, monkeypatch):
     assert all(row["success_rate"] == 1 and row["ratio"] == 1 for row in oracle.values())
     assert len({tuple(row["steps_to_goal"]) for row in oracle.values()}) == len(oracle), "each one makes a difference"
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_benchmark_shows_what_the_comparison_has_now():
+    kept = json.loads((ROOT / "results" / "benchmark.json").read_text())
+    points = {point["label"]: point for point in kept["quality"]["points"]}
+    options = SimpleNamespace(seed=kept["seed"], episodes=kept["quality"]["episodes"])
+    for policy, label in benchmark_script.OTHERS.items():
+        rows = benchmark_script.kept_steps(policy, SimpleNamespace(env=kept["env"], options=options))
+        shown = {key: points[label][key] for key in rows}
+        assert shown == pytest.approx(rows), f"{policy} has other rows now: run scripts/benchmark.py quality again"
 
 
 def test_what_planning_costs(tmp_path, monkeypatch, capsys):
