@@ -43,6 +43,8 @@ def build_model(config: dict[str, Any]) -> DiffusionForcing:
         raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
     network, network_config = NETWORKS[name]
     if network_config is SpaceTimeConfig:
+        if "window" in options and "max_tokens" in options:
+            raise ValueError("network.window is the length of the training windows: give windows.max_tokens instead")
         options["window"] = options.pop("max_tokens")
     diffusion = make(DiffusionForcingConfig, config["diffusion"])
     options.setdefault("level_scale", diffusion.levels)

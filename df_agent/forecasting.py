@@ -14,7 +14,7 @@ from torch import Tensor
 
 from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint
-from df_agent.diffusion.conditioning import Continued
+from df_agent.diffusion.conditioning import Continued, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Denoiser, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
@@ -159,7 +159,7 @@ class Forecaster:
         for start in range(0, len(past), batch):
             rows = slice(start, start + batch)
             x = torch.cat([past[rows], torch.randn(past[rows].shape, generator=generator)], 1).to(self.device)
-            model: Denoiser = Continued(self.model, h) if hasattr(self.model.network, "memory") else self.model
+            model: Denoiser = Continued(self.model, h) if remembers(self.model.network) else self.model
             eta, given = float(self.sampling["eta"]), None if cond is None else cond[rows]
             parts.append(sample(model, x, levels, cond=given, eta=eta, generator=generator)[:, h:].cpu())
             if on_progress is not None:

@@ -11,6 +11,7 @@ import torch
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 
 GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its rounding
+FULL = "weights_before_rounding"
 EMULATED = 3.0  # a processor without bf16 arithmetic takes 30 times as long and more
 
 
@@ -30,7 +31,18 @@ def prepare_for_inference(model: DiffusionForcing, device: torch.device, precisi
     check_precision(precision, device)
     model.requires_grad_(False).eval().to(device)
     if precision == "bf16" or (precision == "auto" and bf16_pays(model)):
+        setattr(model, FULL, {f"network.{k}": v.cpu().clone() for k, v in model.network.state_dict().items()})
         model.network.to(torch.bfloat16)
+
+
+def full_precision(model: DiffusionForcing) -> dict[str, torch.Tensor]:
+    """Return the weights that were rounded when `model` was prepared, as they were; nothing if none were."""
+    return dict(getattr(model, FULL, {}))
+
+
+def forget_full_precision(model: DiffusionForcing) -> None:
+    """Let the weights be what they are now."""
+    setattr(model, FULL, {})
 
 
 def check_precision(precision: str, device: torch.device) -> None:

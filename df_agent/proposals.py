@@ -14,7 +14,7 @@ from torch import Tensor
 
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.composition import Composed
-from df_agent.diffusion.conditioning import Continued, Weighted
+from df_agent.diffusion.conditioning import Continued, Weighted, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Denoiser, Objective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
@@ -241,7 +241,11 @@ class Proposer:
         self.passes = min(made)
         if self.on_denoise is not None:
             self.on_denoise(self._denoising(rows, horizons, traces))
-        return self._plan(out, horizons * c.frame_stack + 1, ends_at_goal=goal is not None)
+        plan = self._plan(out, horizons * c.frame_stack + 1, ends_at_goal=goal is not None)
+        # An observed token that is noisy stays so, and is noise where it is missing: what was seen last is nearer.
+        unclear = level[rows, -c.frame_stack :].any(1)
+        plan.observations[unclear, 0] = history[rows[unclear], -1]
+        return plan
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
@@ -273,7 +277,7 @@ class Proposer:
         model: Denoiser = self.model
         if noise.shape[1] > self.window:
             model = Composed(self.model, self.window, c.overlap, lengths)
-        elif c.history_weight == 1 and hasattr(getattr(self.model, "network", None), "memory"):
+        elif c.history_weight == 1 and remembers(getattr(self.model, "network", None)):
             model = Continued(self.model, context)
         noise = noise.to(self.device)
         if given is not None and c.goal_weight != 1:

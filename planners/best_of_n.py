@@ -28,6 +28,8 @@ def best_of_n(plan: Plan, goals: NDArray[np.float64], goal_channels: tuple[int, 
     best = nearest.mean(1).reshape(batch, n).argmin(1) + n * np.arange(batch)
     chosen = plan.rows(best)
     chosen.lengths = np.clip(distance[best].argmin(1) + 1, 2, chosen.lengths)
+    if chosen.action_lengths is not None:
+        chosen.action_lengths = np.minimum(chosen.action_lengths, (chosen.lengths - 1) * chosen.frame_skip)
     last = np.minimum(np.arange(paths.shape[1])[None], chosen.lengths[:, None] - 1)
     chosen.observations = np.take_along_axis(chosen.observations, last[..., None], axis=1)
     return chosen

@@ -12,6 +12,11 @@ from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
 from df_agent.diffusion.sampler import LEAST_SIGNAL, Denoiser
 
 
+def remembers(network: object) -> bool:
+    """Whether a network can go on behind tokens that it has gone over before; one that looks ahead cannot."""
+    return hasattr(network, "memory") and bool(getattr(network, "causal", True))
+
+
 class Continued:
     """A causal model that goes over the first tokens once, when it is first asked, and later over those behind them.
 

@@ -120,7 +120,9 @@ class Recurrent(nn.Module):
         h = self.embed(inputs.to(dtype)) + e
         for layer in self.before:
             h = layer(h, e)
-        known, state = self.recurrence(h, None if cache is None else cache.state)
+        # cuDNN's has no gradient outside of training, which guidance needs.
+        with torch.backends.cudnn.flags(enabled=self.training or not torch.is_grad_enabled()):
+            known, state = self.recurrence(h, None if cache is None else cache.state)
         if cache is not None and write:
             cache.state = state
         h = self.join(torch.cat([known, h], -1))

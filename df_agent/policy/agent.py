@@ -24,7 +24,7 @@ from df_agent.data.moves import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
-from df_agent.inference import choose_device, prepare_for_inference
+from df_agent.inference import choose_device, forget_full_precision, full_precision, prepare_for_inference
 from df_agent.policy.background import Pending, Planned, Worker, ready_rows
 from df_agent.policy.config import (
     ENDS_AT_GOAL,
@@ -81,6 +81,8 @@ class DiffusionForcingPolicy:
             raise ValueError(
                 "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
             )
+        if config.planner == "tree_search" and config.controller == "actions":
+            raise ValueError("planner='tree_search' plans places without actions; use controller='path'")
         if config.planner == "tree_search" and model.time_to_goal is None:
             raise ValueError(
                 "planner='tree_search' needs an estimate of the time to the goal: train with time_to_goal.steps=8000"
@@ -103,6 +105,7 @@ class DiffusionForcingPolicy:
             raise ValueError(
                 f"window={config.window} leaves no token to plan behind the {tokenizer.config.context} observed"
             )
+        self.options = config  # as given, to be saved; what is filled in below follows from the model
         if not config.search.horizons:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest
@@ -139,6 +142,7 @@ class DiffusionForcingPolicy:
         device: str = "auto",
         precision: str = "auto",
         costs: Sequence[Cost] = (),
+        revision: str | None = None,
         **overrides: Any,
     ) -> DiffusionForcingPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id.
@@ -149,13 +153,14 @@ class DiffusionForcingPolicy:
             device: "auto" takes CUDA, then Apple's MPS, then the CPU.
             precision: "fp32", "bf16", or "auto": bf16 where a short timing shows that it pays.
             costs: see the constructor.
+            revision: branch, tag or commit, for the Hub only.
             **overrides: options of `PolicyConfig`, nested ones as dicts, over those in the checkpoint.
 
         Raises:
             CheckpointError: see `load_checkpoint`; or the checkpoint is a baseline's.
             ValueError: unknown options, which are named.
         """
-        checkpoint = load_checkpoint(str(name))
+        checkpoint = load_checkpoint(str(name), revision)
         config = checkpoint.config
         if other := config.get("algorithm"):
             raise CheckpointError(f"{str(name)!r} holds a checkpoint of the baseline {other}, not of Diffusion Forcing")
@@ -191,9 +196,9 @@ class DiffusionForcingPolicy:
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> None:
         """Write weights, config, normaliser and policy options to `folder`; `half` stores fp16 weights."""
-        weights = {k: v.float() for k, v in self.model.state_dict().items()}
+        weights = {k: v.float() for k, v in self.model.state_dict().items()} | full_precision(self.model)
         dtype = torch.float16 if half else None
-        save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card)
+        save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.options)}, dtype=dtype, card=card)
 
     def reset_seed(self, seed: int) -> None:
         """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
@@ -215,6 +220,7 @@ class DiffusionForcingPolicy:
                 if p.ndim > 1 and not p.any():
                     torch.nn.init.normal_(p, std=0.1)
         own = self.model.state_dict()
+        forget_full_precision(self.model)
         self.model.load_state_dict({k: v.to(own[k].dtype) for k, v in fresh.state_dict().items()})
 
     def predict(
@@ -276,7 +282,7 @@ class DiffusionForcingPolicy:
 
     def _as_goal_dict(self, observation: Observation) -> Observation:
         """Return the observation as the model knows it, if the environment's own is another."""
-        if self.view.is_plain and not self.view.appended:
+        if self.view.achieved is None and self.view.desired is None and not self.view.appended:
             return observation
         known = self.view.goal_dict(observation)
         return {"observation": self.view.model_values(known), "desired_goal": known["desired_goal"]}
@@ -386,7 +392,8 @@ class DiffusionForcingPolicy:
         velocity = (position - state.history[:, -2, channels]) / self.config.control_period
         if self.config.velocity_indices:
             given = values[:, list(self.config.velocity_indices)]
-            velocity = np.where(np.isnan(given), velocity, given)  # it may be missing
+            absent = np.isnan(given) | (state.level[:, -1:] == self.model.config.levels)
+            velocity = np.where(absent, velocity, given)
         return position, velocity
 
     def _replan(self, state: PolicyState, rows: NDArray[np.int64], starts: NDArray[np.bool_], goal: Array) -> None:

@@ -115,8 +115,8 @@ class PolicyConfig:
                 f"goal_weight={self.sampling.goal_weight} weighs the goal as a clean token, which planner="
                 f"{self.planner!r} does not have; {' and '.join(ENDS_AT_GOAL)} do"
             )
-        if not self.observation_noise >= 0:
-            raise ValueError(f"observation_noise must not be negative, got {self.observation_noise}")
+        if not 0 <= self.observation_noise < math.inf:
+            raise ValueError(f"observation_noise must be finite and not negative, got {self.observation_noise}")
         if not self.control_period > 0:
             raise ValueError(f"control_period is in seconds and must be positive, got {self.control_period}")
         object.__setattr__(self, "velocity_indices", tuple(self.velocity_indices))

@@ -136,7 +136,7 @@ class ModelPlanner:
         lost = np.flatnonzero(over > c.search.hopeless * s.doubt)
         if len(lost):  # wander, and look again from there
             wander = self.guided(s.take(lost), scale=0.0)
-            plan.observations[lost], plan.lengths[lost] = wander.observations, wander.lengths
+            plan.replace(lost, wander)
             over[lost] = np.inf
         return plan, over
 
@@ -226,6 +226,8 @@ class ModelPlanner:
             grid = np.clip(np.ceil(tokens), 2, self.longest)
         if c.whole_windows:
             whole = np.array(self.proposer.lengths) - self.tokenizer.config.context
+            if grid.max() > whole[-1]:
+                raise ValueError(f"search.horizons must be at most {whole[-1]} tokens, got {int(grid.max())}")
             grid = whole[np.searchsorted(whole, grid)]
         return np.repeat(grid.astype(np.int64), samples, axis=1)
 

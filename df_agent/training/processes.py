@@ -12,4 +12,5 @@ def make_accelerator() -> Accelerator:
     Without being told, accelerate does not see that CPU processes belong together: each would think that it
     is alone and write into the same folder.
     """
-    return Accelerator(cpu=not torch.accelerator.is_available())
+    # Precision is the trainer's own business, whatever accelerate's environment says.
+    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")

@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from df_agent.build import build_model, make
-from df_agent.checkpoint import json_bytes, load_checkpoint, replace_file, save_checkpoint
+from df_agent.checkpoint import Checkpoint, json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes, without_jumps, without_stops
 from df_agent.data.goal_view import GoalView
 from df_agent.data.moves import MoveSampler, displacement_scale
@@ -31,6 +31,7 @@ from df_agent.data.pairs import PairSampler
 from df_agent.data.rewards import dense_rewards
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.training.processes import make_accelerator
@@ -57,6 +58,8 @@ KEYS = (
     "validation",
 )
 
+# Options of the diffusion that decide what the network's output means
+MEANING = ("levels", "schedule", "zero_terminal_snr", "signal_scale", "objective")
 CARRIED = ("time_to_goal.", "inverse_dynamics.")  # weights of what is trained before the diffusion model
 
 # (EMA model, steps done, checkpoint config) -> numbers and pictures
@@ -74,7 +77,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "goal", "tokenizer",
             "windows", "network", "diffusion" and "train" are the options of GoalView, TokenizerConfig, WindowSampler,
             the network, DiffusionForcingConfig and TrainConfig; "reward" may name a "place" nearness to which is
-            rewarded instead of what the data says; "load" names a checkpoint whose weights a new
+            rewarded instead of what the data says; "load" names a checkpoint whose weights, and normaliser, a new
             run starts from; "policy" is stored for the agent; "env" and "validation" are for `validate`.
         validate: called every train.validate_every steps; see `Validation`.
     """
@@ -235,7 +238,28 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     if distance := windows.pop("stop_distance", None):
         episodes = without_stops(episodes, episodes.observations[:, channels], distance, options.span)
     tokenizer = Tokenizer.fit(options, episodes)
+    if config.get("load"):
+        tokenizer = loaded_tokenizer(load_checkpoint(config["load"]), tokenizer, config)
     return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **windows)
+
+
+def loaded_tokenizer(start: Checkpoint, fitted: Tokenizer, config: Mapping[str, Any]) -> Tokenizer:
+    """Return the tokenizer of a checkpoint that a run starts from, since its weights know only that normaliser.
+
+    Raises:
+        ValueError: its tokens hold something else, or its network's output means something else, than in this run.
+    """
+    tokenizer = Tokenizer.from_dict(start.config["tokenizer"])
+    then, now = (asdict(make(DiffusionForcingConfig, dict(c.get("diffusion", {})))) for c in (start.config, config))
+    differing = [f"diffusion.{key}={now[key]!r}, was {then[key]!r}" for key in MEANING if now[key] != then[key]]
+    if tokenizer.config != fitted.config:
+        differing.append(f"tokenizer={asdict(fitted.config)}, was {asdict(tokenizer.config)}")
+    if differing:
+        raise ValueError(
+            f"load={config['load']}: its weights mean something else, they were trained with other options: "
+            f"{'; '.join(differing)}"
+        )
+    return tokenizer
 
 
 def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any]:

@@ -140,7 +140,7 @@ class Trainer:
             with autocast(self.precision, self.device):
                 loss, metrics = self._loss(batch, self._generator("noise", step))
             self.optimizer.zero_grad(set_to_none=True)
-            self.accelerator.backward(loss)
+            loss.backward()  # accelerate's would divide by the steps to accumulate that its environment may name
         if self.config.debug:
             metrics = {**metrics, **gradient_statistics(self.model)}
             names = [n for n, p in self.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]

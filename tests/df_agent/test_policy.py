@@ -20,7 +20,7 @@ from toy_policy import (
 )
 
 from df_agent.build import build_model
-from df_agent.checkpoint import CheckpointError, save_checkpoint
+from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.guidance import Avoid, PassBy
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.policy.agent import MOST_DOUBT
@@ -209,6 +209,8 @@ def test_bad_options_are_named():
         ({"window": 100}, r"sees \d+ tokens at once, window=100 needs sampling.overlap, planner='tree_search' or a"),
         ({"window": 1}, "leaves no token to plan behind the 1 observed"),
         ({"planner": "best_of_n", "sampling": {"goal_weight": 2}}, "weighs the goal as a clean token"),
+        ({"planner": "tree_search", "controller": "actions"}, "plans places without actions"),
+        ({"observation_noise": np.inf}, "observation_noise must be finite"),
     ):
         with pytest.raises(ValueError, match=message):
             make_policy(**options)
@@ -221,6 +223,16 @@ def test_bad_options_are_named():
         with pytest.raises(ValueError, match=r"a causal network does not see it; available for it: goal_guidance"):
             DiffusionForcingPolicy.from_model(build_model(causal), causal, planner=planner)
     DiffusionForcingPolicy.from_model(build_model(causal), causal, planner="goal_guidance", max_steps=40)
+
+
+def test_a_transformer_with_a_cache_that_looks_ahead_plans_without_it():
+    own = {"name": "cached_transformer", "causal": False, "width": 16, "depth": 1, "heads": 2}
+    network = {**own, **{key: CHECKPOINT["network"][key] for key in ("token_dim", "max_tokens")}}
+    checkpoint = {**CHECKPOINT, "network": network}
+    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint), checkpoint)
+    assert np.isfinite(policy.predict(observations(2), deterministic=True)[0]).all()
+    with pytest.raises(ValueError, match=r"give windows.max_tokens instead"):
+        build_model({**checkpoint, "network": {**network, "window": 4}})
 
 
 def test_a_recurrent_model_plans_over_more_than_its_training_did():
@@ -254,6 +266,30 @@ def test_saving_and_loading_gives_the_same_agent(tmp_path, half):
     assert loaded.config.open_loop_horizon == 7
     seen = observations(3)
     assert np.array_equal(policy.predict(seen, deterministic=True)[0], loaded.predict(seen, deterministic=True)[0])
+
+
+def test_what_is_saved_is_what_was_given_and_not_what_followed_from_it(tmp_path):
+    policy = make_policy()
+    assert policy.config.search.horizons
+    policy.save_pretrained(tmp_path / "saved")
+    shorter = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu", window=4)
+    assert max(shorter.config.search.horizons) < max(policy.config.search.horizons)
+    shorter.predict(observations(1), deterministic=True)
+
+
+@pytest.mark.filterwarnings("ignore:this cpu has no arithmetic for bf16")
+def test_weights_that_were_rounded_for_speed_are_saved_as_they_were(tmp_path):
+    policy = make_policy()
+    policy.save_pretrained(tmp_path / "exact")
+    rounded = DiffusionForcingPolicy.from_pretrained(tmp_path / "exact", precision="bf16", device="cpu")
+    rounded.save_pretrained(tmp_path / "again")
+    exact, again = (load_checkpoint(tmp_path / name).weights for name in ("exact", "again"))
+    assert exact.keys() == again.keys()
+    assert all(torch.equal(exact[key], again[key]) for key in exact)
+    rounded.randomize_weights(0)
+    rounded.save_pretrained(tmp_path / "random")
+    random = load_checkpoint(tmp_path / "random").weights
+    assert not all(torch.equal(exact[key], random[key]) for key in exact)
 
 
 def test_random_weights_and_no_goal_change_the_plans():
@@ -498,6 +534,9 @@ def test_whole_windows_round_horizons_up_to_the_lengths_of_training():
     policy = make_policy(search={"whole_windows": True, "samples": 1, **ANY_PLAN})
     horizons = policy.planner.horizons(np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), 1)
     assert set(horizons.ravel()) == {3, 7}, "windows have 4 and 8 tokens, the first of which is the present"
+    too_far = make_policy(search={"whole_windows": True, "horizons": (9,)})
+    with pytest.raises(ValueError, match=r"search.horizons must be at most 7 tokens, got 9"):
+        too_far.predict(observations(1))
 
 
 def test_waypoints_are_followed_at_the_plan_s_pace():
@@ -529,9 +568,8 @@ def make_acting_policy(**options):
     torch.manual_seed(0)
     model = build_model(checkpoint).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
-    return DiffusionForcingPolicy.from_model(
-        model, checkpoint, controller="actions", planner="fixed_horizon", **options
-    )
+    options = {"planner": "fixed_horizon", **options}
+    return DiffusionForcingPolicy.from_model(model, checkpoint, controller="actions", **options)
 
 
 def test_planned_actions_are_executed_as_they_are():
@@ -549,6 +587,17 @@ def test_planned_actions_are_executed_as_they_are():
     planned[..., 2] = planned[..., 2].clip(-0.1, 0.1)  # the third stays within what the data did
     assert np.abs(planned[..., :2]).max() < 9
     assert np.stack(done, 1) == pytest.approx(planned)
+
+
+def test_who_wanders_acts_as_it_wanders():
+    wanderer = {"planner": "shortest_feasible", "search": {"roughness_limit": 1e-6, "hopeless": 1e-9}}
+    policy = make_acting_policy(open_loop_horizon=6, **wanderer)
+    events = []
+    policy.on_plan = events.append
+    policy.predict(observations(2), deterministic=True)
+    (plan,) = (event.plan for event in events)
+    skip = policy.tokenizer.config.frame_skip
+    assert (plan.action_lengths == (plan.lengths - 1) * skip).all(), "the actions of all its way, for it has no goal"
 
 
 def test_a_plan_whose_actions_are_used_up_is_made_anew():
@@ -723,6 +772,29 @@ def test_velocities_that_are_missing_follow_from_what_was_seen_last():
     batch["observation"][1] = np.nan
     actions, _ = policy.predict(batch, state, deterministic=True)
     assert np.isfinite(actions).all()
+
+
+def test_a_velocity_of_an_observation_that_says_nothing_is_not_steered_by():
+    policy, batch = make_policy(), observations(2)
+    batch["noise"] = np.zeros(2)
+    _, state = policy.predict(batch, deterministic=True)
+    batch["noise"][1] = np.inf
+    wrong = {**batch, "observation": batch["observation"].copy()}
+    wrong["observation"][1, 2:] = 50.0
+    said, _ = policy.predict(batch, state, deterministic=True)
+    assert np.array_equal(policy.predict(wrong, state, deterministic=True)[0][1], said[1])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0, np.inf])
+def test_plans_begin_where_the_agent_was_last_seen(noise):
+    policy, batch = make_policy(search=ANY_PLAN), observations(3)
+    batch["noise"] = np.full(3, 0.0)
+    _, state = policy.predict(batch, deterministic=True)
+    events, batch = [], {**batch, "observation": batch["observation"] + 0.3, "desired_goal": -batch["desired_goal"]}
+    policy.on_plan, batch["noise"] = events.append, np.full(3, noise)
+    seen = state.history[:, -1] if np.isinf(noise) else batch["observation"][:, : state.history.shape[2]]
+    policy.predict(batch, state, deterministic=True)
+    np.testing.assert_allclose(events[0].plan.observations[:, 0], seen, atol=1e-5)
 
 
 @pytest.mark.parametrize(

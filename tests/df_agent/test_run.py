@@ -88,6 +88,28 @@ def test_load_starts_a_new_run_from_old_weights(config, tmp_path):
     assert not all(torch.allclose(fresh[key], old[key], atol=1e-3) for key in old)
 
 
+def test_a_run_from_old_weights_keeps_their_normaliser(config, tmp_path):
+    train(config)
+    data = dict(np.load(config["dataset"]))
+    np.savez(tmp_path / "other.npz", **{**data, "observations": 10 * data["observations"] + 3})
+    again = {**config, "dataset": str(tmp_path / "other.npz"), "run_dir": str(tmp_path / "second")}
+    again["load"] = str(newest(config))
+    train(again)
+    assert load_checkpoint(newest(again)).config["tokenizer"] == load_checkpoint(newest(config)).config["tokenizer"]
+
+
+@pytest.mark.parametrize(
+    ("part", "option", "says"),
+    [("diffusion", {"objective": "x0"}, "objective='x0', was 'v'"), ("tokenizer", {"frame_skip": 2}, "tokenizer=")],
+)
+def test_weights_that_mean_something_else_are_refused(config, tmp_path, part, option, says):
+    train(config)
+    other = {**config, "run_dir": str(tmp_path / "second"), "load": str(newest(config))}
+    other[part] = {**config[part], **option}
+    with pytest.raises(ValueError, match=says):
+        train(other)
+
+
 def test_weights_of_another_shape_are_refused(config, tmp_path):
     train(config)
     other = {**config, "run_dir": str(tmp_path / "second"), "load": str(newest(config))}

@@ -49,6 +49,14 @@ def test_the_loss_falls(tmp_path):
     assert rows(tmp_path)[-1]["loss"] < 0.1
 
 
+def test_accelerates_environment_does_not_change_what_is_trained(tmp_path, monkeypatch):
+    plain = toy.make_trainer(tmp_path / "plain", steps=6).fit().state_dict()
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    other = toy.make_trainer(tmp_path / "other", steps=6).fit().state_dict()
+    assert all(torch.equal(plain[key], other[key]) for key in plain)
+
+
 def test_bf16_trains_too(tmp_path):
     trainer = toy.make_trainer(tmp_path, steps=300, precision="bf16")
     assert held_out_loss(trainer.fit()) < 0.15

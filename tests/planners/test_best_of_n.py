@@ -22,6 +22,13 @@ def test_it_takes_the_soonest_to_arrive_and_cuts_it_there():
     assert chosen.observations[0, :, 0].tolist() == [0, 2, 3, 3, 3]
 
 
+def test_actions_end_where_the_plan_does():
+    actions = np.arange(2 * 8.0).reshape(2, 8, 1)
+    plan = Plan(np.array([line(0, 3, 6, 9, 12), line(0, 1, 2, 3, 4)]), np.full(2, 5), 2, actions, np.full(2, 8))
+    chosen = best_of_n(plan, np.array([[3.0, 0.0]]), (0, 1), 2)
+    assert (chosen.lengths.tolist(), chosen.action_lengths.tolist()) == ([2], [2])
+
+
 def test_every_row_chooses_among_its_own():
     plan = Plan(np.array([line(0, 1), line(0, 2), line(0, 3), line(0, 4)]), np.full(4, 2), 8)
     chosen = best_of_n(plan, np.array([[4.0, 0.0], [3.0, 0.0]]), (0, 1), 2)
