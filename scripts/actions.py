@@ -3,7 +3,7 @@
 One model of observations and actions in each maze. Its plans are followed by the path tracker, by the inverse model, or
 not at all: the actions that it plans are executed as they are, for more or fewer steps before it plans again. All see
 the same starts and goals. Writes results/actions.json and docs/actions.png, or wherever --output says; rows of another
-maze from the same starts stay there.
+maze stay there, and must be from the same starts.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from policies import trained
 from rich.table import Table
-from study import measured, new_figure, parser_of, run, with_interval, write
+from study import check_same_starts, measured, new_figure, parser_of, run, with_interval, write
 
 import envs  # noqa: F401 - registers the mazes
 from df_agent.checkpoint import CheckpointError
@@ -53,14 +53,14 @@ def draw(rows: list[dict[str, Any]], mazes: list[str]) -> Figure:
 
 
 def kept(options: argparse.Namespace, mazes: list[str]) -> list[dict[str, Any]]:
-    """Return the rows of other mazes from the same starts that are there already."""
+    """Return the rows of other mazes that are there already; raises ValueError if they are from other starts."""
     if not options.output.exists():
         return []
     earlier = json.loads(options.output.read_text())
-    if earlier["seed"] != options.seed:
-        return []
-    rows: list[dict[str, Any]] = earlier["rows"]
-    return [row for row in rows if row["env"] not in mazes and row["episodes"] == options.episodes]
+    rows = [row for row in earlier["rows"] if row["env"] not in mazes]
+    if rows:
+        check_same_starts(options, earlier)
+    return rows
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -78,9 +78,9 @@ def main() -> None:
     """Run all, print the table, write the numbers and the picture."""
     options = read_options()
     mazes = options.mazes or list(MAZES)
-    rows = kept(options, mazes)
     table = Table("maze", "controller", "plans every", "success [95 %]", "at goal at end", "steps to goal")
     try:
+        rows = kept(options, mazes)
         for maze in mazes:
             for controller, interval in cases():
                 policy = DiffusionForcingPolicy.from_pretrained(
@@ -98,8 +98,8 @@ def main() -> None:
                     f"{row['at_goal_at_end']:.2f}",
                     f"{row['time_to_goal']:.0f}",
                 )
-    except CheckpointError as error:
-        raise SystemExit(f"CheckpointError: {error}") from error
+    except (CheckpointError, ValueError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
     rows.sort(key=lambda row: MAZES.index(row["env"]))
     write(options, {"rows": rows}, table, draw(rows, sorted({row["env"] for row in rows}, key=MAZES.index)))
 

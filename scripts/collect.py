@@ -120,7 +120,7 @@ def vector_job(config: DictConfig) -> Job:
         policy = policy_from(config.policy, config.env, env)
         if config.noise:
             policy = NoisyPolicy(policy, config.noise, env.action_space, config.seed)
-    label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-")
+    label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-").replace(".", "-")
     about = {"algorithm_name": f"{config.policy}, action noise {config.noise}", "description": f"Episodes of {name}."}
     dataset = f"{OWN_NAMESPACE}/{name.rpartition(':')[2]}-{label}-v0"
     return Job(env, policy, config.dataset or dataset, about)

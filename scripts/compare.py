@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import hydra
 from compare_options import as_list, check_options, environments, policies_asked, precision_asked, seeds_asked
 from extras import extras, film, path_of
@@ -26,6 +27,7 @@ from policies import (
     policy_config,
     policy_names,
     use_checkpoint,
+    view_of,
 )
 from retrace import retrace
 from rich.console import Console
@@ -194,7 +196,7 @@ def work_of(config: DictConfig, entry: Entry) -> Work:
 
 
 def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
-    """Run what is missing of a policy; an error of the policy's is kept in the entry."""
+    """Run what is missing of a policy; an error of its own, or of its environment's, is kept in the entry."""
     env_id, name = entry.key
     assert entry.identity is not None
     label = f"{env_id} · {name}"
@@ -204,6 +206,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     progress.show(label, "being made")
     try:
         policy = make_policy(entry.config)
+        options: dict[str, Any] = {"max_steps": config.max_steps, "view": view_of(entry.config)}
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
         changed = (config.changes or {}).get(policy_of(name))
         about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
@@ -214,20 +217,22 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
                 seed=seed,
                 episodes=entry.episodes,
                 num_envs=config.num_envs,
-                max_steps=config.max_steps,
                 on_progress=progress.watch(entry.key, f"{label} · seed {seed}"),
+                **options,
             )
         watch = progress.watch(entry.key, f"{label} · latencies")
         entry.store.time(
             policy,
             seed=entry.seeds[0],
             episodes=entry.timing,
-            max_steps=config.max_steps,
             about=origin,
             on_progress=watch,
+            **options,
         )
     except PolicyError as error:
         entry.error = str(error)
+    except (ValueError, OSError, ImportError, RuntimeError, gym.error.Error) as error:  # an environment's, say
+        entry.error = f"{type(error).__name__}: {error}"
     finally:
         progress.finish(entry.key)
     entry.store.error = entry.error
@@ -341,7 +346,7 @@ def main(config: DictConfig) -> None:
     folder = Path(config.output_dir or Path("outputs", "compare", name))
     try:
         complete = compare(config, folder)
-    except (ValueError, OSError, RunError) as error:
+    except (ValueError, OSError, RunError, ImportError, gym.error.Error) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)
     if not complete:

@@ -5,6 +5,7 @@ Ends with a table and a folder: episodes.jsonl, summary.json, plans.png, time_to
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -13,29 +14,29 @@ from typing import Any
 import gymnasium as gym
 import hydra
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from policies import (
     as_json,
+    changed_options,
     check_arguments,
     check_policy,
     checkpoint_folder,
     demonstrations,
-    load_weights,
     make_policy,
     use_checkpoint,
+    view_of,
 )
 from rich.console import Console
-from yardsticks import MAZE_IDS, check_env, yardsticks_of
+from yardsticks import MAZE_IDS, check_env, plain, yardsticks_of
 
 from df_agent.baselines.random import RandomPolicy
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError
-from df_agent.data.episodes import load_episodes
-from df_agent.data.goal_view import GoalView, trusted
+from df_agent.data.episodes import Episodes, load_episodes
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout, spec_of
+from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policy import DiffusionForcingPolicy
@@ -49,15 +50,6 @@ console = Console()
 def origin_of(config: DictConfig) -> dict[str, Any]:
     """Return where the results of this run come from."""
     return provenance(as_json(config), checkpoint_folder(config.policy))
-
-
-def view_of(config: DictConfig) -> GoalView:
-    """Return where the environment's goals are found: as said on the command line, or in the policy's checkpoint."""
-    said: Any = OmegaConf.to_container(config.goal, resolve=True) if config.goal else None
-    if said is None and config.policy.get("checkpoint"):
-        spec_of(config.env)  # imports the module that env= names
-        said = trusted(load_weights(config.policy).config.get("goal"))
-    return make(GoalView, said or {})
 
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
@@ -163,7 +155,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     variants["random actions"] = RandomPolicy.for_env(config.env)
     rows += [sanity_row(name, run(name, variant)) for name, variant in variants.items()]
     goals = np.array([record.goal for record in records])
-    rate = data_wandering(config, goals, episode_limit(config.env, config.max_steps))
+    rate = data_wandering(config, view, goals, episode_limit(config.env, config.max_steps))
     folder.mkdir(parents=True, exist_ok=True)
     result = {"env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate}
     result["provenance"] = origin_of(config)
@@ -172,27 +164,48 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     console.print(sanity_table(title, rows, rate))
 
 
-def data_wandering(config: DictConfig, goals: np.ndarray[Any, Any], window: int) -> float | None:
-    """Return how often a walk in the data touches a goal of the evaluation; None without the data."""
-    name = config.dataset or demonstrations(config.env)
+def data_wandering(config: DictConfig, view: GoalView, goals: np.ndarray[Any, Any], window: int) -> float | None:
+    """Return how often a walk in the data touches a goal of the evaluation; None where that cannot be said.
+
+    A goal is touched where the environment's reward is what it is at the goal itself: 1 in the mazes, 0 in Fetch.
+    """
     try:
-        episodes = load_episodes(name)
-    except (OSError, ValueError) as error:
+        episodes = view.apply(load_episodes(config.dataset or demonstrations(config.env)))
+        places = achieved(episodes, config.env, goals.shape[1])
+        env = gym.make(config.env)
+        if not env.has_wrapper_attr("compute_reward"):
+            raise ValueError(f"{config.env} has no compute_reward that says where a goal is reached")
+        compute_reward = env.get_wrapper_attr("compute_reward")
+    except (OSError, ValueError, ImportError) as error:
         console.print(f"Without the share of walks that touch the goal: {error}", markup=False)
         return None
-    places = episodes.observations[:, : goals.shape[1]] if episodes.achieved_goals is None else episodes.achieved_goals
-    compute_reward = gym.make(config.env).get_wrapper_attr("compute_reward")
-    return wandering_rate(
-        places, episodes.starts, goals, window, lambda here, goal: compute_reward(here, goal, {}) >= 1.0
-    )
+
+    def reached(here: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return np.asarray(compute_reward(here, goal, {}) >= compute_reward(goal, goal, {}))
+
+    return wandering_rate(places, episodes.starts, goals, window, reached)
+
+
+def achieved(episodes: Episodes, env_id: str, channels: int) -> np.ndarray[Any, Any]:
+    """Return what the data achieved, (N, channels); raises ValueError if it does not say so and this is no maze."""
+    if episodes.achieved_goals is not None:
+        return episodes.achieved_goals
+    if plain(env_id) not in (*MAZE_IDS, *OGBENCH_IDS):  # whose observations begin with the position
+        raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")
+    return episodes.observations[:, :channels]
 
 
 def output_folder(config: DictConfig) -> Path:
-    """Return where the results go, by environment, policy and seed unless it is said."""
-    # Another planner given on the command line must not write over the results of the usual one.
+    """Return where the results go, by environment, policy and seed unless it is said.
+
+    Another planner or other weights given on the command line must not write over the results of the usual ones: they
+    are part of the name. So is, behind the seed, a hash of what else is changed of the policy and of `max_steps`.
+    """
     planner = config.policy.make.get("planner") if config.policy.name == "diffusion_forcing" else None
-    weights = "-" + str(config.checkpoint).strip("/.") if config.checkpoint else ""  # nor other weights
-    name = f"{config.env}-{planner or config.policy.name}{weights}-seed{config.seed}"
+    weights = "-" + str(config.checkpoint).strip("/.") if config.checkpoint else ""
+    changed = changed_options(config)
+    suffix = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6] if changed else ""
+    name = f"{config.env}-{planner or config.policy.name}{weights}-seed{config.seed}{suffix}"
     name = name.replace("/", "_").replace(":", "_")
     return Path(config.output_dir or Path("outputs", "sanity" if config.sanity else "evaluate", name))
 
@@ -200,7 +213,6 @@ def output_folder(config: DictConfig) -> Path:
 @hydra.main(version_base=None, config_path="../configs", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
-    folder = output_folder(config)
     try:
         check_env(config.env)
         check_policy(config.policy)
@@ -208,13 +220,14 @@ def main(config: DictConfig) -> None:
             raise ValueError(f"seed must be a whole number, got {config.seed!r}")
         if config.sanity and config.episodes < 2:
             raise ValueError("sanity=true shuffles goals among episodes, so it takes at least 2 of them")
+        folder = output_folder(config)
         if config.checkpoint:
             use_checkpoint(config.policy, config.checkpoint)
         if config.render:
             run_on_screen(config)
             return
         (run_sanity if config.sanity else run_evaluation)(config, folder)
-    except (ValueError, OSError, CheckpointError, PolicyError) as error:
+    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError, gym.error.Error) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
 

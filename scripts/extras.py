@@ -10,7 +10,7 @@ from typing import Any
 
 from compare_options import precision_asked
 from omegaconf import DictConfig
-from policies import make_policy, policy_config
+from policies import make_policy, policy_config, view_of
 from yardsticks import yardsticks_of
 
 from df_agent.evaluation.comparison.store import PolicyStore, file_name
@@ -87,8 +87,8 @@ def film(config: DictConfig, store: PolicyStore, *, make: bool) -> dict[str, Pat
             policy = make_policy(own)
             if not isinstance(policy, DiffusionForcingPolicy):
                 return {}
-            watched = DenoisingRecorder(policy)
-            (record,) = rollout(watched, store.env_id, episodes=1, first_episode=longest.episode, **options)
+            watched, view = DenoisingRecorder(policy), view_of(own)
+            (record,) = rollout(watched, store.env_id, episodes=1, first_episode=longest.episode, view=view, **options)
         except PolicyError:  # its rows remain
             return {}
         unfinished = store.folder / f".tmp-{os.getpid()}-plans-{file_name(store.env_id)}.mp4"

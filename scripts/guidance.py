@@ -2,12 +2,14 @@
 
 Runs the agent of the large maze from the same starts without each cost, with the cost in the choice among the
 candidates only, and with its gradient in their sampling besides; measures how far the wish is violated, and draws the
-paths. Writes results/guidance.json and docs/guidance.png, or wherever --output says.
+paths. Writes results/guidance.json and docs/guidance.png, or wherever --output says; other examples stay there, which
+must be from the same starts. As their paths are not kept, the picture is then left as it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 from rich.table import Table
-from study import new_figure, parser_of, run, with_interval, write
+from study import check_same_starts, console, new_figure, parser_of, run, save, with_interval, write
 from yardsticks import yardsticks_of
 
 import envs  # noqa: F401 - registers the mazes
@@ -125,6 +127,17 @@ def draw(pictures: dict[str, dict[str, list[EpisodeRecord]]]) -> Figure:
     return figure
 
 
+def kept(options: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    """Return the other examples that are there already; raises ValueError if they are from other starts."""
+    if not options.output.exists():
+        return {}
+    earlier = json.loads(options.output.read_text())
+    examples = {name: rows for name, rows in earlier["examples"].items() if name not in names}
+    if examples:
+        check_same_starts(options, earlier)
+    return examples
+
+
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = parser_of("guidance", "what a plan should be besides short: examples with and without")
@@ -139,13 +152,18 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Run the examples, print the table, write the numbers and the picture."""
     options = read_options()
+    names = options.examples or list(EXAMPLES)
+    try:
+        others = kept(options, names)
+    except ValueError as error:
+        raise SystemExit(f"ValueError: {error}") from error
     table = Table(
         "wish", "its cost", "violated [95 %]", "arrived", "steps to goal", title=f"{ENV}, seed {options.seed}"
     )
     pictures: dict[str, dict[str, list[EpisodeRecord]]] = {}
     rows: dict[str, Any] = {}
     skip = DiffusionForcingPolicy.from_pretrained(ENV, precision="fp32").tokenizer.config.frame_skip
-    for name in options.examples or EXAMPLES:
+    for name in names:
         example, pictures[name] = EXAMPLES[name], {}
         for variant, scale in VARIANTS.items():
             costs = [] if scale is None else [example.cost(skip)]
@@ -162,7 +180,14 @@ def main() -> None:
                 f"{row['success_rate']:.2f}",
                 f"{row['steps_to_goal']:.0f}",
             )
-    write(options, {"env": ENV, "examples": rows}, table, draw(pictures))
+    every = {**others, **rows}
+    result = {"env": ENV, "examples": {name: every[name] for name in EXAMPLES if name in every}}
+    if others:
+        console.print(table)
+        save(options, result)
+        console.print(f"Written to {options.output}; {options.picture} needs all examples at once", highlight=False)
+    else:
+        write(options, result, table, draw(pictures))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -20,8 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yardsticks import MAZE_IDS, plain
 
 import envs
+from df_agent import build
 from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
 from df_agent.data.episodes import OWN_NAMESPACE
+from df_agent.data.goal_view import GoalView, trusted
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
@@ -188,6 +191,47 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
     except (CheckpointError, OmegaConfBaseException) as error:
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
     return policy
+
+
+def view_of(config: DictConfig) -> GoalView:
+    """Return where the environment's goals are found: as the policy's checkpoint says, but for what is said in "goal".
+
+    Args:
+        config: as for `make_policy`; "goal", options of GoalView, may be missing, and so may any of it.
+    """
+    goal: Any = OmegaConf.to_container(config.goal, resolve=True) if config.get("goal") else {}
+    said = {name: value for name, value in goal.items() if value is not None}
+    view = build.make(GoalView, said)  # imports the functions that are named, also for the checkpoint
+    if not config.policy.get("checkpoint"):
+        return view
+    spec_of(config.env)  # imports the module that the environment's name begins with
+    own = load_weights(config.policy).config.get("goal") or {}
+    unsaid = trusted({name: value for name, value in own.items() if name not in said})
+    return build.make(GoalView, {**unsaid, **said})
+
+
+def changed_options(config: DictConfig) -> dict[str, Any]:
+    """Return what of a run's `policy.make` is not as configs/policy has it, and `max_steps` if it is not the usual.
+
+    Args:
+        config: as for `make_policy`. Device and precision are no change.
+    """
+    kept = {key: config.policy[key] for key in ("device", "precision") if key in config.policy}
+    usual = config.copy()
+    usual.policy = OmegaConf.merge(described(config.policy.name), kept)
+    made, before = as_json(config.policy.make), as_json(usual.policy.make)
+    changed = {key: made.get(key) for key in sorted({*made, *before}) if made.get(key, ...) != before.get(key, ...)}
+    if config.max_steps not in (None, spec_of(config.env).max_episode_steps):
+        changed["max_steps"] = config.max_steps
+    return changed
+
+
+def is_usual(config: Mapping[str, Any]) -> bool:
+    """Whether a run, by the configuration that is kept with its results, was of a policy as configs/policy has it."""
+    try:
+        return not config["checkpoint"] and not changed_options(OmegaConf.create(dict(config)))
+    except (ValueError, ImportError, gym.error.Error):  # of a policy or an environment that is not there any more
+        return False
 
 
 def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:

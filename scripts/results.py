@@ -1,9 +1,10 @@
 """Collect evaluations into results/ and put their tables into the README: `python scripts/results.py`.
 
-Takes every folder of outputs/evaluate with 200 episodes of the shipped agent in a maze under seed 0 or 1, keeps its
-summary and its episodes (without the paths, which are large), the sanity checks, the validations of the trainings in
-runs/ and the reports of the comparisons named main and robots with their rows as CSV, and writes the tables of the
-README and of docs/methods from what results/ holds then; results/published.yaml says what others reported.
+Takes every folder of outputs/evaluate with 200 episodes of the shipped agent, with no option of it changed, in a maze
+under seed 0 or 1, keeps its summary and its episodes (without the paths, which are large), the sanity checks of
+policies as configs/policy has them, the validations of the trainings in runs/ and the reports of the comparisons named
+main and robots with their rows as CSV, and writes the tables of the README and of docs/methods from what results/ holds
+then; results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from policies import is_usual
 from result_tables import RESULTS, TABLES, method_table, policies_table, published_table
 from yardsticks import MAZE_IDS, yardsticks_of
 
@@ -49,6 +51,8 @@ def collect() -> None:
         (target / "episodes.jsonl").write_text("\n".join(rows) + "\n")
 
     for sanity in sorted((ROOT / "outputs" / "sanity").glob("*-seed[01]/sanity.json")):
+        if not is_usual(json.loads(sanity.read_text())["provenance"]["config"]):
+            continue
         SANITY.mkdir(parents=True, exist_ok=True)
         (SANITY / f"{sanity.parent.name}.json").write_bytes(sanity.read_bytes())
 
@@ -82,7 +86,7 @@ def keep_comparison(made: Path, kept: Path) -> None:
 def reported(summary: dict[str, Any]) -> bool:
     """Whether the README shows an evaluation: 200 episodes of a maze by our agent that ships, or 100 by pictures."""
     config = summary["provenance"]["config"]
-    if config["checkpoint"]:
+    if not is_usual(config):
         return False
     if summary["env"].endswith("-pixels"):
         return bool(summary["episodes"] >= 100)

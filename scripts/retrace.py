@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from omegaconf import DictConfig
-from policies import identity, make_policy
+from policies import identity, make_policy, view_of
 from rich.console import Console
 from rich.progress import track
 
@@ -54,7 +54,8 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
                 if other := [change for change in changes if not of_code(change)]:
                     raise PolicyError(f"its rows were made with something else: {'; '.join(other[:4])}")
                 policy = make_policy(entry.config)
-                options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name}
+                view = view_of(entry.config)
+                options: dict[str, Any] = {"max_steps": config.max_steps, "policy_name": name, "view": view}
                 again = 0
                 for seed, record in track(
                     _numbered(entry.store, wanted),

@@ -32,7 +32,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, 
         key, equals, value = argument.partition("=")
         task, dot, rest = key.partition(".")
         if key == "env" and value:
-            env_id = value
+            env_id = value.removeprefix("envs:")  # ours are registered already
         elif key == "tasks" and equals:
             tasks = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
         elif key == "debug" and equals:

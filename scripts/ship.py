@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from policies import is_usual
 
 from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from df_agent.training.config import TrainConfig
@@ -107,12 +108,12 @@ def item(text: str) -> str:
 
 
 def results(name: str) -> str:
-    """Return a table of the summaries in outputs/evaluate that belong to this maze."""
+    """Return a table of the summaries in outputs/evaluate that belong to this maze, if no option was changed."""
     how = " (`python scripts/evaluate.py env=ENV seed=SEED episodes=200 policy.precision=bf16`):\n"
     rows = [how, "| env | seed | episodes | success | time to goal | ratio to oracle |", "|---|---|---|---|---|---|"]
     for path in sorted((ROOT / "outputs" / "evaluate").glob("*-diffusion_forcing-seed[01]/summary.json")):
         s = json.loads(path.read_text())
-        if s["env"].split("-")[1] == name.split("-")[1]:
+        if s["env"].split("-")[1] == name.split("-")[1] and is_usual(s["provenance"]["config"]):
             rows.append(
                 f"| {s['env']} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} "
                 f"| {s['time_to_goal']['mean']:.1f} | {s['time_ratio_to_oracle']:.3f} |"

@@ -94,6 +94,16 @@ def save(options: argparse.Namespace, result: Mapping[str, Any]) -> None:
     replace_file(options.output, json_bytes({**result, "seed": options.seed, "provenance": provenance(asked)}))
 
 
+def check_same_starts(options: argparse.Namespace, earlier: Mapping[str, Any]) -> None:
+    """Raise ValueError unless what --output holds, of which something is kept, is from the starts asked for."""
+    found = earlier["seed"], int(earlier["provenance"]["config"]["episodes"])
+    if found != (options.seed, options.episodes):
+        raise ValueError(
+            f"{options.output} holds {found[1]} episodes of seed {found[0]}: run all of it anew, or give another "
+            f"--output and --picture for {options.episodes} of seed {options.seed}"
+        )
+
+
 def write(options: argparse.Namespace, result: Mapping[str, Any], table: Table, figure: Figure) -> None:
     """Print the table; write the numbers, with where they come from, and the picture."""
     console.print(table)

@@ -116,12 +116,17 @@ def file_name(env_id: str) -> str:
 
 
 def any_environment(arguments: list[str]) -> list[str]:
-    """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name."""
+    """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name.
+
+    "envs:" before an id of ours changes nothing: these are registered already.
+    """
     out = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key == "env" and not (CONFIGS / "env" / f"{value}.yaml").exists():
-            out += ["env=any", f"env_id={value}"]
+        if key == "env":
+            value = value.removeprefix("envs:")
+            known = (CONFIGS / "env" / f"{value}.yaml").exists()
+            out += [f"env={value}"] if known else ["env=any", f"env_id={value}"]
         else:
             out.append(argument)
     return out
@@ -149,8 +154,7 @@ def main(config: DictConfig) -> None:
     except MissingMandatoryValue as error:
         raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error
     except (
-        CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, ConnectionError,
-        ImportError, gym.error.Error,
+        CheckpointError, RunError, TrainingError, PolicyError, ValueError, OSError, ImportError, gym.error.Error,
     ) as error:  # fmt: skip
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 

@@ -11,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+import gymnasium as gym
 import hydra
 import policies  # noqa: F401 - registers by_maze
 from omegaconf import DictConfig, OmegaConf
@@ -56,7 +57,10 @@ def main(config: DictConfig) -> None:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
         train_baseline(plain, validate, policy_maker(plain))
-    except (CheckpointError, RunError, TrainingError, PolicyError, ValueError, FileNotFoundError, TypeError) as error:
+    except (
+        CheckpointError, RunError, TrainingError, PolicyError, ValueError, TypeError, OSError, ImportError,
+        gym.error.Error,
+    ) as error:  # fmt: skip
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 

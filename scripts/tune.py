@@ -15,15 +15,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from policies import check_arguments, check_policy, identity, make_policy, use_checkpoint
+from policies import check_arguments, check_policy, identity, make_policy, use_checkpoint, view_of
 from rich.console import Console
 from yardsticks import check_env, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
-from df_agent.evaluation.metrics import yardstick_steps
+from df_agent.evaluation.metrics import censored, yardstick_steps
 from df_agent.evaluation.rollout import PolicyError, rollout
 from df_agent.evaluation.validation import check_validation_seed
 
@@ -73,14 +74,22 @@ def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
     for name, value in setting.items():
         OmegaConf.update(chosen, f"policy.make.{name}", value, force_add=True)
     began = time.perf_counter()
-    records = rollout(make_policy(chosen), config.env, episodes=config.episodes, seed=config.seed, keep_paths=False)
+    records = rollout(
+        make_policy(chosen),
+        config.env,
+        episodes=config.episodes,
+        seed=config.seed,
+        max_steps=config.max_steps,
+        keep_paths=False,
+        view=view_of(chosen),
+    )
     steps = np.array([record.time_to_goal for record in records])
     oracle = yardstick_steps(records, yardsticks_of(config.env).oracle_steps)
     return {
         **trained_with(chosen),
         "success_rate": float(np.mean([record.success for record in records])),
         "time_to_goal": float(steps.mean()),
-        "ratio_to_oracle": None if oracle is None else float(steps.mean() / oracle.mean()),
+        "ratio_to_oracle": None if oracle is None else float(steps.mean() / censored(oracle, records).mean()),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
         "seconds": round(time.perf_counter() - began, 1),
     }
@@ -114,7 +123,7 @@ def main(config: DictConfig) -> None:
                     file.write(json.dumps(row) + "\n")
             shown = "  ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
             console.print(f"{setting}  {shown}{'  (from the file)' if done else ''}", markup=False, highlight=False)
-    except (ValueError, OSError, CheckpointError, PolicyError) as error:
+    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, gym.error.Error) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 

@@ -78,6 +78,7 @@ def yardsticks_of(env_id: str) -> Yardsticks:
         walls=wall_boxes(name),
         goal_radius=SUCCESS_RADIUS,
         score_references=SCORE_REFERENCES.get(name),
+        score_limit=spec_of(name).max_episode_steps,
         control_period=TIME_STEP,
     )
 

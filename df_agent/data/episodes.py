@@ -17,6 +17,7 @@ Array = NDArray[Any]
 # What `scripts/collect.py` makes; no server has it, so nothing of it is looked for there.
 OWN_NAMESPACE = "df-agent"
 _OPTIONAL = ("desired_goals", "achieved_goals")
+_PER_STEP = ("actions", "rewards")
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,13 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
         join_continuing: an episode whose first observation is the last of the one before continues it (an
             endless walk that was cut at each arrival): make them one trajectory. The shared row keeps the
             later episode's goal, which is the one pursued from there.
+
+    Raises:
+        ValueError: a column of an episode has another number of rows, or there are no steps at all.
     """
     columns: dict[str, list[Array]] = {name: [] for name in ("observations", "actions", "rewards", *_OPTIONAL)}
     starts, rows, last = [0], 0, None
-    for segment in segments:
+    for number, segment in enumerate(segments):
         length = len(segment["rewards"])
         observations = np.asarray(segment["observations"])
         if length == 0:
@@ -203,7 +207,12 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
             if values is None:
                 continue
             column = np.asarray(values, dtype=np.float32)
-            if len(column) == length:
+            wanted = length if name in _PER_STEP else length + 1
+            if len(column) != wanted:
+                raise ValueError(
+                    f"episode {number}: {name} must have {wanted} rows for {length} steps, got {len(column)}"
+                )
+            if name in _PER_STEP:  # nothing is done at the last observation
                 column = np.concatenate([column, np.zeros_like(column[:1])])
             parts.append(column)
         rows += length + 1

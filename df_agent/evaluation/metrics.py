@@ -27,6 +27,7 @@ class Yardsticks:
         walls: (M, 4) boxes [xmin, ymin, xmax, ymax], for drawing.
         goal_radius: for drawing.
         score_references: returns that count as 0 and 100.
+        score_limit: length of the episodes that these are of [control steps]; None: of any.
         control_period: simulated seconds per control step [s].
     """
 
@@ -36,7 +37,12 @@ class Yardsticks:
     walls: Array | None = None
     goal_radius: float | None = None
     score_references: tuple[float, float] | None = None
+    score_limit: int | None = None
     control_period: float | None = None
+
+    def references(self, limit: int) -> tuple[float, float] | None:
+        """Return `score_references` if they are of episodes of this length."""
+        return self.score_references if self.score_limit in (None, limit) else None
 
 
 NO_YARDSTICKS = Yardsticks()
@@ -129,7 +135,8 @@ def seconds_per_action(records: Sequence[EpisodeRecord]) -> float | None:
 
     What comes after arrival is left out: some policies plan on there and others have no need to.
     """
-    steps = sum(record.time_to_goal for record in records)
+    # An episode that ended early without arriving counts with its steps, not with the limit.
+    steps = sum(min(record.time_to_goal, record.length) for record in records)
     return sum(record.policy_seconds_to_goal for record in records) / steps if steps else None
 
 
@@ -148,6 +155,14 @@ def yardstick_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | Non
         return None
     starts, goals = (np.round([getattr(record, key) for record in records], 6) for key in ("start", "goal"))
     return np.asarray(steps(starts, goals), dtype=np.float64)
+
+
+def censored(steps: Array, records: Sequence[EpisodeRecord]) -> Array:
+    """Return (N,) steps of a yardstick, at most the limit of each record's episode, as the policy's own are.
+
+    Otherwise a policy that never arrives would look faster than a yardstick that arrives after the limit.
+    """
+    return np.minimum(steps, [record.max_episode_steps for record in records])
 
 
 def arrival_curve(steps: Array, success: Array, limit: int) -> Array:
@@ -169,7 +184,7 @@ def summarize(
 
     Args:
         records: of one policy in one environment.
-        yardsticks: its crosses_wall, score_references and control_period are used.
+        yardsticks: its crosses_wall, references and control_period are used.
         seed: of the rollout.
         oracle, lower_bound: (N,) what `yardstick_steps` returned for these records.
         single: records of a rollout with one environment at a time, for the latencies that users feel.
@@ -193,7 +208,7 @@ def summarize(
         "time_to_goal_successful_mean": float(np.mean(arrived)) if arrived else None,
         **_against_yardsticks(records, oracle, lower_bound),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        **_rewards(records, yardsticks.score_references),
+        **_rewards(records, yardsticks.references(first.max_episode_steps)),
         "plan_ms": latency,
         "plan_ms_single": {"p50": alone["p50"], "p95": alone["p95"]},
         "real_time_factor": real_time_factor(single, period) if single and period else None,
@@ -218,6 +233,7 @@ def _rewards(records: Sequence[EpisodeRecord], references: tuple[float, float] |
 
 
 def _against_yardsticks(records: Sequence[EpisodeRecord], oracle: Array | None, bound: Array | None) -> dict[str, Any]:
+    oracle, bound = (None if steps is None else censored(steps, records) for steps in (oracle, bound))
     ratio, interval = None, None
     if oracle is not None and oracle.mean() > 0:
         steps = np.array([record.time_to_goal for record in records], dtype=np.float64)

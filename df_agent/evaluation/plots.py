@@ -48,7 +48,7 @@ def drawing_bounds(records: Sequence[EpisodeRecord], walls: Array | None) -> Bou
     points = [positions(record.path) for record in records if record.path]
     points += [positions([record.goal]) for record in records]
     every = np.concatenate(points)
-    low, high = every.min(axis=0), every.max(axis=0)
+    low, high = np.nanmin(every, axis=0), np.nanmax(every, axis=0)  # a place may not be known
     margin = 0.08 * max(float((high - low).max()), 1e-6)
     return tuple(float(v) for v in (*(low - margin), *(high + margin)))  # type: ignore[return-value]
 
@@ -126,10 +126,10 @@ def plot_time_to_goal(
     axes.fill_between(time, band[:, 0], band[:, 1], step="post", color=AGENT, alpha=0.15, linewidth=0)
     if lower_bound is not None:
         share = arrival_curve(np.ceil(lower_bound), lower_bound < limit, limit)
-        label = f"lower bound, mean {lower_bound.mean():.0f}"
+        label = f"lower bound, mean {np.minimum(lower_bound, limit).mean():.0f}"
         axes.step(time, share, where="post", color=MUTED, lw=1.2, ls=":", label=label)
     if oracle is not None:
-        label = f"oracle, mean {oracle.mean():.0f}"
+        label = f"oracle, mean {np.minimum(oracle, limit).mean():.0f}"
         share = arrival_curve(oracle, oracle < limit, limit)
         axes.step(time, share, where="post", color=INK, lw=1.4, ls="--", label=label)
     label = f"{records[0].policy}, mean {steps.mean():.0f}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class EpisodeRecord:
         seed: seed of the environment's reset, derived from the rollout's seed and `episode`.
         max_episode_steps: limit L of the episode [control steps].
         length: control steps taken.
-        start: (Do,) first observation.
+        start: (Do,) first observation; what is not known of it is NaN, as in `goal` and `path`.
         goal: (Dg,) first desired goal.
         success: arrived at any time.
         time_to_goal: control steps until success was first true; 0 if the start is inside, L if never.
@@ -86,8 +87,8 @@ class EpisodeRecord:
         return [plan for plan in self.plans if plan.step < self.time_to_goal]
 
     def to_json(self) -> str:
-        """Return the record as one line of JSON."""
-        return json.dumps(asdict(self), allow_nan=False)
+        """Return the record as one line of JSON; NaN among its places, which JSON has not, as null."""
+        return json.dumps(_places(asdict(self), _null), allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> EpisodeRecord:
@@ -97,8 +98,28 @@ class EpisodeRecord:
         missing, unknown = sorted(known - raw.keys()), sorted(raw.keys() - known)
         if missing or unknown:
             raise ValueError(f"not an episode record: missing fields {missing}, unknown fields {unknown}")
+        raw = _places(raw, _nan)
         raw["plans"] = [PlanRecord(**plan) for plan in raw["plans"]]
         return cls(**raw)
+
+
+def _places(raw: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
+    """Change, in a record and its plans, the numbers that say where things are."""
+    for part in (raw, *raw["plans"]):
+        part.update({key: change(part[key]) for key in ("start", "goal", "path") if key in part})
+    return raw
+
+
+def _null(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_null(value) for value in values]
+    return None if math.isnan(values) else values
+
+
+def _nan(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_nan(value) for value in values]
+    return math.nan if values is None else values
 
 
 def write_records(path: str | Path, records: Iterable[EpisodeRecord]) -> Path:

@@ -132,7 +132,7 @@ def video_frames(
             x = GAP + (i % columns) * (panel_width + GAP)
             y = (i // columns) * (above + panel_height + CAPTION) + CAPTION
             if film is not None:
-                frame.paste(film.at(step, i), (x + (panel_width - film.width) // 2, y))
+                frame.paste(film.at(min(step, panel.record.length), i), (x + (panel_width - film.width) // 2, y))
             drawn = panel.draw(step).resize((panel_width, panel_height), Image.Resampling.BOX)
             frame.paste(drawn, (x, y + above))
             text, colour = panel.caption(step)

@@ -165,6 +165,16 @@ def test_inconsistent_episodes_are_refused(change, message):
         Episodes(**{**vars(good), **change})
 
 
+def test_only_actions_and_rewards_lack_a_row():
+    for column in ("observations", "desired_goals", "achieved_goals"):
+        short = segment(0.0, 3, 7.0)
+        short[column] = short[column][:-1]
+        with pytest.raises(ValueError, match=rf"episode 1: {column} must have 4 rows for 3 steps, got 3"):
+            from_segments([segment(9.0, 2, 7.0), short])
+    with pytest.raises(ValueError, match=r"episode 0: actions must have 3 rows for 3 steps, got 4"):
+        from_segments([{**segment(0.0, 3), "actions": np.ones((4, 1))}])
+
+
 def test_an_empty_dataset_is_refused():
     with pytest.raises(ValueError, match="no steps"):
         from_segments([])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -9,14 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from df_agent.data.episodes import Episodes
-from df_agent.evaluation.harness import evaluate
-from df_agent.evaluation.metrics import Yardsticks, yardstick_steps
-from df_agent.evaluation.rollout import rollout
-from envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import evaluate as evaluate_script  # noqa: E402
+import ship as ship_script  # noqa: E402
+from policies import is_usual, view_of  # noqa: E402
+
+import results as results_script  # noqa: E402
+from df_agent.checkpoint import save_checkpoint  # noqa: E402
+from df_agent.data.episodes import Episodes  # noqa: E402
+from df_agent.data.goal_view import GoalView  # noqa: E402
+from df_agent.evaluation.harness import evaluate  # noqa: E402
+from df_agent.evaluation.metrics import Yardsticks, yardstick_steps  # noqa: E402
+from df_agent.evaluation.rollout import PLAIN, rollout  # noqa: E402
+from envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps  # noqa: E402
+
 TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second", "provenance"}
 
 
@@ -110,3 +123,107 @@ def test_watching_on_the_screen_needs_one(tmp_path):
         assert result.returncode != 0
         assert said in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def evaluation(*options):
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
+        return compose("evaluate", list(options))
+
+
+def test_runs_with_changed_options_have_a_folder_of_their_own():
+    def folder(*options):
+        return evaluate_script.output_folder(evaluation("env=maze2d-medium", *options)).name
+
+    usual = folder()
+    assert usual == "maze2d-medium-diffusion_forcing-seed0"
+    for same in ("max_steps=600", "policy.precision=bf16", "policy.device=cpu", "episodes=7"):
+        assert folder(same) == usual
+    others = {
+        folder("max_steps=599"),
+        folder("max_steps=100"),
+        folder("+policy.make.open_loop_horizon=25"),
+        folder("+policy.make.search.samples=4"),
+        folder("policy.checkpoint=maze2d-large"),
+    }
+    assert len(others) == 5
+    assert all(name.startswith(f"{usual}-") for name in others)
+    assert folder("checkpoint=maze2d-large") == "maze2d-medium-diffusion_forcing-maze2d-large-seed0"
+    assert folder("policy=gcbc", "policy.make.execute=3").startswith("maze2d-medium-gcbc-seed0-")
+
+
+def test_only_results_without_changed_options_are_published(tmp_path, monkeypatch):
+    kept = sorted((ROOT / "results").glob("*/summary.json"))
+    assert kept
+    for path in kept:
+        assert is_usual(json.loads(path.read_text())["provenance"]["config"]), path
+    monkeypatch.setattr(results_script, "ROOT", tmp_path)
+    monkeypatch.setattr(results_script, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(results_script, "SANITY", tmp_path / "results" / "sanity")
+    monkeypatch.setattr(results_script, "COMPARED", tmp_path / "outputs" / "compare")
+    monkeypatch.setattr(ship_script, "ROOT", tmp_path)
+    name = "maze2d-large-diffusion_forcing-seed0"
+    made, sane = (tmp_path / "outputs" / kind / name for kind in ("evaluate", "sanity"))
+    summary = json.loads((ROOT / "results" / name / "summary.json").read_text())
+    for folder in (made, sane):
+        folder.mkdir(parents=True)
+    (made / "episodes.jsonl").write_text("")
+
+    def published(make=(), **changes):
+        config = {**summary["provenance"]["config"], **changes}
+        config["policy"] = {**config["policy"], "make": {**config["policy"]["make"], **dict(make)}}
+        text = json.dumps({**summary, "provenance": {"config": config}})
+        for file in (made / "summary.json", sane / "sanity.json"):
+            file.write_text(text)
+        shutil.rmtree(tmp_path / "results", ignore_errors=True)
+        results_script.collect()
+        shown = ship_script.results("maze2d-large").count("| maze2d-large |")
+        found = [len(list((tmp_path / "results").glob(kind))) for kind in ("*/summary.json", "sanity/*.json")]
+        return [*found, shown]
+
+    assert published() == [1, 1, 1]
+    assert published({"open_loop_horizon": 25}) == [0, 0, 0]
+    assert published(max_steps=100) == [0, 0, 0]
+    assert published(checkpoint="runs/other/final") == [0, 0, 0]
+
+
+def test_goals_are_found_where_it_is_said_and_else_where_the_checkpoint_says(tmp_path):
+    save_checkpoint(tmp_path, {"w": torch.zeros(1)}, {"goal": {"achieved": [0, 1], "success": "nowhere_yet:there"}})
+    goal = {"achieved": None, "desired": None, "success": None, "appended": None}
+
+    def view(said, checkpoint):
+        policy = {"name": "mine", "checkpoint": checkpoint}
+        return view_of(OmegaConf.create({"env": "maze2d-umaze", "goal": {**goal, **said}, "policy": policy}))
+
+    assert view({}, None).is_plain
+    assert view({"achieved": [2]}, None) == GoalView(achieved=(2,))
+    with pytest.raises(ValueError, match=r"give goal\.success="):
+        view({}, str(tmp_path))
+    assert view({"success": "terminated"}, str(tmp_path)) == GoalView(achieved=(0, 1), success="terminated")
+
+
+def walks(path, places, **columns):
+    """Save walks of two steps that stand still at these places."""
+    places = np.repeat(np.asarray(places, np.float32), 3, axis=0)
+    n = len(places)
+    columns = {"desired_goals": None, "achieved_goals": None, "observations": places, **columns}
+    starts = np.arange(0, n + 1, 3)
+    Episodes(actions=np.zeros((n, 1), np.float32), rewards=np.zeros(n, np.float32), starts=starts, **columns).save(path)
+    return str(path)
+
+
+def test_how_often_walks_touch_the_goal_is_asked_of_the_environments_reward(tmp_path, capsys):
+    def wandering(env, dataset, view=PLAIN):
+        goals = np.zeros((2, 3))
+        return evaluate_script.data_wandering(OmegaConf.create({"env": env, "dataset": dataset}), view, goals, 2)
+
+    places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
+    seen = np.concatenate([places + 5, places], axis=1)  # the gripper first, then the object
+    flat = walks(tmp_path / "flat.npz", seen)
+    told = walks(tmp_path / "told.npz", seen, achieved_goals=np.repeat(places, 3, axis=0))
+    assert wandering("FetchPush-v4", told) == pytest.approx(0.5, abs=0.05)  # its rewards are -1 and 0
+    assert wandering("FetchPush-v4", flat, GoalView(achieved=(3, 4, 5))) == pytest.approx(0.5, abs=0.05)
+    assert wandering("FetchPush-v4", flat) is None
+    assert wandering("Pendulum-v1", told) is None
+    said = " ".join(capsys.readouterr().out.split())
+    assert "name their channels with goal.achieved" in said
+    assert "Pendulum-v1 has no compute_reward" in said

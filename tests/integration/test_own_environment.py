@@ -82,7 +82,8 @@ def run_script(script: str, *options: str, folder: Path, fails: bool = False) ->
     """Return what a script prints; what it says of a mistake, if it is to fail."""
     command = [sys.executable, str(ROOT / "scripts" / script), *options]
     store = str(folder / "store")
-    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1", "MINARI_DATASETS_PATH": store}
+    modules = os.pathsep.join([str(folder), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1", "MINARI_DATASETS_PATH": store}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
@@ -138,6 +139,21 @@ def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(t
         folder=tmp_path,
     )  # fmt: skip
     assert json.loads((tmp_path / "report" / "summary.json").read_text())["episodes"] == 2
+
+    # Of a policy without a checkpoint it is said on the command line.
+    bare = ["episodes=2", "pictures=false", "timing_episodes=0", "output_dir=bare"]
+    run_script("evaluate.py", env, "policy=random", *goal, *bare, folder=tmp_path)
+    record = json.loads((tmp_path / "bare" / "episodes.jsonl").read_text().splitlines()[0])
+    assert (record["goal"], record["path"][0]) == (record["start"][4:], np.round(record["start"][:2], 4).tolist())
+
+    few = ["checkpoint=runs/flat/final", "episodes=2", "max_steps=7", "output=tuning.jsonl"]
+    run_script("tune.py", env, *few, "grid={open_loop_horizon: [5]}", folder=tmp_path)
+    assert json.loads((tmp_path / "tuning.jsonl").read_text())["time_to_goal"] <= 7
+
+    ours = ["policies=[diffusion_forcing]", "changes={diffusion_forcing: {checkpoint: runs/flat/final}}", "film=false"]
+    few = ["episodes=2", "seeds=[1000]", "timing_episodes=1", "max_steps=7", "output_dir=compared"]
+    run_script("compare.py", env, *ours, *few, folder=tmp_path)
+    assert (tmp_path / "compared" / "report.md").exists()
 
 
 def test_minaris_pen_by_its_name(tmp_path):

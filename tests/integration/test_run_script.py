@@ -75,6 +75,16 @@ def test_a_maze_with_goals_drawn_anew_uses_the_model_of_the_one_with_a_fixed_goa
     ]
 
 
+def test_our_module_may_be_named_before_the_environment(ran):
+    for env in ("maze2d-medium", "multi2d-medium"):
+        ran[0].clear()
+        run_script.main([f"env=envs:{env}", "collect.steps=10"])
+        named = [*ran[0]]
+        ran[0].clear()
+        run_script.main([f"env={env}", "collect.steps=10"])
+        assert named == ran[0]
+
+
 def test_without_training_what_ships_is_evaluated(ran, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_script.main(["env=maze2d-medium", "tasks=[evaluate]"])

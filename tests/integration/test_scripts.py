@@ -9,6 +9,9 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
+from minari.dataset.minari_dataset import parse_dataset_id
+from omegaconf import OmegaConf
 from stable_baselines3 import SAC
 
 ROOT = Path(__file__).parents[2]
@@ -16,12 +19,18 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 import actions as actions_script  # noqa: E402
 import benchmark as benchmark_script  # noqa: E402
+import collect as collect_script  # noqa: E402
+import compare as compare_script  # noqa: E402
 import demonstrators  # noqa: E402
+import evaluate as evaluate_script  # noqa: E402
 import guidance as guidance_script  # noqa: E402
 import list as list_script  # noqa: E402
 import recall as recall_script  # noqa: E402
 import robustness as robustness_script  # noqa: E402
 import sensors as sensors_script  # noqa: E402
+import train as train_script  # noqa: E402
+import train_baseline as train_baseline_script  # noqa: E402
+import tune as tune_script  # noqa: E402
 
 import envs  # noqa: E402, F401
 from df_agent.build import build_model  # noqa: E402
@@ -74,6 +83,55 @@ def test_policies_are_found_by_name_and_others_are_named():
         demonstrators.demonstrator_of("Pendulum-v1", noise=None, seed=0)
 
 
+def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
+    (tmp_path / "walkers").mkdir()
+    (tmp_path / "walkers" / "__init__.py").touch()
+    (tmp_path / "walkers" / "slow.py").write_text("class Walker: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = {"env": "Pendulum-v1", "policy": "walkers.slow:Walker", "noise": None, "dataset": None}
+    job = collect_script.vector_job(OmegaConf.create(asked))
+    assert job.dataset == "df-agent/Pendulum-v1-walkers-slow-Walker-v0"
+    assert parse_dataset_id(job.dataset)[0] == "df-agent"
+
+
+@pytest.mark.parametrize(
+    ("script", "broken", "folder", "options"),
+    [
+        (compare_script, "compare", "", ["env=maze2d-umaze"]),
+        (evaluate_script, "run_evaluation", "", ["env=maze2d-umaze", "policy=oracle"]),
+        (train_script, "resolve", "train", ["env=maze2d-umaze"]),
+        (train_baseline_script, "train_baseline", "train_baseline", ["env=maze2d-umaze", "train.validate_every=0"]),
+        (tune_script, "settings", "", ["env=maze2d-umaze", "policy=oracle"]),
+    ],
+)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ImportError("install the extra"),
+        OSError("truncated file"),
+        gym.error.DependencyNotInstalled("MuJoCo is not installed"),
+    ],
+)
+def test_what_a_machine_lacks_is_said_in_a_line(script, broken, folder, options, error, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(script, broken, fail)
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / folder)):
+        config = compose(Path(script.__file__).stem, options)
+    with pytest.raises(SystemExit, match=f"^{type(error).__name__}: {error}$"):
+        script.main(config)
+
+
+def test_what_cannot_draw_is_said_in_a_line(monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("no OpenGL")
+
+    monkeypatch.setattr(evaluate_script, "check_env", fail)
+    with pytest.raises(SystemExit, match=r"^RuntimeError: no OpenGL$"):
+        evaluate_script.main(OmegaConf.create({"env": "maze2d-umaze"}))
+
+
 def test_noise_stays_inside_the_action_space_and_out_of_deterministic_actions():
     class Still:
         def predict(self, observation, state=None, episode_start=None, deterministic=False):
@@ -104,7 +162,20 @@ def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
     assert rows["left out"]["episodes"] == 3
     low, high = rows["left out"]["interval"]
     assert low <= rows["left out"]["violation_rate"] <= high
-    assert (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
+    picture = (tmp_path / "g.png").read_bytes()
+    assert picture.startswith(b"\x89PNG")
+
+    found = json.loads((tmp_path / "g.json").read_text())
+    found["examples"]["place"] = "kept"
+    (tmp_path / "g.json").write_text(json.dumps(found))
+    guidance_script.main()
+    examples = json.loads((tmp_path / "g.json").read_text())["examples"]
+    assert list(examples) == ["zone", "place"]
+    assert (examples["place"], set(examples["zone"])) == ("kept", set(rows))
+    assert (tmp_path / "g.png").read_bytes() == picture, "the paths of the kept example are not there to be drawn"
+    monkeypatch.setattr(sys, "argv", ["guidance.py", "zone", "--episodes", "2", "--seed", "1000", *files])
+    with pytest.raises(SystemExit, match="holds 3 episodes of seed 1000"):
+        guidance_script.main()
     monkeypatch.setattr(sys, "argv", ["guidance.py", "no-such-wish"])
     with pytest.raises(SystemExit):
         guidance_script.main()
@@ -169,6 +240,24 @@ def test_ways_to_act_upon_the_same_plans(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["actions.py", *files])
     with pytest.raises(SystemExit, match="CheckpointError"):
         actions_script.main()
+
+
+def test_rows_of_another_maze_stay_and_are_never_mixed_with_other_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(actions_script, "MAZES", ("maze2d-umaze", "maze2d-medium"))
+    monkeypatch.setattr(actions_script, "trained", lambda env, name: "nowhere")
+    path = tmp_path / "a.json"
+    row = {"env": "maze2d-medium", "controller": "path", "interval": 4, "episodes": 2}
+    path.write_text(json.dumps({"rows": [row], "seed": 1000, "provenance": {"config": {"episodes": "2"}}}))
+    before = path.read_text()
+    for seed, episodes in ((1001, 2), (1000, 3)):
+        words = ["maze2d-umaze", "--episodes", str(episodes), "--seed", str(seed), "--output", str(path)]
+        monkeypatch.setattr(sys, "argv", ["actions.py", *words])
+        with pytest.raises(SystemExit, match="holds 2 episodes of seed 1000"):
+            actions_script.main()
+        assert path.read_text() == before
+    options = SimpleNamespace(output=path, seed=1000, episodes=2)
+    assert actions_script.kept(options, ["maze2d-umaze"]) == [row]
+    assert actions_script.kept(SimpleNamespace(output=path, seed=7, episodes=9), ["maze2d-medium"]) == []
 
 
 def test_what_bad_sensors_cost(tmp_path, monkeypatch):

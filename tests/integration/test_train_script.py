@@ -124,6 +124,18 @@ def test_mistakes_are_named_without_a_traceback(arguments, message, tmp_path):
     assert "Traceback" not in result.stderr
 
 
+def test_our_module_may_be_named_before_the_environment(tmp_path):
+    for env in ("envs:maze2d-umaze", "envs:multi2d-umaze"):
+        known = env == "envs:maze2d-umaze"
+        more = [] if known else ["dataset=no/such.npz"]
+        result = script(tmp_path, f"env={env}", "resolve_to=x.json", *more)
+        if known:
+            resolved = json.loads((tmp_path / "x.json").read_text())
+            assert (resolved["env"], resolved["run_dir"]) == ("maze2d-umaze", "runs/maze2d-umaze")
+        else:  # which has no file of its own: what it needs follows from the data
+            assert "no episodes pack" in result.stderr
+
+
 def test_a_configuration_without_an_environment_asks_for_one():
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf

@@ -26,8 +26,8 @@ class Episodes:
         ids: (N,) ascending, which start each had.
         times: (N,) steps to goal, timeouts as the limit.
         success: (N,) whether it arrived.
-        oracle, optimal, bound: (N,) steps of the yardsticks from the same starts; None if there is no such yardstick,
-            NaN where it is unknown.
+        oracle, optimal, bound: (N,) steps of the yardsticks from the same starts, not cut at the limit; None if there
+            is no such yardstick, NaN where it is unknown.
     """
 
     rows: PolicyRows
@@ -61,7 +61,7 @@ def check_pairing(env: str, policies: Sequence[PolicyRows]) -> int:
             other, seen = known.setdefault(record.seed, (rows.policy, record))
             # Rows that were kept as CSV have six decimals.
             pairs = ((record.start, seen.start), (record.goal, seen.goal))
-            same = all(np.allclose(own, others, atol=1e-6) for own, others in pairs)
+            same = all(np.allclose(own, others, atol=1e-6, equal_nan=True) for own, others in pairs)
             if not same or record.max_episode_steps != seen.max_episode_steps:
                 raise ValueError(
                     f"{env}: {rows.policy} and {other} differ under seed {record.seed}: start {record.start} and "

@@ -54,7 +54,7 @@ LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
     "step from the first arrival on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
     "after it has arrived, so one that passes through the goal and leaves looks good only in the second. Where D4RL "
-    "has no reference returns, as for goals drawn anew, both are in steps."
+    "has no reference returns, as for goals drawn anew or episodes of another length, both are in steps."
 )
 
 
@@ -101,7 +101,7 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
 
     The difference is how many steps later a policy arrives than the reference on the starts that both ran, in bold
     where it is shown to be faster. Behind the mean of one that ran fewer starts is the reference's on these. The
-    fastest come first. A line below says how many starts lie inside the goal.
+    fastest come first. A line below says how many starts count as inside the goal, if any.
     """
     tables = [make_tables(comparison) for comparison in comparisons]
     lines = {(table.comparison.env, line.policy): line for table in tables for line in table.policies}
@@ -139,9 +139,12 @@ def readme_table(comparisons: Sequence[EnvComparison]) -> str:
         sees = next(line.sees for (_, policy), line in lines.items() if policy == name)
         cells = [cell(table.comparison.env, name) for table in tables]
         rows.append([marked[name], sees, *cells, computing(name)])
-    inside = " / ".join(f"{table.starts_inside} of {table.starts}" for table in tables)
-    text = f"Starts inside the goal, which count as 0 steps: {inside}."
-    return as_markdown([Table(columns, rows, wordy=(1,)), Paragraph(text)]).rstrip("\n")
+    blocks: list[Block] = [Table(columns, rows, wordy=(1,))]
+    # Where an environment does not say at its reset whether it is solved, as Fetch does not, none counts as 0 steps.
+    if any(table.starts_inside for table in tables):
+        inside = " / ".join(f"{table.starts_inside} of {table.starts}" for table in tables)
+        blocks.append(Paragraph(f"Starts inside the goal, which count as 0 steps: {inside}."))
+    return as_markdown(blocks).rstrip("\n")
 
 
 def _names(comparisons: Sequence[EnvComparison]) -> list[str]:

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from df_agent.checkpoint import json_bytes, replace_file
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.records import EpisodeRecord, read_records
-from df_agent.evaluation.rollout import Progress, rollout
+from df_agent.evaluation.rollout import PLAIN, Progress, rollout
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
 
@@ -137,6 +138,7 @@ class PolicyStore:
         """Add the path of an episode that was run again to its row, if it went as that did; return whether.
 
         It did as far as a row without a path can tell: by when it arrived, when it planned and what it was rewarded.
+        Whether a plan was followed does not count, as rows from CSV do not say it.
         """
         rows = self.rows(seed)
         for row in rows:
@@ -170,18 +172,20 @@ class PolicyStore:
         episodes: int,
         num_envs: int,
         max_steps: int | None = None,
+        view: GoalView = PLAIN,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Run the episodes that are missing; see `rollout` for the arguments and the errors.
 
         Args:
-            policy, seed, max_steps, on_progress: see there.
+            policy, seed, max_steps, view, on_progress: see there.
             episodes: how many there are to be.
             num_envs: episodes of a wave, see `waves`.
         """
         path = self.folder / f"seed{seed}.jsonl"
+        options: dict[str, Any] = {"max_steps": max_steps, "view": view, "on_progress": on_progress}
         for wave, lacking in self.waves(seed, episodes, num_envs).items():
-            self._run(policy, path, wave, lacking, seed=seed, max_steps=max_steps, on_progress=on_progress)
+            self._run(policy, path, wave, lacking, seed=seed, **options)
 
     def time(
         self,
@@ -190,24 +194,25 @@ class PolicyStore:
         seed: int,
         episodes: int,
         max_steps: int | None = None,
+        view: GoalView = PLAIN,
         about: Mapping[str, Any] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
         """Run episodes one at a time, for the latencies, as far as that was not done yet; as `fill`.
 
         Args:
-            policy, seed, episodes, max_steps, on_progress: see there.
+            policy, seed, episodes, max_steps, view, on_progress: see there.
             about: what a reader may want to know of how the latencies were measured, kept beside `begin`'s.
         """
-        options: dict[str, Any] = {"max_steps": max_steps, "on_progress": on_progress, "keep_paths": False}
+        options: dict[str, Any] = {"max_steps": max_steps, "view": view, "on_progress": on_progress}
         lacking = self.untimed(episodes)
         if lacking and about is not None:
             replace_file(self.folder / RUN_FILE, json_bytes({**self.run(), "timed": about}))
         if lacking:  # the first call of a policy allocates and builds kernels
-            rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, max_steps=1)
+            rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, max_steps=1, view=view)
         for episode in lacking:
             wave = range(episode, episode + 1)
-            self._run(policy, self.folder / TIMING_FILE, wave, {episode}, seed=seed, **options)
+            self._run(policy, self.folder / TIMING_FILE, wave, {episode}, seed=seed, keep_paths=False, **options)
 
     def _run(self, policy: Policy, path: Path, wave: range, lacking: set[int], **options: Any) -> None:
         _drop_torn_line(path)
@@ -257,7 +262,7 @@ def file_name(env_id: str) -> str:
 
 def _outcome(record: EpisodeRecord) -> tuple[object, ...]:
     """Return what a row tells of how an episode went, without its path and the time it took."""
-    plans = tuple((plan.step, plan.executed) for plan in record.plans)
+    plans = tuple(plan.step for plan in record.plans)
     rewards = tuple(round(value, 3) for value in (record.episode_reward, record.episode_reward_if_stay))
     arrival = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
     return (record.seed, *arrival, *rewards, plans)

@@ -39,8 +39,8 @@ class PolicySummary:
         success: share that arrived, with Wilson's interval.
         restricted_mean: mean of min(time to goal, `limit`).
         median: infinity where fewer than half arrived.
-        oracle_ratio, optimal_ratio, bound_ratio: restricted mean against the oracle, the time-optimal solution and
-            the kinematic bound, from the same starts.
+        oracle_ratio, optimal_ratio, bound_ratio: restricted mean against that of the oracle, the time-optimal solution
+            and the kinematic bound, from the same starts.
         at_goal_at_end: share that was at the goal at the last step.
         score_occupancy, score_latched: see `LATCHED_NOTE`.
         plan_ms_p50, plan_ms_p95, plan_ms_p99: wall time of a plan with one environment [ms].
@@ -80,7 +80,10 @@ class PolicySummary:
 
 @dataclass(frozen=True)
 class DistanceRow:
-    """A policy on the starts that the oracle needs about `bin` steps from (from `low` to below `high`)."""
+    """A policy on the starts that the oracle needs about `bin` steps from (from `low` to below `high`).
+
+    `oracle_mean` is restricted as the policy's mean is; which bin a start is in is not.
+    """
 
     env: str
     policy: str
@@ -108,7 +111,8 @@ class EnvTables:
     Attributes:
         comparison: what they were made from.
         limit: of an episode [control steps].
-        starts: how many starts any policy ran; `starts_inside`: how many of them lie inside the goal.
+        starts: how many starts any policy ran; `starts_inside`: how many of them count as inside the goal, with 0
+            steps. An environment that does not call a start solved at its reset, as Fetch does not, has none.
         episodes: one entry per policy that has any, its first training run.
         policies: the same as lines of the table.
         pairs: the reference against every other policy.
@@ -179,7 +183,7 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
     records, timing = rows.records, rows.timing
     occupancy = float(np.mean([record.episode_reward for record in records]))
     latched = float(np.mean([record.episode_reward_if_stay for record in records]))
-    references = comparison.yardsticks.score_references
+    references = comparison.yardsticks.references(limit)
     if references is not None:
         occupancy, latched = normalised_score(occupancy, references), normalised_score(latched, references)
     p50, p95, p99 = plan_latency(timing)
@@ -196,9 +200,9 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
         success=success_share(episodes.success),
         restricted_mean=restricted_mean(times, episodes.success, limit),
         median=median_time(times, episodes.success),
-        oracle_ratio=_ratio(times, episodes.oracle),
-        optimal_ratio=_ratio(times, episodes.optimal),
-        bound_ratio=_ratio(times, episodes.bound),
+        oracle_ratio=_ratio(times, episodes.oracle, limit),
+        optimal_ratio=_ratio(times, episodes.optimal, limit),
+        bound_ratio=_ratio(times, episodes.bound, limit),
         at_goal_at_end=float(np.mean([record.at_goal_at_end for record in records])),
         score_occupancy=occupancy,
         score_latched=latched,
@@ -270,7 +274,7 @@ def by_distance(episodes: Episodes, env: str, limit: int) -> list[DistanceRow]:
                 success=success_share(success),
                 restricted_mean=restricted_mean(times, success, limit),
                 median_of_arrived=median_time(times[success], success[success]).value if success.any() else np.inf,
-                oracle_mean=float(episodes.oracle[inside].mean()),
+                oracle_mean=float(np.minimum(episodes.oracle[inside], limit).mean()),
             )
         )
     return found
@@ -307,5 +311,6 @@ def against_runs(
     return [(name, [None if pair is None else pair.steps for pair in pairs]) for name, pairs in found]
 
 
-def _ratio(times: Array, yardstick: Array | None) -> Estimate | None:
-    return None if yardstick is None else ratio_of_means(times, yardstick)
+def _ratio(times: Array, yardstick: Array | None, limit: int) -> Estimate | None:
+    # Cut at the limit as the times are: who never arrives is not faster than a yardstick that arrives later.
+    return None if yardstick is None else ratio_of_means(times, np.minimum(yardstick, limit))

@@ -8,6 +8,7 @@ from df_agent.evaluation.metrics import (
     normalised_score,
     planning_latency,
     real_time_factor,
+    seconds_per_action,
     summarize,
     wall_crossing_rate,
     wilson_interval,
@@ -154,6 +155,25 @@ def test_yardsticks_get_the_records_own_starts_and_goals(make_record):
 
     assert yardstick_steps(records, steps).tolist() == [4.0, 8.0]
     assert yardstick_steps(records, None) is None
+
+
+def test_a_yardstick_that_arrives_after_the_limit_is_censored_too(make_record):
+    never = make_record(success=False, time_to_goal=100, at_goal_at_end=False)
+    summary = summarize([never, make_record()], seed=0, oracle=np.array([400.0, 5.0]), lower_bound=np.array([300.0, 4]))
+    assert summary["time_ratio_to_oracle"] == pytest.approx((100 + 10) / (100 + 5))
+    assert (summary["oracle_time_to_goal_mean"], summary["lower_bound_mean"]) == (52.5, 52.0)
+
+
+def test_scores_are_of_episodes_of_the_references_length(make_record):
+    for limit, score in ((100, 182.0), (60, None), (None, 182.0)):
+        known = Yardsticks(score_references=(0.0, 50.0), score_limit=limit)
+        summary = summarize([make_record()], known, seed=0)
+        assert (summary["score_occupancy"], summary["score_latched"]) == (score, score)
+
+
+def test_an_episode_that_ended_early_without_arriving_counts_with_its_steps(make_record):
+    fell = make_record(success=False, time_to_goal=100, length=20, policy_seconds_to_goal=2.0)
+    assert seconds_per_action([fell]) == pytest.approx(0.1)
 
 
 def test_arrival_curve_rises_at_the_arrivals_only():

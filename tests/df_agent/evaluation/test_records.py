@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from df_agent.evaluation.records import PlanRecord, read_records, write_records
+from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_records, write_records
 
 
 def test_records_come_back_as_they_were_written(tmp_path, make_record):
@@ -26,6 +26,19 @@ def test_a_line_that_is_no_record_is_named(tmp_path, make_record):
     path.write_text(make_record().to_json() + "\n" + json.dumps(line) + "\n")
     with pytest.raises(ValueError, match=r"line 2.*missing fields \['goal'\], unknown fields \['gaol'\]"):
         read_records(path)
+
+
+def test_places_that_are_not_known_are_nan_again_when_they_are_read(make_record):
+    lost = PlanRecord(0, 0, 0.1, 1, True, [[0.0, math.nan]])
+    record = make_record(start=[math.nan, 1.0], goal=[math.nan, 2.0], path=[[math.nan, 0.0]], plans=[lost])
+    line = record.to_json()
+    assert "NaN" not in line
+    assert '"start": [null, 1.0]' in line
+    read = EpisodeRecord.from_json(line)
+    for found, kept in ((read.start, 1.0), (read.goal, 2.0), (read.path[0], 0.0), (read.plans[0].path[0][::-1], 0.0)):
+        assert math.isnan(found[0])
+        assert found[1] == kept
+    assert math.isnan(record.start[0]), "the record itself is left alone"
 
 
 def test_numbers_that_json_cannot_hold_are_refused(make_record):

@@ -144,6 +144,25 @@ def test_the_environments_own_pictures_stand_above_the_plans(straight):
             assert frame[26 + film.height // 2, x, 0] == pytest.approx(100 + 50 * record.path[step][0], abs=1.5)
 
 
+def test_an_episode_that_has_ended_keeps_its_last_picture(make_record):
+    film = Film(width=40)
+    for step in range(7):  # the environment has begun another episode after the third step
+        film.add([np.full((60, 80, 3), 30 * step, np.uint8)] * 2)
+    short = make_record(length=3, time_to_goal=3, path=[[0.1 * i, 0.0] for i in range(4)])
+    long = make_record(length=6, time_to_goal=6, path=[[0.1 * i, 0.0] for i in range(7)])
+    *_, last = video_frames([short, long], Yardsticks(), 1, 60, film)
+    shown = last[26 + film.height // 2, [10 + 30, 10 + 70 + 30], 0]
+    assert shown.tolist() == [90, 180]
+
+
+def test_places_that_are_not_known_do_not_sink_the_report(tmp_path, make_record):
+    path = [[0.01 * i, 0.01 * i] for i in range(101)]
+    path[0] = path[50] = [np.nan, np.nan]
+    records = [make_record(start=[np.nan, 0.0], path=path, success=False, time_to_goal=100), make_record()]
+    write_report(tmp_path, records, seed=0)
+    assert np.isnan(read_records(tmp_path / "episodes.jsonl")[0].start[0])
+
+
 def test_pictures_that_are_not_drawn_are_missed(straight):
     with pytest.raises(ValueError, match="render_mode='rgb_array'"):
         rollout(straight, "toy-point", episodes=1, on_frame=Film().add)

@@ -142,10 +142,12 @@ def test_rows_without_paths_still_make_a_report(comparison, tmp_path):
 
 def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(comparison):
     other = replace(comparison, env="elsewhere", policies=comparison.policies[:1])
+    inside = replace(comparison.policies[3].records[0], time_to_goal=0)
+    other = replace(other, policies=[replace(other.policies[0], records=[inside, *other.policies[0].records[1:]])])
     lines = readme_table([comparison, other]).splitlines()
     assert lines[0] == "| policy | sees | maze2d-umaze | elsewhere | computed / simulated time |"
     cells = {line.split(" | ")[0].removeprefix("| "): line.split(" | ") for line in lines[2:-2]}
-    assert re.fullmatch(r"Starts inside the goal, which count as 0 steps: \d of 16 / \d of 16.", lines[-1])
+    assert re.fullmatch(r"Starts inside the goal, which count as 0 steps: \d of 16 / [1-9] of 16.", lines[-1])
     assert set(cells) == {"ours", "late†", "oracle†", "random"}
     assert cells["ours"][2].startswith("1.00 · ")
     assert cells["late†"][2].endswith("(6)")
@@ -156,6 +158,14 @@ def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(compariso
     assert re.fullmatch(r"1.00 · \d+", cells["ours"][2]), "the reference has no difference to itself"
     assert cells["late†"][2].split(" · ")[2].startswith("+"), "late on the starts that both ran"
     assert re.fullmatch(r"[\d.e-]+ \|", cells["ours"][4])
+
+
+def test_the_readme_says_nothing_of_starts_inside_the_goal_where_none_counts_as_such(comparison):
+    moved = [
+        replace(rows, records=[replace(r, time_to_goal=max(r.time_to_goal, 1)) for r in rows.records])
+        for rows in comparison.policies
+    ]
+    assert "Starts inside" not in readme_table([replace(comparison, policies=moved)])
 
 
 def test_the_readme_says_in_bold_who_is_faster_than_the_reference(comparison):

@@ -1,12 +1,16 @@
 """Rows on disk: appended as episodes end, the same after a crash, never mixed."""
 
 import json
+from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+from df_agent.data.goal_view import GoalView
 from df_agent.evaluation.asking import PolicyError
 from df_agent.evaluation.comparison.store import PolicyStore, StoreError, locked, stored
+from df_agent.evaluation.records import PlanRecord
 from df_agent.training.run_folder import RunError
 
 TIMINGS = ("policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds")
@@ -108,6 +112,41 @@ def test_what_is_there_is_not_run_again(store):
     assert store.seeds() == [0, 7]
     assert [record.episode for record in store.rows(0)] == list(range(8))
     assert not {record.seed for record in store.rows(0)} & {record.seed for record in store.rows(7)}
+
+
+def test_a_path_is_kept_whether_or_not_its_plans_were_followed(store):
+    store.fill(Crowded(), seed=0, episodes=2, num_envs=2)
+    rows = [replace(row, path=[], plans=[PlanRecord(0, 3, 0.1, 2)]) for row in store.rows(0)]  # as CSV gives them
+    store.restore(store.run(), {0: rows}, [])
+    traced = replace(rows[1], path=[[1.0, 2.0]], plans=[PlanRecord(9, 3, 0.2, 1, executed=False)])
+    assert store.keep_path(0, traced)
+    assert store.rows(0)[1].path == [[1.0, 2.0]]
+
+
+def test_rows_of_an_environment_without_goals_are_made_by_a_view(tmp_path):
+    class Flat(gym.ObservationWrapper):
+        """The toy point as flat observations: where it is, and its goal."""
+
+        def __init__(self, env):
+            super().__init__(env)
+            self.observation_space = gym.spaces.Box(-2.0, 2.0, (4,), np.float64)
+
+        def observation(self, observation):
+            return np.concatenate([observation["achieved_goal"], observation["desired_goal"]])
+
+    if "toy-flat" not in gym.registry:
+        gym.register("toy-flat", lambda **options: Flat(gym.make("toy-point-stop").unwrapped), max_episode_steps=30)
+
+    class Ahead(Crowded):
+        def predict(self, observation, *args, **kwargs):
+            return super().predict({**observation, "observation": observation["achieved_goal"]}, *args, **kwargs)
+
+    store, view = PolicyStore(tmp_path, "toy-flat", "ahead"), GoalView(achieved=(0, 1), desired=(2, 3))
+    store.begin(IDENTITY, {})
+    store.fill(Ahead(), seed=0, episodes=3, num_envs=3, view=view)
+    store.time(Ahead(), seed=0, episodes=1, view=view)
+    assert [record.success for record in [*store.rows(0), *store.timing()]] == [True] * 4
+    assert all(record.goal == record.start[2:] for record in store.rows(0))
 
 
 def test_latencies_are_measured_one_at_a_time_and_once(store):
