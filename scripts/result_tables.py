@@ -11,7 +11,6 @@ from ablation import table_of
 from omegaconf import OmegaConf
 
 from df_agent.evaluation.comparison.tables import make_tables
-from df_agent.evaluation.comparison.training_runs import policy_of
 from df_agent.evaluation.comparison.types import EnvComparison
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -50,9 +49,11 @@ def shuffled_table() -> str:
 
 def policies_table(comparisons: list[EnvComparison]) -> str:
     """Return the Markdown table of what the policies of a comparison are."""
-    found = {policy_of(rows.policy): rows for part in reversed(comparisons) for rows in reversed(part.policies)}
+    found = {
+        rows.policy: rows for part in comparisons for rows in part.policies if rows.what and "@" not in rows.policy
+    }
     lines = ["| policy | what it is | knows besides the observation |", "|---|---|---|"]
-    lines += [f"| `{name}` | {rows.what} | {rows.sees} |" for name, rows in reversed(found.items()) if rows.what]
+    lines += [f"| `{name}` | {rows.what} | {rows.sees} |" for name, rows in found.items()]
     return "\n".join(lines)
 
 

@@ -69,7 +69,7 @@ def _machine(about: Mapping[str, Any]) -> str:
         return ""
     accelerator = machine.get("accelerator") or "no accelerator"
     threads = machine.get("torch_threads")
-    cores = f"{machine.get('cores')} cores" + (f", {threads} threads" if threads else "")
+    cores = f"{machine.get('cores')} cores" + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
     return f"{machine.get('processor')}, {cores}, {accelerator}, {machine.get('system')}"
 
 

@@ -22,7 +22,12 @@ COLOURS = (
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 # The ends of the scale are no rivals: they stay grey.
-YARDSTICKS = {"oracle": (INK, DASHES[1]), "time_optimal": (INK, DASHES[2]), "random": (MUTED, DASHES[2])}
+YARDSTICKS = {
+    "oracle": (INK, DASHES[1]),
+    "time_optimal": (INK, DASHES[2]),
+    "tracker_map": (INK, DASHES[3]),
+    "random": (MUTED, DASHES[2]),
+}
 
 
 @dataclass(frozen=True)

@@ -218,7 +218,7 @@ def test_latencies_that_were_not_measured_alike_are_named(comparison):
 
     assert "not measured alike" not in said(2)
     text = said(1, 2, 0)
-    assert "| maze2d-umaze | P, 2 cores, 1 threads, no accelerator, S | p1 |" in text
+    assert "| maze2d-umaze | P, 2 cores, 1 thread, no accelerator, S | p1 |" in text
     assert "| maze2d-umaze | not recorded | p0 |" in text
 
 
