@@ -11,8 +11,8 @@ import torch
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 
 GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its rounding
-FULL = "weights_before_rounding"
 EMULATED = 3.0  # a processor without bf16 arithmetic takes 30 times as long and more
+FULL = "weights_before_rounding"  # attribute of a model whose network was rounded, so that it can be saved exactly
 
 
 def choose_device(name: str = "auto") -> torch.device:

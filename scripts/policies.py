@@ -120,9 +120,11 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
 def described(name: str) -> DictConfig:
     """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
     check_name(name)
-    policy: Any = OmegaConf.load(FOLDER / f"{name}.yaml")
+    policy = OmegaConf.load(FOLDER / f"{name}.yaml")
+    if not isinstance(policy, DictConfig):
+        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, sees: and make:")
     check_policy(policy, name)
-    return policy  # type: ignore[no-any-return]
+    return policy
 
 
 def policy_config(

@@ -302,6 +302,9 @@ def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("name: yours\nsees: data\nmake: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match="says name: yours, it must be mine"):
         script.policy_config("mine", ENV)
+    (tmp_path / "mine.yaml").write_text("- name: mine\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml holds a list"):
+        script.policy_config("mine", ENV)
 
 
 def test_every_policy_says_what_it_is(script):
