@@ -43,6 +43,7 @@ from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit
+from df_agent.memory import keep_freed_memory
 from df_agent.training.run_folder import RunError
 
 console = Console()
@@ -340,6 +341,7 @@ def report_from(config: DictConfig, folder: Path) -> bool:
 @hydra.main(version_base=None, config_path="../configs", config_name="compare")
 def main(config: DictConfig) -> None:
     """Compare as the config says."""
+    keep_freed_memory()
     name = config.name or "+".join(file_name(env_id) for env_id in environments(config))
     if config.report_from and not config.name:
         name = f"from-{Path(config.report_from).resolve().name}"

@@ -39,6 +39,7 @@ from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
+from df_agent.memory import keep_freed_memory
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.types import Policy
 from envs.ogbench_mazes import OGBENCH_IDS
@@ -213,6 +214,7 @@ def output_folder(config: DictConfig) -> Path:
 @hydra.main(version_base=None, config_path="../configs", config_name="evaluate")
 def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
+    keep_freed_memory()
     try:
         check_env(config.env)
         check_policy(config.policy)

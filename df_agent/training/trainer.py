@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.inference import check_precision
+from df_agent.memory import keep_freed_memory
 from df_agent.training.config import TrainConfig, learning_rate_at
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter
@@ -81,6 +82,8 @@ class Trainer:
             TrainingError: a loss or gradient was not finite; the newest checkpoint is kept.
             RunError: another process trains in the folder, or it holds a run with another configuration.
         """
+        if self.device.type == "cpu":
+            keep_freed_memory()
         folder = RunFolder(self.run_dir, self.main)
         with folder.locked():
             folder.check(self.config, self.checkpoint_config, self.accelerator.num_processes)
