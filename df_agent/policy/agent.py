@@ -20,27 +20,24 @@ from df_agent.acting import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.build import build_model, make
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_view import GoalView, trusted
-from df_agent.data.moves import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.guidance import Cost
 from df_agent.inference import choose_device, forget_full_precision, full_precision, prepare_for_inference
 from df_agent.policy.background import Pending, Planned, Worker, ready_rows
 from df_agent.policy.config import (
-    ENDS_AT_GOAL,
-    PLANNERS,
     SETTLING,
-    TO_THE_END,
     PolicyConfig,
+    check_model,
     check_pieces,
     default_horizons,
     lengths_of,
     merge,
 )
+from df_agent.policy.following import Follower
 from df_agent.policy.planning import ModelPlanner, Situation
 from df_agent.policy.state import Array, PolicyState
 from df_agent.types import Observation
-from planners.controllers import arc_lengths, follow_waypoints, planned_place, point_at, track_path
 from planners.diffusion_forcing import MotionLimits, travel_time
 from planners.plan import PlanEvent
 
@@ -73,25 +70,7 @@ class DiffusionForcingPolicy:
         checkpoint: dict[str, Any] | None = None,
         costs: Sequence[Cost] = (),
     ) -> None:
-        if config.planner in TO_THE_END and max_steps is None:
-            raise ValueError(
-                f"planner={config.planner!r} plans for the rest of the episode: give max_steps, its length"
-            )
-        if config.planner == "reward_guidance" and not tokenizer.config.include_rewards:
-            raise ValueError(
-                "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
-            )
-        if config.planner == "tree_search" and config.controller == "actions":
-            raise ValueError("planner='tree_search' plans places without actions; use controller='path'")
-        if config.planner == "tree_search" and model.time_to_goal is None:
-            raise ValueError(
-                "planner='tree_search' needs an estimate of the time to the goal: train with time_to_goal.steps=8000"
-            )
-        if config.planner in ENDS_AT_GOAL and config.goal_conditioned and getattr(model.network, "causal", False):
-            raise ValueError(
-                f"planner={config.planner!r} puts the goal behind the plan, where a causal network does not see it; "
-                f"available for it: {', '.join(p for p in PLANNERS if p not in ENDS_AT_GOAL)}"
-            )
+        check_model(config, model, tokenizer.config, max_steps)
         pieced = config.sampling.overlap > 0 or config.planner == "tree_search"
         any_length = bool(getattr(model.network, "any_length", False))
         lengths = lengths_of(lengths, config.window, any_length, pieced)
@@ -110,22 +89,12 @@ class DiffusionForcingPolicy:
             config = replace(config, search=replace(config.search, horizons=default_horizons(longest)))
         self.config, self.longest = config, longest
         self.limits = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
-        self.action_limits = tuple(np.asarray(limits.get(k, v)) for k, v in (("least", -np.inf), ("most", np.inf)))
         self.planner = ModelPlanner(model, tokenizer, self.limits, lengths, longest, config, max_steps, costs)
         self.worker = Worker(self.planner)
         c = tokenizer.config
         self.observed = list(c.observation_indices)
-        if len(config.velocity_indices) not in (0, len(c.goal_channels)):
-            raise ValueError(
-                f"velocity_indices must name one channel per goal channel {c.goal_channels}, or none, "
-                f"got {config.velocity_indices}"
-            )
-        if config.controller == "actions" and not c.include_actions:
-            raise ValueError("controller='actions' needs a model of actions: train it with tokenizer.include_actions")
-        if config.controller == "inverse_dynamics" and model.inverse_dynamics is None:
-            raise ValueError(
-                "controller='inverse_dynamics' needs an inverse model: train one with inverse_dynamics.steps=5000"
-            )
+        action_limits = np.asarray(limits.get("least", -np.inf)), np.asarray(limits.get("most", np.inf))
+        self.follower = Follower(model, tokenizer, self.limits, action_limits, self.config)
         self.frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
         if config.present_only:
             self.frames_back = np.full_like(self.frames_back, -1)
@@ -264,7 +233,7 @@ class DiffusionForcingPolicy:
             self._replan(state, np.flatnonzero(need & ~later), starts, goal)
         if later.any():
             self._ask(state, np.flatnonzero(later), goal)
-        actions = self._follow(state, values)
+        actions = self.follower.act(state, values)
         return (actions[0] if single else actions), state
 
     def _levels(self, observation: Observation, values: Array) -> NDArray[np.int64]:
@@ -286,34 +255,6 @@ class DiffusionForcingPolicy:
             return observation
         known = self.view.goal_dict(observation)
         return {"observation": self.view.model_values(known), "desired_goal": known["desired_goal"]}
-
-    def _follow(self, state: PolicyState, values: Array) -> Array:
-        """Return the actions (B, Da) that the plans ask for now, and note in the state how far they are done."""
-        if self.config.controller == "actions":
-            step = np.clip(state.age, 0, np.maximum(state.planned - 1, 0))
-            return np.clip(state.actions[np.arange(len(step)), step], *self.action_limits)
-        position, velocity = self._motion(state, values)
-        actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
-        state.progress, state.off_path = progress, off_path
-        skip = self.tokenizer.config.frame_skip
-        if self.config.controller == "inverse_dynamics":
-            actions = self._towards(state, planned_place(state.path, state.age + skip, skip) - position)
-        if self.config.controller == "waypoints":
-            actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
-        return actions
-
-    @torch.no_grad()
-    def _towards(self, state: PolicyState, displacement: Array) -> Array:
-        """Return the actions (B, Da) that the inverse model takes for displacements (B, G) within a frame."""
-        assert self.model.inverse_dynamics is not None
-        mean, std = (x[: len(self.observed)].numpy() for x in (self.tokenizer.mean, self.tokenizer.std))
-        most = self.limits.step
-        unit = displacement_scale(most.tolist()).numpy()
-        inputs = ((state.history[:, -1] - mean) / std, np.clip(displacement, -most, most) / unit)
-        device = self.planner.proposer.device
-        observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
-        actions = self.model.inverse_dynamics(observation, move).cpu().double().numpy()
-        return np.asarray(np.clip(actions, *self.action_limits))
 
     def _blank(self, values: Array, goal: Array) -> PolicyState:
         b, g = goal.shape
@@ -375,26 +316,7 @@ class DiffusionForcingPolicy:
         return np.asarray((np.abs(state.goal - goal) > SAME_GOAL).any(1))
 
     def _needs_plan(self, state: PolicyState, starts: NDArray[np.bool_], goal: Array) -> NDArray[np.bool_]:
-        c = self.config
-        if c.controller == "actions":
-            due = state.age >= np.minimum(c.open_loop_horizon, np.maximum(state.planned, 1))
-            return np.asarray(starts | self._goal_moved(state, goal) | due)
-        left = arc_lengths(state.path)[:, -1] - state.progress
-        due = (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
-        lost = (state.off_path > c.deviation) & (state.age >= 5)
-        stalled = (state.age >= c.patience) & (left > c.hold_distance) & self._stuck(state, np.arange(len(left)))
-        return np.asarray(starts | self._goal_moved(state, goal) | due | lost | stalled)
-
-    def _motion(self, state: PolicyState, values: Array) -> tuple[Array, Array]:
-        """Positions in the goal's channels and their velocities per second."""
-        channels = list(self.tokenizer.config.goal_channels)
-        position = state.history[:, -1, channels]
-        velocity = (position - state.history[:, -2, channels]) / self.config.control_period
-        if self.config.velocity_indices:
-            given = values[:, list(self.config.velocity_indices)]
-            absent = np.isnan(given) | (state.level[:, -1:] == self.model.config.levels)
-            velocity = np.where(absent, velocity, given)
-        return position, velocity
+        return np.asarray(starts | self._goal_moved(state, goal) | self.follower.ended(state))
 
     def _replan(self, state: PolicyState, rows: NDArray[np.int64], starts: NDArray[np.bool_], goal: Array) -> None:
         """Plan for `rows` at once."""
@@ -411,7 +333,7 @@ class DiffusionForcingPolicy:
             return
         fresh = self._goal_moved(state, goal)[rows]
         stuck = self._prepare(state, rows, fresh)
-        lead = self.worker.lead(self.config.control_period) if self._foresees else 0
+        lead = self.worker.lead(self.config.control_period) if self.follower.foresees else 0
         future = self.worker.submit(self._situation(state, rows, goal, lead))
         state.pending = list(state.pending)
         for i, row in enumerate(rows):
@@ -435,7 +357,7 @@ class DiffusionForcingPolicy:
 
     def _prepare(self, state: PolicyState, rows: NDArray[np.int64], fresh: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Set the doubt of `rows` that are about to get a plan; return whose last one led nowhere."""
-        stuck = self._stuck(state, rows) & ~fresh & (self.config.controller != "actions")
+        stuck = self.follower.stuck(state, rows) & ~fresh & (self.config.controller != "actions")
         state.doubt = state.doubt.copy()  # the caller may keep the old state
         doubt = np.where(fresh, 1.0, state.doubt[rows])
         state.doubt[rows] = np.where(stuck, np.minimum(doubt * self.config.doubt, MOST_DOUBT), doubt)
@@ -457,7 +379,7 @@ class DiffusionForcingPolicy:
         own_pace = self.config.controller != "path"  # it follows the plan's clock, which begins anew with each plan
         costs = self.planner.cost(plan)
         needed = travel_time(paths, self.limits.speed) + costs
-        left = self._time_left(state, rows) + state.cost[rows]
+        left = self.follower.time_left(state, rows) + state.cost[rows]
         take = fresh | ~state.settled[rows] | stuck | own_pace
         take |= (over <= 1) & (needed <= self.config.keep_share * left)
         new = rows[take]
@@ -480,43 +402,12 @@ class DiffusionForcingPolicy:
             channels = self.tokenizer.config.goal_channels
             self.on_plan(PlanEvent(rows, plan, planned.seconds, take, channels))
 
-    def _stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Rows whose plan has led off itself or nowhere since it was last looked at."""
-        moved = state.progress[rows] - state.progress_at_plan[rows]
-        slow = moved < 0.1 * self.limits.speed.max() * state.age[rows]
-        return np.asarray((state.off_path[rows] > self.config.deviation) | slow)
-
-    def _time_left(self, state: PolicyState, rows: NDArray[np.int64]) -> Array:
-        path = state.path[rows]
-        arc = arc_lengths(path)
-        segment = (np.abs(np.diff(path, axis=1)) / self.limits.speed).max(-1)
-        length = np.maximum(np.diff(arc, axis=1), 1e-9)
-        ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
-        return np.asarray((segment * ahead).sum(1))
-
     def _situation(self, state: PolicyState, rows: NDArray[np.int64], goal: Array, lead: int = 0) -> Situation:
         """Describe where `rows` stand, or will stand in `lead` control steps."""
         seeds = [[self.base_seed, int(state.seed[row]), int(state.plans[row])] for row in rows]
         history, level = state.history[rows], state.level[rows]
         if lead:
-            history = np.concatenate([history, self._ahead(state, rows, lead)], 1)
+            history = np.concatenate([history, self.follower.ahead(state, rows, lead)], 1)
             level = np.concatenate([level, np.zeros((len(rows), lead), np.int64)], 1)
         history, level = history[:, self.frames_back], level[:, self.frames_back]
         return Situation(history, level, goal[rows], state.step[rows] + lead, state.doubt[rows], seeds)
-
-    @property
-    def _foresees(self) -> bool:
-        """Whether a path says all of what will be observed along it."""
-        return self.config.controller != "actions" and len(self.observed) == len(self.tokenizer.config.goal_channels)
-
-    def _ahead(self, state: PolicyState, rows: NDArray[np.int64], lead: int) -> Array:
-        """Observations, (n, lead, Do), of the next control steps if each row goes on along its path as fast as now."""
-        channels = list(self.tokenizer.config.goal_channels)
-        here, before = (state.history[rows, k][:, channels] for k in (-1, -2))
-        path, progress = state.path[rows], state.progress[rows]
-        arc, speed = arc_lengths(path), np.linalg.norm(here - before, axis=1)
-        off = here - point_at(path, arc, progress)
-        places = [point_at(path, arc, progress + k * speed) + off for k in range(1, lead + 1)]
-        ahead = np.repeat(state.history[rows, -1:], lead, axis=1)
-        ahead[..., channels] = np.stack(places, 1)
-        return ahead

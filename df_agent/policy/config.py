@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from df_agent.build import make
+from df_agent.data.tokens import TokenizerConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.proposals import SamplingConfig
 from planners.controllers import PathTrackerConfig
 from planners.diffusion_forcing import ShortestFeasibleConfig
@@ -153,6 +155,41 @@ def lengths_of(trained: Sequence[int], window: int, any_length: bool, pieced: bo
             "planner='tree_search' or a recurrent network"
         )
     return sorted({length for length in trained if length < window} | {window})
+
+
+def check_model(
+    config: PolicyConfig, model: DiffusionForcing, tokens: TokenizerConfig, max_steps: int | None = None
+) -> None:
+    """Raise ValueError for what this model, of these tokens, cannot be asked in episodes of `max_steps`."""
+    planner, controller = config.planner, config.controller
+    if planner in TO_THE_END and max_steps is None:
+        raise ValueError(f"planner={planner!r} plans for the rest of the episode: give max_steps, its length")
+    if planner == "reward_guidance" and not tokens.include_rewards:
+        raise ValueError(
+            "planner='reward_guidance' needs a model of rewards: train it with tokenizer.include_rewards=true"
+        )
+    if planner == "tree_search" and controller == "actions":
+        raise ValueError("planner='tree_search' plans places without actions; use controller='path'")
+    if planner == "tree_search" and model.time_to_goal is None:
+        raise ValueError(
+            "planner='tree_search' needs an estimate of the time to the goal: train with time_to_goal.steps=8000"
+        )
+    if planner in ENDS_AT_GOAL and config.goal_conditioned and getattr(model.network, "causal", False):
+        raise ValueError(
+            f"planner={planner!r} puts the goal behind the plan, where a causal network does not see it; "
+            f"available for it: {', '.join(p for p in PLANNERS if p not in ENDS_AT_GOAL)}"
+        )
+    if len(config.velocity_indices) not in (0, len(tokens.goal_channels)):
+        raise ValueError(
+            f"velocity_indices must name one channel per goal channel {tokens.goal_channels}, or none, "
+            f"got {config.velocity_indices}"
+        )
+    if controller == "actions" and not tokens.include_actions:
+        raise ValueError("controller='actions' needs a model of actions: train it with tokenizer.include_actions")
+    if controller == "inverse_dynamics" and model.inverse_dynamics is None:
+        raise ValueError(
+            "controller='inverse_dynamics' needs an inverse model: train one with inverse_dynamics.steps=5000"
+        )
 
 
 def check_pieces(config: PolicyConfig, window: int, costs: int) -> None:

@@ -505,9 +505,9 @@ def test_velocities_that_are_not_observed_follow_from_two_positions():
     first = observations(2)
     later = {**first, "observation": first["observation"] + 0.05}
     _, state = policy.predict(first, deterministic=True)
-    np.testing.assert_array_equal(policy._motion(state, first["observation"])[1], 0)
+    np.testing.assert_array_equal(policy.follower.motion(state, first["observation"])[1], 0)
     _, state = policy.predict(later, state, deterministic=True)
-    np.testing.assert_allclose(policy._motion(state, later["observation"])[1], 0.5)
+    np.testing.assert_allclose(policy.follower.motion(state, later["observation"])[1], 0.5)
 
 
 def test_best_of_n_plans_without_the_goal_and_follows_the_candidate_that_comes_nearest():
