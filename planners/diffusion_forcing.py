@@ -24,6 +24,8 @@ PACES = ("planned", "full")
 class MotionLimits:
     """What the data's motion allows, per goal channel, in environment units.
 
+    A channel that does not move in the data, where 0 is given, allows everything: there is nothing to judge it by.
+
     Attributes:
         step: (G,) largest change between two frames of a plan.
         turn: (G,) largest second difference between frames.
@@ -33,6 +35,18 @@ class MotionLimits:
     step: Array
     turn: Array
     speed: Array
+
+    def __post_init__(self) -> None:
+        if not np.any(self.speed):
+            raise ValueError("nothing moves in any goal channel of the data, so there is nothing to plan")
+        for name in ("step", "turn", "speed"):
+            given = np.asarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, np.where(given > 0, given, np.inf))
+
+    @property
+    def fastest(self) -> float:
+        """The largest change per control step of any channel that moves."""
+        return float(self.speed[np.isfinite(self.speed)].max())
 
 
 class Propose(Protocol):

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from yardsticks import MAZE_IDS, check_env, plain
+from yardsticks import MAZE_IDS, check_env, file_name, plain
 
 import envs
 from df_agent.checkpoint import CheckpointError
@@ -122,7 +122,7 @@ def vector_job(config: DictConfig) -> Job:
             policy = NoisyPolicy(policy, config.noise, env.action_space, config.seed)
     label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-").replace(".", "-")
     about = {"algorithm_name": f"{config.policy}, action noise {config.noise}", "description": f"Episodes of {name}."}
-    dataset = f"{OWN_NAMESPACE}/{name.rpartition(':')[2]}-{label}-v0"
+    dataset = f"{OWN_NAMESPACE}/{file_name(name)}-{label}-v0"
     return Job(env, policy, config.dataset or dataset, about)
 
 

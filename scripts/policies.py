@@ -18,7 +18,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yardsticks import MAZE_IDS, plain
+from yardsticks import MAZE_IDS, file_name, plain
 
 import envs
 from df_agent import build
@@ -70,7 +70,9 @@ def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
 def demonstrations(env_id: str) -> str:
     """Return the dataset that scripts/collect.py writes by default."""
     name = env_id.removeprefix("envs:")
-    return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0" if name in MAZE_IDS else f"{OWN_NAMESPACE}/{name}-demonstrator-v0"
+    if name in MAZE_IDS:
+        return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
+    return f"{OWN_NAMESPACE}/{file_name(name)}-demonstrator-v0"
 
 
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)

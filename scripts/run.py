@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from policies import demonstrations, maze2d
-from yardsticks import MAZE_IDS, check_env
+from yardsticks import MAZE_IDS, check_env, file_name
 
 from df_agent.data.collect import is_collected
 
@@ -64,7 +64,7 @@ def command_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Seque
     dataset = option(given["collect"], "dataset")
     method = option(given["train"], "method") or "diffusion_forcing"
     suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as configs/train/method has it
-    home = maze2d(env_id) if env_id in MAZE_IDS else env_id.rpartition(":")[2]
+    home = maze2d(env_id) if env_id in MAZE_IDS else file_name(env_id)
     final = Path(option(given["train"], "run_dir") or f"runs/{home}{suffix}", "final")
     own = "train" in tasks or given["train"] or final.exists()  # otherwise what ships
     follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", str(final) if own else None)}

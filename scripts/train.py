@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
-from yardsticks import check_env, yardsticks_of
+from yardsticks import check_env, file_name, yardsticks_of
 
 from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
@@ -28,12 +28,15 @@ from df_agent.data.goal_view import GoalView
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.rollout import PolicyError, spec_of
-from df_agent.evaluation.validation import Validation
+from df_agent.evaluation.validation import MEASURES, Validation
 from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policy.config import PolicyConfig
+from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 
+INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
 
 
@@ -69,7 +72,8 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     resolved: dict[str, Any] = {"env": plain.pop("env_id"), **plain}
     for key in ("steps", "debug", "resolve_to"):
         resolved.pop(key)
-    if resolved["tokenizer"]["observation_indices"] is None:
+    tokens = resolved["tokenizer"]
+    if any(tokens.get(key, ...) is None for key in INFERRED) or resolved["windows"]["max_tokens"] is None:
         fill_in(resolved)
     own = resolved["dataset"].startswith(f"{OWN_NAMESPACE}/")
     if own and resolved["tokenizer"].get("include_rewards") and resolved["reward"]["place"] is None:
@@ -80,11 +84,25 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     return resolved
 
 
+def check_use(resolved: Mapping[str, Any]) -> None:
+    """Raise ValueError for options of what comes after training, which would otherwise be noticed then."""
+    PolicyConfig.from_dict(resolved["policy"])
+    best = resolved["train"].get("best_metric", TrainConfig.best_metric)
+    if resolved["train"]["validate_every"] and best not in MEASURES:
+        raise ValueError(f"unknown train.best_metric={best!r}, validation measures {', '.join(MEASURES)}")
+
+
 def fill_in(resolved: dict[str, Any]) -> None:
     """Replace what is null by what follows from the environment and the data, and say what that is."""
     spec = spec_of(resolved["env"])
     goal = make(GoalView, resolved["goal"])
-    found = infer(load_episodes(resolved["dataset"]), goal, spec.max_episode_steps, control_period(resolved["env"]))
+    found = infer(
+        load_episodes(resolved["dataset"]),
+        goal,
+        spec.max_episode_steps,
+        control_period(resolved["env"]),
+        resolved["tokenizer"],
+    )
     resolved["goal"] = found.goal.to_dict()
     for key in ("tokenizer", "windows", "policy"):
         options = getattr(found, key)
@@ -108,11 +126,6 @@ def control_period(env_id: str) -> float | None:
     finally:
         env.close()
     return float(period)
-
-
-def file_name(env_id: str) -> str:
-    """Return an environment's id as part of a file's name, without the module that registers it."""
-    return env_id.rpartition(":")[2].replace("/", "_")
 
 
 def any_environment(arguments: list[str]) -> list[str]:
@@ -142,6 +155,7 @@ def main(config: DictConfig) -> None:
         if not OmegaConf.is_missing(config, "env_id"):
             check_env(config.env_id)
         resolved = resolve(config)
+        check_use(resolved)
         if config.resolve_to:
             replace_file(Path(config.resolve_to), json_bytes(resolved))
             return

@@ -35,6 +35,11 @@ def plain(env_id: str) -> str:
     return env_id.removeprefix("envs:").removesuffix("-pixels")
 
 
+def file_name(env_id: str) -> str:
+    """Return an environment's id as part of a file's or a dataset's name, without the module that registers it."""
+    return env_id.rpartition(":")[2].replace("/", "_")
+
+
 def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
     try:

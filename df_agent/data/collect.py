@@ -37,7 +37,7 @@ class RecordedEpisode:
         self.terminations: list[bool] = []
         self.truncations: list[bool] = []
         self.time_to_goal: int | None = None
-        self._observations.append(observation)
+        self._observations.append(_copied(observation))
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -52,8 +52,8 @@ class RecordedEpisode:
         info: Mapping[str, Any] | None = None,
     ) -> None:
         """Append a step."""
-        self.actions.append(action)
-        self._observations.append(observation)
+        self.actions.append(_copied(action))
+        self._observations.append(_copied(observation))
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
@@ -85,6 +85,11 @@ class RecordedEpisode:
         if self._keys is None:
             return np.array(self._observations)
         return {key: np.array([observation[key] for observation in self._observations]) for key in self._keys}
+
+
+def _copied(values: Any) -> Any:
+    """Return the values by themselves: an environment, or a policy, may write its next ones into the same array."""
+    return {key: np.array(value) for key, value in values.items()} if isinstance(values, dict) else np.array(values)
 
 
 def record(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +33,13 @@ class Inferred:
     policy: dict[str, Any]
 
 
-def infer(episodes: Episodes, goal: GoalView, limit: int | None, control_period: float | None = None) -> Inferred:
+def infer(
+    episodes: Episodes,
+    goal: GoalView,
+    limit: int | None,
+    control_period: float | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> Inferred:
     """Infer what is not said.
 
     Args:
@@ -40,10 +47,12 @@ def infer(episodes: Episodes, goal: GoalView, limit: int | None, control_period:
         goal: what was said of goals.
         limit: length of an episode in use [control steps]; None takes the data's longest.
         control_period: seconds per control step, if known.
+        given: options of `TokenizerConfig` that were said; what follows from them is inferred with them.
 
     Raises:
-        ValueError: the data does not say what was achieved.
+        ValueError: the data does not say what was achieved, or channels were given that goals are not among.
     """
+    given = {name: value for name, value in (given or {}).items() if value is not None}
     seen = goal.apply(episodes)
     if seen.achieved_goals is None:
         raise ValueError(
@@ -59,17 +68,21 @@ def infer(episodes: Episodes, goal: GoalView, limit: int | None, control_period:
     desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
     changes = np.ptp(seen.observations, axis=0) > 1e-6
     channels = [c for c in range(seen.observations.shape[1]) if (changes[c] or c in where) and c not in desired]
+    channels = list(given.get("observation_indices", channels))
+    if "goal_channels" not in given and not set(where) <= set(channels):
+        raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
     span = max(1, round(SHARE * min(limit or longest, longest)))
-    frame_skip = max(1, -(-span // (TOKENS - 1)))
-    tokens = 1 + max(2, -(-span // frame_skip))
+    stack = int(given.get("frame_stack", 1))
+    frame_skip = int(given.get("frame_skip") or max(1, -(-span // ((TOKENS - 1) * stack))))
+    tokens = 1 + max(2, -(-span // (frame_skip * stack)))
     tokenizer = {
         "observation_indices": channels,
-        "goal_channels": [channels.index(c) for c in where],
+        "goal_channels": given.get("goal_channels") or [channels.index(c) for c in where],
         "action_dim": int(episodes.actions.shape[1]),
         "include_actions": True,
         "frame_skip": frame_skip,
-        "frame_stack": 1,
+        "frame_stack": stack,
     }
     policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": frame_skip}
     if control_period:

@@ -10,8 +10,12 @@ from df_agent.types import Moves
 
 
 def displacement_scale(step: list[float]) -> Tensor:
-    """Return the unit, (G,), of displacements within a frame: a third of the most that the data moves, its "step"."""
-    return torch.tensor(step, dtype=torch.float32) / 3
+    """Return the unit, (G,), of displacements within a frame: a third of the most that the data moves, its "step".
+
+    It is 1 where the data does not move.
+    """
+    most = torch.tensor(step, dtype=torch.float32)
+    return torch.where((most > 0) & most.isfinite(), most / 3, 1.0)
 
 
 class MoveSampler:

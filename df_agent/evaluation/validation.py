@@ -13,6 +13,7 @@ from df_agent.evaluation.rollout import PLAIN, episode_limit, rollout
 from df_agent.types import Policy
 
 LOWEST_VALIDATION_SEED = 1000
+MEASURES = ("success_rate", "time_to_goal", "at_goal_at_end")
 
 
 def check_validation_seed(seed: int, name: str = "seed") -> None:

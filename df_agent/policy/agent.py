@@ -177,7 +177,7 @@ class DiffusionForcingPolicy:
         """Return the level at which a token holds as much noise as `noise` times the data's standard deviation."""
         if np.isinf(noise):
             return self.model.config.levels
-        alpha_bar = self.model.alpha_bar.double().cpu()
+        alpha_bar = self.model.alpha_bar.cpu().double()
         return int(((1 / alpha_bar - 1).sqrt() - noise).abs().argmin())
 
     def randomize_weights(self, seed: int = 0) -> None:

@@ -100,7 +100,7 @@ class Follower:
     def stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return which of `rows`, (n,), were led off their plan, or nowhere since it was last looked at."""
         moved = state.progress[rows] - state.progress_at_plan[rows]
-        slow = moved < SLOW * self.limits.speed.max() * state.age[rows]
+        slow = moved < SLOW * self.limits.fastest * state.age[rows]
         return np.asarray((state.off_path[rows] > self.config.deviation) | slow)
 
     def time_left(self, state: PolicyState, rows: NDArray[np.int64]) -> Array:

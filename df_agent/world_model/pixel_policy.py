@@ -160,8 +160,8 @@ class PixelPolicy:
             if group.age + 1 < self.every:
                 out.append(Group(group.rows, group.age + 1, group.latent, group.inner))
                 continue
-            latent = self.eyes.encode(frames[group.rows]).double().cpu().numpy()
-            goal = self.eyes.encode(goals[group.rows]).double().cpu().numpy()
+            latent = self.eyes.encode(frames[group.rows]).cpu().double().numpy()
+            goal = self.eyes.encode(goals[group.rows]).cpu().double().numpy()
             begins = group.inner is None and not group.latent.size
             seen = {
                 "observation": np.concatenate([latent, np.zeros_like(latent) if begins else latent - group.latent], 1),

@@ -78,6 +78,28 @@ def test_any_policy_in_any_environment_comes_back_from_the_store():
     assert stored[-1].truncations[-1] != stored[-1].terminations[-1]
 
 
+def test_what_the_environment_or_the_policy_writes_over_is_kept():
+    class Reusing(Drift):
+        def step(self, action):
+            self.x += np.asarray(action, dtype=np.float32)
+            return self.x, 0.0, False, False, {}
+
+        def reset(self, *, seed=None, options=None):
+            self.x = np.zeros(1, np.float32)
+            return self.x, {}
+
+    class Growing:
+        push = np.zeros(1)
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            self.push += 0.25
+            return self.push, None
+
+    (episode,) = record(Reusing(), Growing(), steps=3)
+    assert np.ravel(episode.actions).tolist() == [0.25, 0.5, 0.75]
+    assert episode.observations.ravel().tolist() == [0, 0.25, 0.75, 1.5]
+
+
 def test_the_same_seed_gives_the_same_data_and_another_does_not():
     collect(Drift(), Push(), 50, "a-v0", seed=1)
     collect(Drift(), Push(), 50, "b-v0", seed=1)

@@ -160,6 +160,19 @@ def test_what_follows_from_the_data_is_inferred():
     assert not found.goal.appended
 
 
+def test_what_is_given_is_kept_and_the_rest_follows_from_it():
+    observations = np.random.default_rng(0).normal(size=(61, 5))
+    data = episodes(observations, achieved_goals=observations[:, [4, 2]], desired_goals=np.zeros((61, 2)))
+    given = {"observation_indices": [4, 2, 0], "frame_skip": 4, "frame_stack": 2, "action_dim": None}
+    found = infer(data, GoalView(), limit=50, given=given)
+    assert found.tokenizer["observation_indices"] == [4, 2, 0]
+    assert found.tokenizer["goal_channels"] == [0, 1]
+    assert found.windows["max_tokens"] == 1 + 5  # of eight steps, two thirds of 50
+    assert (found.tokenizer["frame_skip"], found.tokenizer["frame_stack"], found.tokenizer["action_dim"]) == (4, 2, 2)
+    with pytest.raises(ValueError, match=r"goals are about the observation channels \[4, 2\]; .* lack some"):
+        infer(data, GoalView(), limit=50, given={"observation_indices": [0, 4]})
+
+
 def test_what_was_achieved_is_appended_where_the_observation_does_not_show_it():
     observations = np.random.default_rng(0).normal(size=(31, 2))
     goals = {"achieved_goals": observations.sum(1, keepdims=True), "desired_goals": np.zeros((31, 1))}

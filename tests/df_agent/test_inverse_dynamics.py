@@ -1,5 +1,6 @@
 """The inverse model, on a point that goes where it is pushed: each action moves it by a tenth of it."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from df_agent.build import build_model
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.episodes import Episodes
+from df_agent.data.moves import displacement_scale
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
 from planners.plan import Plan
@@ -86,3 +88,7 @@ def test_it_is_part_of_the_checkpoint_and_can_be_added_to_a_model_that_has_none(
     assert any(key.startswith("inverse_dynamics.") for key in added.weights)
     for key, value in bare.weights.items():
         assert torch.equal(added.weights[key], value)
+
+
+def test_a_channel_that_does_not_move_has_a_unit_all_the_same():
+    torch.testing.assert_close(displacement_scale([0.3, 0.0, math.inf]), torch.tensor([0.1, 1.0, 1.0]))

@@ -58,7 +58,7 @@ def test_a_task_that_fails_ends_it(ran):
 
 def test_each_methods_own_run_is_evaluated(ran):
     for path in sorted((ROOT / "configs" / "train" / "method").glob("*.yaml")):
-        found = re.search(r"run_dir: runs/\$\{env_id\}(\S*)", path.read_text())
+        found = re.search(r"run_dir: runs/\$\{file_name:\$\{env_id\}\}(\S*)", path.read_text())
         if found or path.stem == "diffusion_forcing":
             ran[0].clear()
             run_script.main(["env=maze2d-umaze", "tasks=[evaluate]", f"train.method={path.stem}"])
@@ -91,6 +91,14 @@ def test_without_training_what_ships_is_evaluated(ran, tmp_path, monkeypatch):
     (tmp_path / "runs" / "maze2d-medium" / "final").mkdir(parents=True)
     run_script.main(["env=maze2d-medium", "tasks=[evaluate]"])
     assert [call[2:] for call in ran[0]] == [[], ["checkpoint=runs/maze2d-medium/final"]]
+
+
+def test_a_name_with_a_slash_or_a_module_is_found_where_training_leaves_it(ran):
+    for task, method, suffix in (("diffusion_forcing", "", ""), ("causal", "train.method=causal", "-causal")):
+        ran[0].clear()
+        run_script.main([each for each in ("env=gymnasium:CartPole-v1", "tasks=[train,evaluate]", method) if each])
+        assert ran[0][1][2] == f"checkpoint=runs/CartPole-v1{suffix}/final", task
+    assert run_script.file_name("mypackage:space/Mine-v0") == "space_Mine-v0"
 
 
 def test_help_is_given(ran, capsys):

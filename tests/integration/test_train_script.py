@@ -49,6 +49,17 @@ def test_a_model_of_rewards_must_know_where_reward_is(tmp_path):
     assert resolved["policy"]["planner"] == "reward_guidance"
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [("+policy.controler=actions", "controler"), ("+train.best_metric=success", "unknown train.best_metric='success'")],
+)
+def test_what_is_used_after_training_is_checked_before(pack, tmp_path, option, says):
+    found = script(tmp_path, "env=maze2d-umaze", f"dataset={pack}", f"run_dir={tmp_path / 'run'}", option, *SMALL)
+    assert found.returncode == 1
+    assert says in found.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     run_dir = tmp_path / "run"
     options = ["train.validate_every=6", "validation.episodes=2", *SMALL]

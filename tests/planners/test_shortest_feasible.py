@@ -283,3 +283,14 @@ def test_at_their_own_pace_plans_are_ranked_by_how_long_they_are():
     fast = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c).plan
     soon = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c, own_pace=True).plan
     assert (fast.lengths.tolist(), soon.lengths.tolist()) == ([9], [5])
+
+
+def test_a_channel_that_does_not_move_in_the_data_is_not_judged():
+    limits = MotionLimits(step=np.array([1.0, 0.0]), turn=np.array([0.5, 0.0]), speed=np.array([0.1, 0.0]))
+    fake = Fake([4.0], {8: 0.01})
+    found, over = plan(fake, 1, [8], limits=limits)
+    assert over[0] <= 1
+    assert travel_time(found.observations[..., 1:], limits.speed) == pytest.approx(40)
+    assert limits.fastest == 0.1
+    with pytest.raises(ValueError, match="nothing moves in any goal channel"):
+        MotionLimits(*3 * [np.zeros(2)])
