@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from envs.maps import maze_of
+from envs.maps import maze_of, metre_maze_of
 from envs.oracle import SUCCESS_RADIUS
 from envs.physics import BALL_RADIUS
 
@@ -41,7 +41,7 @@ class PathDistance:
     """
 
     def __init__(self, env_id: str) -> None:
-        self.maze = maze_of(env_id)
+        self.maze = metre_maze_of(env_id)
 
     def __call__(self, positions: Array, goals: Array, /) -> Array:
         """Return distances (B, K, H) [m] from positions (B, K, H, 2) to goals (B, 2)."""

@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.maps import maze_of
+from envs.maps import metre_maze_of
 from envs.physics import BALL_RADIUS, MAX_SPEED, Physics
 
 Array = NDArray[np.float64]
@@ -32,7 +32,7 @@ class MazeDynamics:
     """
 
     def __init__(self, env_id: str) -> None:
-        self.maze = maze_of(env_id)
+        self.maze = metre_maze_of(env_id)
         model = Physics(self.maze).model
         body = model.body("particle").id
         self._mass, self._inverse_weight = float(model.body_mass[body]), float(model.body_invweight0[body, 0])

@@ -201,6 +201,15 @@ def maze_of(env_id: str) -> Maze:
     raise ValueError(f"There is no maze environment {env_id!r}; there are {', '.join(known)}.{hint}")
 
 
+def metre_maze_of(env_id: str) -> Maze:
+    """The same for what knows cells of a metre and the ball in them only; raises ValueError for OGBench's mazes."""
+    maze = maze_of(env_id)
+    if isinstance(maze, OgbenchMaze):
+        known = ", ".join(f"{family}-{name}" for family in FAMILIES[:2] for name in MAZES)
+        raise ValueError(f"{env_id!r} is one of OGBench's mazes, whose cells and ball are others; this knows {known}")
+    return maze
+
+
 def wall_boxes(env_id: str) -> NDArray[np.float64]:
     """The walls as axis-aligned boxes, (M, 4) rows of xmin, ymin, xmax, ymax, one per wall cell."""
     maze = maze_of(env_id)

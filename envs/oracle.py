@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from envs.geometry import geodesic_to_disc
-from envs.maps import maze_of
+from envs.maps import maze_of, metre_maze_of
 from envs.physics import Physics
 from envs.waypoints import WaypointPolicy
 
@@ -39,7 +39,7 @@ def oracle_steps(env_id: str, starts: ArrayLike, goals: ArrayLike) -> NDArray[np
         (N,) steps, 0 where the start is inside the disc; `max_episode_steps` where it did not arrive by then.
     """
     states, targets = _checked(starts, goals, 4)
-    name = maze_of(env_id).name
+    name = metre_maze_of(env_id).name
     return np.array(
         [
             _oracle_run(name, tuple(state), tuple(goal))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from envs.maps import maze_of
+from envs.maps import metre_maze_of
 from envs.routes import ROUTES
 
 P_GAIN = 10.0
@@ -64,7 +64,7 @@ class WaypointPolicy:
     ) -> None:
         if route not in ROUTES:
             raise ValueError(f"route must be one of {', '.join(ROUTES)}, got {route!r}")
-        self.maze = maze_of(env_id)
+        self.maze = metre_maze_of(env_id)
         self._route = ROUTES[route]
         self.threshold, self.jitter, self.action_noise = threshold, jitter, action_noise
         self._random = np.random.default_rng(seed)

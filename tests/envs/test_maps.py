@@ -3,7 +3,10 @@ import pytest
 from gymnasium_robotics.envs.maze import maps as published
 from gymnasium_robotics.envs.maze.maze_v4 import Maze as PublishedMaze
 
+from envs.costs import PathDistance
+from envs.dynamics import MazeDynamics
 from envs.maps import MAZES, maze_bounds, maze_of, wall_boxes
+from envs.oracle import OraclePolicy
 
 PUBLISHED = {"umaze": published.U_MAZE, "medium": published.MEDIUM_MAZE, "large": published.LARGE_MAZE}
 
@@ -55,3 +58,9 @@ def test_an_unknown_id_says_what_there_is_and_what_was_meant():
         maze_of("maze2d-medum")
     with pytest.raises(ValueError, match="no maze environment 'antmaze-large'"):
         maze_of("antmaze-large")
+
+
+@pytest.mark.parametrize("make", [MazeDynamics, PathDistance, OraclePolicy])
+def test_what_knows_cells_of_a_metre_refuses_ogbenchs(make):
+    with pytest.raises(ValueError, match=r"'pointmaze-medium-navigate' is one of OGBench's .* knows maze2d-umaze"):
+        make("pointmaze-medium-navigate")
