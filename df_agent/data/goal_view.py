@@ -119,12 +119,13 @@ def trusted(said: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what a checkpoint says of its view, to make the view from.
 
     Raises:
-        ValueError: it names a function of a module that was not imported. A checkpoint may be a stranger's, and
-            loading it must not import what it names.
+        ValueError: it names a function of a module that was not imported, or of Python's own. A checkpoint may be a
+            stranger's, and loading it must neither import what it names nor call what every program has.
     """
     for name, value in (said or {}).items():
         module = value.partition(":")[0] if isinstance(value, str) and ":" in value else None
-        if module is not None and module not in sys.modules:
+        own = module is not None and module.partition(".")[0] in sys.stdlib_module_names
+        if module is not None and (own or module not in sys.modules):
             raise ValueError(
                 f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names: "
                 f"import {module} first, or give goal.{name}= to evaluate.py, if you trust it"

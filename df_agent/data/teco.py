@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -254,7 +255,7 @@ def read_clip(path: Path, actions: int) -> tuple[NDArray[np.uint8], NDArray[np.f
         with np.load(path, allow_pickle=False) as file:
             taken = np.asarray(file["actions"])
             frames = np.asarray(file["video"]) if "video" in file.files else None
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path} is no clip of TECO's: {error}") from error
     if frames is None:
         import imageio.v3 as imageio

@@ -116,6 +116,8 @@ def test_a_checkpoint_runs_no_code_that_was_not_imported(unknown_module):
     with pytest.raises(ValueError, match="import strangers_code first"):
         trusted({**said, "success": f"{unknown_module}:there"})
     assert unknown_module not in sys.modules
+    with pytest.raises(ValueError, match="does not import code it names"):
+        trusted({"achieved": "sys:exit"})
     assert trusted({"achieved": "goal_functions:total"}) == {"achieved": "goal_functions:total"}
 
 

@@ -182,3 +182,13 @@ def test_what_is_no_clip_is_an_error(tmp_path):
 def test_the_sets_are_those_published():
     assert [part[1] for part in teco.SETS["minecraft"].parts][-1] == "minecraft.tar.partak"
     assert teco.SETS["dmlab"].parts[0] == ("dmlab_dataset_aa", "dmlab.tar.partaa")
+
+
+def test_a_truncated_clip_is_an_error_that_names_it(tmp_path):
+    whole = tmp_path / "whole.npz"
+    np.savez(whole, actions=np.zeros(5, np.int64), video=np.zeros((5, 8, 8, 3), np.uint8))
+    for share in (0.3, 0.6, 0.95):
+        cut = tmp_path / "cut.npz"
+        cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
+        with pytest.raises(ValueError, match="cut.npz is no clip of TECO's"):
+            read_clip(cut, 3)
