@@ -190,5 +190,5 @@ def test_a_truncated_clip_is_an_error_that_names_it(tmp_path):
     for share in (0.3, 0.6, 0.95):
         cut = tmp_path / "cut.npz"
         cut.write_bytes(whole.read_bytes()[: int(share * whole.stat().st_size)])
-        with pytest.raises(ValueError, match="cut.npz is no clip of TECO's"):
+        with pytest.raises(ValueError, match=r"cut\.npz is no clip of TECO's"):
             read_clip(cut, 3)
