@@ -61,6 +61,8 @@ KEYS = (
 # Options of the diffusion that decide what the network's output means
 MEANING = ("levels", "schedule", "zero_terminal_snr", "signal_scale", "objective")
 CARRIED = ("time_to_goal.", "inverse_dynamics.")  # weights of what is trained before the diffusion model
+# What tells these one set of data from another, so that none is continued, or taken as it is, under another one
+DATA = ("goal", "tokenizer", "windows", "statistics")
 
 # (EMA model, steps done, checkpoint config) -> numbers and pictures
 Validation = Callable[[nn.Module, int, Mapping[str, Any]], Mapping[str, "float | NDArray[np.uint8]"]]
@@ -93,11 +95,11 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         replace(start, weights=own).load_into(model)
     tracker = run_tracker(config)  # before the first minutes of training, or a wrong name would cost them
     if config.get("time_to_goal", {}).get("steps") != 0:
-        estimator, estimator_config = train_time_to_goal(config, sampler, options)
+        estimator, estimator_config = train_time_to_goal(config, sampler, options, checkpoint_config)
         model.time_to_goal = estimator.requires_grad_(False)
         checkpoint_config["time_to_goal"] = estimator_config
     if config.get("inverse_dynamics", {}).get("steps", 0):
-        inverse, inverse_config = train_inverse_dynamics(config, sampler, options, checkpoint_config["statistics"])
+        inverse, inverse_config = train_inverse_dynamics(config, sampler, options, checkpoint_config)
         model.inverse_dynamics = inverse.requires_grad_(False)
         checkpoint_config["inverse_dynamics"] = inverse_config
     return train_to_the_end(model, sampler, options, config, checkpoint_config, tracker, validate)
@@ -147,9 +149,12 @@ def train_to_the_end(
 
 
 def train_time_to_goal(
-    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig
+    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig, described: Mapping[str, Any]
 ) -> tuple[TimeToGoal, dict[str, Any]]:
-    """Train, or load from a finished run, the estimator; return it and the options it is rebuilt from."""
+    """Train, or load from a finished run, the estimator; return it and the options it is rebuilt from.
+
+    `described` is what `describe` says of the run.
+    """
     tokens = sampler.tokenizer.config
     given = {"steps": 8000, "pairs": 2048, **config.get("time_to_goal", {})}
     steps, pairs = given.pop("steps"), given.pop("pairs")
@@ -171,16 +176,19 @@ def train_time_to_goal(
         checkpoint_every=min(1000, steps),
     )
     folder = Path(config["run_dir"], "time_to_goal")
-    trainer = Trainer(TimeToGoal(options), sample_pairs, schedule, folder, {"time_to_goal": options.to_dict()})
-    estimator = trainer.fit()
+    checkpoint_config = {"time_to_goal": options.to_dict(), **{key: described[key] for key in DATA}}
+    estimator = Trainer(TimeToGoal(options), sample_pairs, schedule, folder, checkpoint_config).fit()
     assert isinstance(estimator, TimeToGoal)
     return estimator, options.to_dict()
 
 
 def train_inverse_dynamics(
-    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig, statistics: Mapping[str, Any]
+    config: Mapping[str, Any], sampler: WindowSampler, train_options: TrainConfig, described: Mapping[str, Any]
 ) -> tuple[InverseDynamics, dict[str, Any]]:
-    """Train, or load from a finished run, the inverse model; return it and the options it is rebuilt from."""
+    """Train, or load from a finished run, the inverse model; return it and the options it is rebuilt from.
+
+    `described` is what `describe` says of the run.
+    """
     tokens, given = sampler.tokenizer.config, dict(config["inverse_dynamics"])
     steps = given.pop("steps")
     actions = sampler.actions.shape[1]
@@ -204,9 +212,10 @@ def train_inverse_dynamics(
         debug=train_options.debug,
         checkpoint_every=min(1000, steps),
     )
-    moves = MoveSampler(sampler, displacement_scale(statistics["step"]))
+    moves = MoveSampler(sampler, displacement_scale(described["statistics"]["step"]))
     folder = Path(config["run_dir"], "inverse_dynamics")
-    inverse = Trainer(InverseDynamics(options), moves, schedule, folder, {"inverse_dynamics": options.to_dict()}).fit()
+    checkpoint_config = {"inverse_dynamics": options.to_dict(), **{key: described[key] for key in DATA}}
+    inverse = Trainer(InverseDynamics(options), moves, schedule, folder, checkpoint_config).fit()
     assert isinstance(inverse, InverseDynamics)
     return inverse, options.to_dict()
 

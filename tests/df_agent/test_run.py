@@ -19,6 +19,7 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.policy import DiffusionForcingPolicy
 from df_agent.training.run import train
+from df_agent.training.run_folder import RunError
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,6 +196,23 @@ def test_repeating_the_command_keeps_the_time_to_goal(config, monkeypatch):
     learnt = [key for key in fresh if key.startswith("time_to_goal")]
     assert learnt
     assert not all(torch.equal(before[key], fresh[key]) for key in learnt)
+
+
+@pytest.mark.parametrize("part", ["time_to_goal", "inverse_dynamics"])
+def test_what_was_learnt_of_other_data_is_not_taken(config, tmp_path, part):
+    """Where a run was stopped in its first minutes, its folder holds nothing but these."""
+    config["inverse_dynamics"] = {"steps": 2, "width": 8, "depth": 1}
+    train(config)
+    run_dir = Path(config["run_dir"])
+    for entry in run_dir.iterdir():
+        if entry.is_dir() and entry.name != part:
+            shutil.rmtree(entry)
+        elif entry.is_file():
+            entry.unlink()
+    data = dict(np.load(config["dataset"]))
+    np.savez(tmp_path / "other.npz", **{**data, "observations": 10 * data["observations"] + 3})
+    with pytest.raises(RunError, match=rf"{part} holds a run with another configuration.*config\.statistics\.speed"):
+        train({**config, "dataset": str(tmp_path / "other.npz")})
 
 
 def test_a_run_may_start_from_the_end_of_another(config, tmp_path):
