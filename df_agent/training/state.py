@@ -114,9 +114,10 @@ def restore_newest(
     return None
 
 
-def prune(run_dir: Path, keep: int, metric: str, mode: str) -> None:
-    """Delete all checkpoints but the newest `keep` and the best, and what a kill left half-written."""
-    saved = saved_steps(run_dir)
+def prune(run_dir: Path, step: int, keep: int, metric: str, mode: str) -> None:
+    """Delete all checkpoints up to `step` but the newest `keep` and the best, and what a kill left half-written."""
+    # Later ones are damaged, or the run would have continued from them; they must not count as the newest.
+    saved = [entry for entry in saved_steps(run_dir) if entry.step <= step]
     best = best_step(saved, metric, mode)
     for entry in saved[:-keep]:
         if entry != best:

@@ -202,7 +202,8 @@ class Trainer:
             kept = f"the run stands at {newest[0].folder}" if newest else "nothing was saved yet"
             raise TrainingError(
                 f"the loss or its gradient is not finite in step {step + 1} (loss {loss:.4g}); {kept}. Starting "
-                f"again repeats this step: lower learning_rate, set grad_clip, or use precision=fp32"
+                f"again repeats this step: lower learning_rate, set grad_clip, or use precision=fp32, each in another "
+                f"run_dir, since this one holds a run with the present options"
             )
 
     def _gather(self, means: dict[str, float]) -> dict[str, float]:
@@ -236,7 +237,7 @@ class Trainer:
             config["provenance"] = {**config.get("provenance", {}), **facts}
             c, average = self.config, self.ema.module
             folder = save_state(self.run_dir, done, self.model, average, self.optimizer, config, metrics, self._seconds)
-            prune(self.run_dir, c.keep, c.best_metric, c.best_mode)
+            prune(self.run_dir, done, c.keep, c.best_metric, c.best_mode)
             if done == c.steps:
                 progress.note(f"saved {folder}")
         self.accelerator.wait_for_everyone()

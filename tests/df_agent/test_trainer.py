@@ -169,7 +169,7 @@ class Breaks(toy.Toy):
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_state(tmp_path, what):
-    with pytest.raises(TrainingError, match=r"not finite in step 17 .*step_000000010"):
+    with pytest.raises(TrainingError, match=r"not finite in step 17 .*step_000000010.* in another run_dir"):
         toy.make_trainer(tmp_path, Breaks(what)).fit()
     assert steps_kept(tmp_path) == [10]
     average = toy.make_trainer(tmp_path).fit()  # the cure: continue from what was kept
@@ -212,6 +212,23 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     with pytest.warns(UserWarning, match="damaged"):
         again = toy.make_trainer(tmp_path).fit()
     assert torch.equal(whole.network[0].weight, again.network[0].weight)
+
+
+def test_a_damaged_checkpoint_does_not_count_as_the_newest(tmp_path):
+    """Or each that is saved before the run has come as far again would be deleted at once."""
+    toy.make_trainer(tmp_path, keep=2).fit()
+    (tmp_path / "checkpoints" / "step_000000060" / "trainer.safetensors").write_bytes(b"cut")
+    trainer = toy.make_trainer(tmp_path, keep=1, checkpoint_every=4)
+    kept, save = [], trainer._save
+
+    def spy(done, metrics, progress):
+        save(done, metrics, progress)
+        kept.append(steps_kept(tmp_path))
+
+    trainer._save = spy
+    with pytest.warns(UserWarning, match="damaged"):
+        trainer.fit()
+    assert kept == [[52, 60], [56, 60], [60]]
 
 
 def scripted_validation(values):
