@@ -80,13 +80,16 @@ def save_checkpoint(
         folder: where; parents are made.
         weights: name -> tensor, on any device.
         config: JSON-like; "format", "format_version", "weights_dtype" and "weights_sha256" are added.
-        dtype: store floating-point tensors as this (torch.float16 halves the file); they load as fp32.
+        dtype: store floating-point tensors as this, torch.float16, which halves the file, or torch.float32, and both
+            load as fp32; None stores and loads them as they are.
         card: text of a short `README.md`.
     """
     folder = Path(folder)
-    stored = to_fp16(weights) if dtype == torch.float16 else dict(weights)
     if dtype not in (None, torch.float16, torch.float32):
         raise ValueError(f"dtype must be torch.float16, torch.float32 or None, got {dtype}")
+    stored = to_fp16(weights) if dtype == torch.float16 else dict(weights)
+    if dtype == torch.float32:
+        stored = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
     data = tensors_to_bytes(stored)
     full_config = {
         **config,

@@ -72,6 +72,19 @@ def test_fp16_halves_the_file_and_loads_as_fp32(tmp_path):
     assert int(loaded["count"]) == 70_000
 
 
+def test_fp32_stores_as_fp32(tmp_path):
+    mixed = {"double": torch.randn(4, dtype=torch.float64), "half": torch.ones(2).half(), "count": torch.tensor(70_000)}
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "c", mixed, {}, dtype=torch.float32)).weights
+    assert {key: value.dtype for key, value in loaded.items()} == {
+        "double": torch.float32,
+        "half": torch.float32,
+        "count": torch.int64,
+    }
+    assert torch.equal(loaded["double"], mixed["double"].float())
+    with pytest.raises(ValueError, match=r"torch\.float16, torch\.float32 or None, got torch\.bfloat16"):
+        save_checkpoint(tmp_path / "d", mixed, {}, dtype=torch.bfloat16)
+
+
 def test_fp16_refuses_what_would_overflow(tmp_path):
     with pytest.raises(ValueError, match=r"65504.*huge"):
         save_checkpoint(tmp_path / "c", {"huge": torch.tensor([1e5]), "fine": torch.ones(2)}, {}, torch.float16)
