@@ -147,11 +147,12 @@ class HindsightSampler:
         if episodes.achieved_goals is None:
             raise ValueError("goals in hindsight are achieved goals, which these episodes do not have")
         self.config = config
-        observations, places = torch.as_tensor(episodes.observations), torch.as_tensor(episodes.achieved_goals)
+        observations = torch.as_tensor(episodes.observations).float()
+        places = torch.as_tensor(episodes.achieved_goals).float()
         self.normalizer = Normalizer.fit(observations, places)
         self.observations, self.places = self.normalizer.observation(observations), places
         self.goals = self.normalizer.goal(places)
-        self.actions = torch.as_tensor(episodes.actions)
+        self.actions = torch.as_tensor(episodes.actions).float()
         starts = torch.as_tensor(_segment_starts(episodes) if config.segments else episodes.starts)
         self.last = torch.repeat_interleave(starts[1:] - 1, starts.diff())  # (N,) last step of each step's trajectory
         step = torch.arange(len(self.last))

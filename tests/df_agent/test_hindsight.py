@@ -1,5 +1,7 @@
 """Goals chosen in hindsight: from the right trajectory, in the right shares, with the right rewards."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,17 @@ def test_mistakes_are_named():
     object.__setattr__(episodes, "achieved_goals", None)
     with pytest.raises(ValueError, match="achieved goals"):
         HindsightSampler(episodes, HindsightConfig())
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_data_of_other_kinds_of_numbers_give_the_same_transitions(kind):
+    plain = walks()
+    columns = ("observations", "actions", "achieved_goals")
+    other = replace(plain, **{name: getattr(plain, name).astype(kind) for name in columns})
+    one, two = (
+        vars(HindsightSampler(data, HindsightConfig(radius=1.0))(50, torch.Generator().manual_seed(0)))
+        for data in (plain, other)
+    )
+    for name, values in one.items():
+        assert two[name].dtype == values.dtype
+        assert torch.equal(two[name], values)
