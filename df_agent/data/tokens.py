@@ -93,6 +93,14 @@ class TokenizerConfig:
         return self.frame_skip * self.frame_stack
 
 
+def check_indices(config: TokenizerConfig, channels: int) -> None:
+    """Raise ValueError where `config` takes channels beyond the data's `channels`."""
+    if max(config.observation_indices) >= channels:
+        raise ValueError(
+            f"observation_indices {config.observation_indices} reach beyond the data's {channels} observation channels"
+        )
+
+
 class Tokenizer:
     """Packs frames into normalised tokens; carries the normaliser.
 
@@ -114,10 +122,15 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, config: TokenizerConfig, episodes: Episodes) -> Tokenizer:
-        """Fit the normaliser on all steps of `episodes`; channels that never change get unit scale."""
+        """Fit the normaliser on all steps of `episodes`; channels that never change get unit scale.
+
+        Raises:
+            ValueError: `config` takes channels that the observations do not have.
+        """
         # The last row of a trajectory is where it ended: no action was taken there.
         taken = torch.ones(len(episodes.observations), dtype=torch.bool)
         taken[torch.as_tensor(episodes.starts)[1:] - 1] = False
+        check_indices(config, episodes.observations.shape[1])
         observations = torch.as_tensor(episodes.observations)[:, list(config.observation_indices)].double()
         parts = [(observations.mean(0), observations.std(0))]
         if config.include_actions:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from df_agent.data.tokens import Tokenizer
+from df_agent.data.tokens import Tokenizer, check_indices
 from df_agent.types import Batch
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ class WindowSampler:
         if not 0 <= short_share <= 1:
             raise ValueError(f"short_share must lie in [0, 1], got {short_share}")
         observations = torch.as_tensor(episodes.observations)
-        if max(c.observation_indices) >= observations.shape[1]:
-            raise ValueError(
-                f"observation_indices {c.observation_indices} reach beyond the data's "
-                f"{observations.shape[1]} observation channels"
-            )
+        check_indices(c, observations.shape[1])
         self.observations = observations[:, list(c.observation_indices)].float().to(device)
         self.actions = torch.as_tensor(episodes.actions).float().to(device)
         self.rewards = torch.as_tensor(episodes.rewards).float().to(device)
@@ -111,6 +107,9 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
         Per goal channel, in environment units: "step", the `quantile` of |x[k+1] - x[k]| over frames, and
         "turn", that of |x[k+2] - 2 x[k+1] + x[k]|; and "speed", the `quantile` of the change per control step.
         Of the actions, the "least" and the "most" value of each.
+
+    Raises:
+        ValueError: every episode is shorter than two frames.
     """
     c = sampler.tokenizer.config
     generator = torch.Generator().manual_seed(0)
@@ -118,6 +117,11 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
     reach = 2 * c.frame_skip
     step = torch.arange(len(sampler.first), device=sampler.first.device)
     pool = step[step + reach <= sampler.last]
+    if not len(pool):
+        raise ValueError(
+            f"every episode is shorter than two frames of {c.frame_skip} steps, over which the data's motion is "
+            f"measured; lower frame_skip"
+        )
     pick = pool[torch.randint(len(pool), (min(samples, len(pool)),), generator=generator).to(pool.device)]
     x = [sampler.observations[pick + k * c.frame_skip][:, channels] for k in range(3)]
     near = sampler.observations[pick + 1][:, channels]
@@ -130,5 +134,6 @@ def step_statistics(sampler: WindowSampler, quantile: float = 0.999, samples: in
         "turn": measure(x[2] - 2 * x[1] + x[0]),
         "speed": measure(near - x[0]),
     }
-    statistics["least"], statistics["most"] = sampler.actions.amin(0).tolist(), sampler.actions.amax(0).tolist()
+    actions = sampler.actions[step < sampler.last]  # in the last row of a trajectory none was taken
+    statistics["least"], statistics["most"] = actions.amin(0).tolist(), actions.amax(0).tolist()
     return statistics

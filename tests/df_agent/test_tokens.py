@@ -138,3 +138,10 @@ def test_a_normaliser_must_divide(std):
 def test_a_normaliser_must_fit():
     with pytest.raises(ValueError, match=r"\(3,\) and \(3,\) does not fit frames of 2 channels"):
         Tokenizer(TokenizerConfig(), torch.zeros(3), torch.ones(3))
+
+
+def test_channels_that_the_data_does_not_have_are_refused():
+    with pytest.raises(
+        ValueError, match=r"observation_indices \(0, 5\) reach beyond the data's 2 observation channels"
+    ):
+        Tokenizer.fit(TokenizerConfig(observation_indices=(0, 5)), episodes(np.zeros((9, 2))))

@@ -198,3 +198,18 @@ def test_step_statistics_repeat_and_take_the_quantile():
     episodes = motion(np.cumsum(rng.normal(size=20_000)))
     assert statistics(episodes) == statistics(episodes)
     assert statistics(episodes, quantile=0.6827)["speed"] == pytest.approx([1.0], rel=0.05)  # one sigma
+
+
+def test_step_statistics_need_two_frames():
+    with pytest.raises(ValueError, match="every episode is shorter than two frames of 4 steps"):
+        statistics(motion(np.arange(8.0)))
+    assert statistics(motion(np.arange(9.0)))["step"] == pytest.approx([4.0])
+
+
+def test_the_range_of_actions_is_of_those_that_were_taken():
+    """In the last row of a trajectory stands a zero."""
+    episodes = motion(np.arange(20.0), np.arange(20.0))
+    episodes.actions[:] = 3 + np.arange(40)[:, None] % 20
+    episodes.actions[[19, 39]] = 0
+    found = statistics(episodes)
+    assert (found["least"], found["most"]) == ([3.0], [21.0])
