@@ -10,6 +10,7 @@ from torch import nn
 
 from df_agent.baselines.learners import learner_class
 from df_agent.data.episodes import load_episodes
+from df_agent.training.processes import make_accelerator
 from df_agent.training.run import Validation, command, run_tracker, train_to_the_end
 from df_agent.training.trainer import TrainConfig
 
@@ -31,7 +32,9 @@ def train_baseline(
     options = TrainConfig.from_dict(config["train"])
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     cls = learner_class(config["algorithm"])
-    learner, sampler = cls.from_data(load_episodes(config["dataset"]), **config["learner"])
+    with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
+        episodes = load_episodes(config["dataset"])
+    learner, sampler = cls.from_data(episodes, **config["learner"])
     if make_policy is not None:
         make_policy(learner)
     checkpoint_config = {

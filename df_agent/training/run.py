@@ -7,6 +7,7 @@ Minari, so a model can be trained elsewhere from a resolved configuration and an
 from __future__ import annotations
 
 import json
+import math
 import platform
 import shlex
 import sys
@@ -23,13 +24,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from df_agent.build import build_model, make
-from df_agent.checkpoint import Checkpoint, json_bytes, load_checkpoint, replace_file, save_checkpoint
+from df_agent.checkpoint import Checkpoint, CheckpointError, json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes, without_jumps, without_stops
 from df_agent.data.goal_view import GoalView
 from df_agent.data.moves import MoveSampler, displacement_scale
 from df_agent.data.pairs import PairSampler
 from df_agent.data.rewards import dense_rewards
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer, TokenizerConfig, check_indices
 from df_agent.data.windows import WindowSampler, step_statistics
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
@@ -84,6 +85,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         validate: called every train.validate_every steps; see `Validation`.
     """
     check_keys(config)
+    check_values(config)
     options = TrainConfig.from_dict(config["train"])
     sampler = make_sampler(config)
     checkpoint_config = describe(config, sampler)
@@ -159,8 +161,7 @@ def train_time_to_goal(
     given = {"steps": 8000, "pairs": 2048, **config.get("time_to_goal", {})}
     steps, pairs = given.pop("steps"), given.pop("pairs")
     follows = {"channels": len(tokens.goal_channels), "resolution": max(tokens.frame_skip // 2, 1), "unit": tokens.span}
-    if clash := sorted(set(given) & set(follows)):
-        raise ValueError(f"time_to_goal's options {clash} follow from the tokenizer and cannot be given")
+    refuse_given("time_to_goal", given, follows)
     options = make(TimeToGoalConfig, {**given, **follows})
     torch.manual_seed(train_options.seed)
     # Well beyond a window, or places whose way is longer than one would never be seen to be far apart.
@@ -191,16 +192,13 @@ def train_inverse_dynamics(
     """
     tokens, given = sampler.tokenizer.config, dict(config["inverse_dynamics"])
     steps = given.pop("steps")
-    actions = sampler.actions.shape[1]
-    options = make(
-        InverseDynamicsConfig,
-        {
-            **given,
-            "observation_dim": tokens.observation_dim,
-            "channels": len(tokens.goal_channels),
-            "action_dim": actions,
-        },
-    )
+    follows = {
+        "observation_dim": tokens.observation_dim,
+        "channels": len(tokens.goal_channels),
+        "action_dim": sampler.actions.shape[1],
+    }
+    refuse_given("inverse_dynamics", given, follows)
+    options = make(InverseDynamicsConfig, {**given, **follows})
     torch.manual_seed(train_options.seed)
     schedule = TrainConfig(
         steps=steps,
@@ -232,15 +230,43 @@ def check_keys(config: Mapping[str, Any]) -> None:
         raise ValueError(f"the configuration lacks {', '.join(missing)}; it has {', '.join(config)}")
 
 
+def refuse_given(part: str, given: Mapping[str, Any], follows: Mapping[str, Any]) -> None:
+    """Raise ValueError for options of a part of the configuration that follow from its others."""
+    if clash := sorted(given.keys() & follows.keys()):
+        raise ValueError(f"{part}'s options {clash} follow from the tokenizer, windows or data and cannot be given")
+
+
+def check_values(config: Mapping[str, Any]) -> None:
+    """Raise ValueError for values that JSON, as which the configuration is kept, does not know."""
+
+    def foreign(value: Any, key: str) -> list[str]:
+        if isinstance(value, dict):
+            return [found for name, inner in value.items() for found in foreign(inner, f"{key}.{name}")]
+        if isinstance(value, list | tuple):
+            return [found for index, inner in enumerate(value) for found in foreign(inner, f"{key}.{index}")]
+        known = math.isfinite(value) if isinstance(value, float) else value is None or isinstance(value, str | int)
+        return [] if known else [f"{key.removeprefix('.')}={value!r}"]
+
+    if found := foreign(dict(config), ""):
+        raise ValueError(
+            f"the configuration is kept as JSON, which does not know {', '.join(found)}; give a text, a finite number, "
+            f"true, false, null, or lists and dicts of these"
+        )
+
+
 def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     """Load the data, fit the normaliser on it, and cut windows on the training device."""
-    episodes = make(GoalView, dict(config.get("goal") or {})).apply(load_episodes(config["dataset"]))
+    accelerator = make_accelerator()
+    with accelerator.local_main_process_first():  # it downloads what is not here yet, the others find it
+        episodes = load_episodes(config["dataset"])
+    episodes = make(GoalView, dict(config.get("goal") or {})).apply(episodes)
     if (place := (config.get("reward") or {}).get("place")) is not None:
         episodes = dense_rewards(episodes, place)
     options, windows = make(TokenizerConfig, dict(config["tokenizer"])), dict(config["windows"])
     known = ("max_tokens", "short_tokens", "short_share", "jump_distance", "stop_distance")
     if unknown := sorted(set(windows) - set(known)):
         raise ValueError(f"unknown options {unknown} for windows, available: {list(known)}")
+    check_indices(options, episodes.observations.shape[1])
     channels = [options.observation_indices[channel] for channel in options.goal_channels]
     if distance := windows.pop("jump_distance", None):
         episodes = without_jumps(episodes, episodes.observations[:, channels], distance)
@@ -249,15 +275,18 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     tokenizer = Tokenizer.fit(options, episodes)
     if config.get("load"):
         tokenizer = loaded_tokenizer(load_checkpoint(config["load"]), tokenizer, config)
-    return WindowSampler(episodes, tokenizer, device=make_accelerator().device, **windows)
+    return WindowSampler(episodes, tokenizer, device=accelerator.device, **windows)
 
 
 def loaded_tokenizer(start: Checkpoint, fitted: Tokenizer, config: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer of a checkpoint that a run starts from, since its weights know only that normaliser.
 
     Raises:
+        CheckpointError: it holds a baseline or another model without tokens.
         ValueError: its tokens hold something else, or its network's output means something else, than in this run.
     """
+    if "tokenizer" not in start.config:
+        raise CheckpointError(f"load={config['load']}: it holds no Diffusion Forcing model, and no other can be loaded")
     tokenizer = Tokenizer.from_dict(start.config["tokenizer"])
     then, now = (asdict(make(DiffusionForcingConfig, dict(c.get("diffusion", {})))) for c in (start.config, config))
     differing = [f"diffusion.{key}={now[key]!r}, was {then[key]!r}" for key in MEANING if now[key] != then[key]]
@@ -277,15 +306,17 @@ def describe(config: Mapping[str, Any], sampler: WindowSampler) -> dict[str, Any
     The sizes that follow from the tokenizer are filled in.
     """
     tokens = sampler.tokenizer.config
-    network = {**config["network"], "token_dim": tokens.token_dim, "max_tokens": sampler.max_tokens}
+    sizes = {"token_dim": tokens.token_dim, "max_tokens": sampler.max_tokens}
+    refuse_given("network", config["network"], sizes)
     follows = {
         "frame_stack": tokens.frame_stack,
         "goal_channels": list(tokens.goal_channels),
         "context": tokens.context,
     }
+    refuse_given("diffusion", config.get("diffusion", {}), follows)
     return {
         "env": config.get("env"),
-        "network": network,
+        "network": {**config["network"], **sizes},
         "diffusion": {**config.get("diffusion", {}), **follows},
         "goal": dict(config.get("goal") or {}),
         "tokenizer": sampler.tokenizer.to_dict(),

@@ -1,16 +1,19 @@
 """A run from a plain dict, from data to a checkpoint that rebuilds the model."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from df_agent.baselines import training as baselines
 from df_agent.build import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
@@ -18,6 +21,7 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.policy import DiffusionForcingPolicy
+from df_agent.training import run
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 
@@ -109,6 +113,35 @@ def test_weights_that_mean_something_else_are_refused(config, tmp_path, part, op
     other[part] = {**config[part], **option}
     with pytest.raises(ValueError, match=says):
         train(other)
+
+
+def test_a_checkpoint_without_tokens_is_refused(config):
+    with pytest.raises(CheckpointError, match="load=maze2d-umaze-gcbc: it holds no Diffusion Forcing model"):
+        train({**config, "load": "maze2d-umaze-gcbc"})
+
+
+def test_of_several_processes_the_first_loads_the_data_first(config, monkeypatch):
+    """So that it downloads them, and the others do not at the same time."""
+    made, happened = run.make_accelerator(), []
+
+    @contextmanager
+    def first(self):
+        happened.append("begin")
+        yield
+        happened.append("end")
+
+    def load(dataset):
+        happened.append("load")
+        return Episodes.load(dataset)
+
+    monkeypatch.setattr(type(made), "local_main_process_first", first)
+    for module in (run, baselines):
+        monkeypatch.setattr(module, "load_episodes", load)
+    run.make_sampler(config)
+    job = {**config, "algorithm": "diffuser", "learner": {"no_such_option": 1}}
+    with pytest.raises(TypeError, match="no_such_option"):
+        baselines.train_baseline(job)
+    assert happened == 2 * ["begin", "load", "end"]
 
 
 def test_weights_of_another_shape_are_refused(config, tmp_path):
@@ -252,6 +285,18 @@ def test_the_validation_sees_what_a_policy_needs(config):
         ({"network": {"widht": 16}}, "unknown options .*widht"),
         ({"time_to_goal": {"steps": 5, "quantil": 0.1}}, "unknown options .*quantil.* for TimeToGoalConfig"),
         ({"time_to_goal": {"steps": 5, "quantile": 2}}, "quantile must lie between 0 and 1, got 2"),
+        ({"policy": {"deviation": math.inf, "gains": [1.0, math.nan]}}, r"policy\.deviation=inf, policy\.gains\.1=nan"),
+        ({"policy": {"map": Path("x")}}, r"JSON, which does not know policy\.map=.*Path\('x'\)"),
+        ({"diffusion": {"context": 2}}, r"diffusion's options \['context'\] follow from the tokenizer"),
+        ({"network": {"max_tokens": 9, "token_dim": 4}}, r"network's options \['max_tokens', 'token_dim'\] follow"),
+        (
+            {"time_to_goal": {"steps": 0}, "inverse_dynamics": {"steps": 1, "channels": 3}},
+            r"inverse_dynamics's options \['channels'\] follow",
+        ),
+        (
+            {"tokenizer": {"observation_indices": [0, 4]}, "windows": {"max_tokens": 6, "jump_distance": 9.0}},
+            "beyond the data's 4 observation channels",
+        ),
     ],
 )
 def test_mistakes_in_the_configuration_are_named(config, change, message):
@@ -262,6 +307,8 @@ def test_mistakes_in_the_configuration_are_named(config, change, message):
 def test_mistakes_are_found_before_any_training(config):
     with pytest.raises(ValueError, match="widht"):
         train({**config, "network": {"widht": 16}})
+    with pytest.raises(ValueError, match="deviation=inf"):
+        train({**config, "policy": {"deviation": math.inf}})
     assert not Path(config["run_dir"]).exists()
 
 
