@@ -79,7 +79,9 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     torch.manual_seed(schedule.seed)
     sampler = FrameSampler(clips, 3 if options.straighten else 1)
     described = {"autoencoder": options.to_dict()}
-    autoencoder = Trainer(Autoencoder(options), sampler, schedule, run_dir / "autoencoder", described).fit()
+    data = {"dataset": str(config["dataset"]), "every": int(config["every"])}
+    checked = {**described, "data": data}
+    autoencoder = Trainer(Autoencoder(options), sampler, schedule, run_dir / "autoencoder", checked).fit()
     assert isinstance(autoencoder, Autoencoder)
 
     given = dict(config["dynamics"])
@@ -95,9 +97,8 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     latents = (raw - model.mean) / model.std
     model.dynamics.step_scale.data = (latents[1:] - latents[:-1]).std()
     clip_sampler = LatentClipSampler(latents, clips, length)
-    dynamics = Trainer(
-        model.dynamics, clip_sampler, schedule, run_dir / "dynamics", {"dynamics": sizes.to_dict(), **described}
-    ).fit()
+    checked = {"dynamics": sizes.to_dict(), **described, "data": {**data, "length": length}}
+    dynamics = Trainer(model.dynamics, clip_sampler, schedule, run_dir / "dynamics", checked).fit()
     assert isinstance(dynamics, LatentDynamics)
     model.dynamics = dynamics
     checkpoint_config = {

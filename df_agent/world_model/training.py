@@ -111,7 +111,7 @@ def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> Aut
         return autoencoder
     options = make(AutoencoderConfig, {**given, "size": clips.frames.shape[1], "channels": clips.frames.shape[3]})
     torch.manual_seed(seed)
-    described = {"autoencoder": options.to_dict(), "provenance": {"dataset": str(config["dataset"])}}
+    described = {"autoencoder": options.to_dict(), "data": {"dataset": str(config["dataset"])}}
     folder = Path(config["run_dir"], "autoencoder")
     average = Trainer(
         Autoencoder(options), FrameSampler(clips, 3 if options.straighten else 1), schedule, folder, described

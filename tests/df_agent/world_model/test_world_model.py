@@ -1,5 +1,7 @@
 """Training, prediction and the environment, end to end on a toy film."""
 
+import re
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import df_agent.world_model.training as training_module
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.episodes import load_episodes
 from df_agent.evaluation.asking import take_rows
+from df_agent.training.run_folder import RunError
 from df_agent.world_model.compact import load_compact, train_compact
 from df_agent.world_model.env import WorldModelVectorEnv
 from df_agent.world_model.imagine import RolloutConfig
@@ -248,6 +251,21 @@ def test_compact_latents_are_a_dataset(runs):
     assert np.allclose(latents, episodes.achieved_goals, atol=1e-3)
     assert np.allclose(latents.mean(0), 0, atol=1e-3)
     assert np.allclose(latents.std(0), 1, atol=0.02)
+
+
+def test_a_run_is_not_continued_on_other_data(runs, monkeypatch):
+    for module in (training_module, compact_module):
+        monkeypatch.setattr(module, "load_clips", lambda name: toy_clips())
+    longer = {**COMPACT["dynamics"], "length": 6}
+    for change, named in (
+        ({"dataset": "other"}, "data.dataset: 'toy' there, 'other' now"),
+        ({"every": 4}, "data.every: 2 there, 4 now"),
+        ({"dynamics": longer}, "data.length: 5 there, 6 now"),
+    ):
+        with pytest.raises(RunError, match=re.escape(named)):
+            train_compact({**COMPACT, **change, "run_dir": str(runs / "compact")})
+    with pytest.raises(RunError, match=r"data\.dataset: 'toy' there, 'other' now"):
+        train_video({**VIDEO, "dataset": "other", "run_dir": str(runs / "video")})
 
 
 class Watcher:
