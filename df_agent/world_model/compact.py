@@ -95,7 +95,7 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     raw = model.encode(clips.frames)
     model.mean, model.std = raw.mean(0), raw.std(0)
     latents = (raw - model.mean) / model.std
-    model.dynamics.step_scale.data = (latents[1:] - latents[:-1]).std()
+    model.dynamics.step_scale.data = typical_change(latents, clips)
     clip_sampler = LatentClipSampler(latents, clips, length)
     checked = {"dynamics": sizes.to_dict(), **described, "data": {**data, "length": length}}
     dynamics = Trainer(model.dynamics, clip_sampler, schedule, run_dir / "dynamics", checked).fit()
@@ -111,6 +111,12 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     save_checkpoint(run_dir / "final", model.state_dict(), checkpoint_config)
     latent_episodes(latents.numpy(), clips, int(config["every"])).save(run_dir / "latents.npz")
     return model
+
+
+def typical_change(latents: Tensor, clips: Clips) -> Tensor:
+    """Return the deviation, (), of the changes of latents (N, L) from one picture of an episode to the next."""
+    within = np.delete(np.arange(len(latents) - 1), clips.starts[1:-1] - 1)
+    return (latents[within + 1] - latents[within]).std()
 
 
 class LatentClipSampler:

@@ -253,6 +253,14 @@ def test_compact_latents_are_a_dataset(runs):
     assert np.allclose(latents.std(0), 1, atol=0.02)
 
 
+def test_the_typical_change_is_one_within_episodes():
+    toy = toy_clips(episodes=4, length=12)
+    steps = torch.randn(4, 12, 3, generator=torch.Generator().manual_seed(0))
+    latents = steps.cumsum(1) + 100 * torch.arange(4.0)[:, None, None]  # far from one episode to the next
+    change = compact_module.typical_change(latents.flatten(0, 1), toy)
+    torch.testing.assert_close(change, steps[:, 1:].std())
+
+
 def test_a_run_is_not_continued_on_other_data(runs, monkeypatch):
     for module in (training_module, compact_module):
         monkeypatch.setattr(module, "load_clips", lambda name: toy_clips())
