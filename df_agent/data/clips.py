@@ -50,10 +50,16 @@ class Clips:
         return np.asarray(np.median(self.frames[chosen], 0), dtype=np.uint8)
 
     def windows(self, length: int) -> NDArray[np.int64]:
-        """Return the first rows of all stretches of `length` pictures that lie within an episode."""
-        last = np.repeat(self.starts[1:], np.diff(self.starts))
+        """Return the first rows of all stretches of `length` pictures that lie within an episode.
+
+        Raises:
+            ValueError: there are none.
+        """
+        sizes = np.diff(self.starts)
+        if length > sizes.max():
+            raise ValueError(f"no episode has {length} pictures; the longest has {sizes.max()}")
         rows = np.arange(len(self.frames))
-        return rows[rows + length <= last]
+        return rows[rows + length <= np.repeat(self.starts[1:], sizes)]
 
 
 def load_clips(name: str | Path) -> Clips:
@@ -134,8 +140,6 @@ class ClipSampler:
         first = clips.starts[:-1]
         self.cond[first] = 0.0  # nothing led to an episode's first picture
         self.windows = torch.from_numpy(clips.windows(length))
-        if not len(self.windows):
-            raise ValueError(f"no episode has {length} pictures; the longest has {int(np.diff(clips.starts).max())}")
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> ClipBatch:
         """Draw `batch_size` clips with a CPU generator."""

@@ -72,6 +72,10 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     run_dir = Path(config["run_dir"])
     record(run_dir, config)
     clips = load_clips(config["dataset"])
+    length = int(config["dynamics"]["length"])
+    if length < 3:
+        raise ValueError(f"dynamics.length must be at least 3, two pictures and one that follows, got {length}")
+    clips.windows(length)  # refuses data that is too short, before minutes of training
     given = dict(config["autoencoder"])
     schedule = TrainConfig.from_dict(given.pop("train"))
     size, channels = clips.frames.shape[1], clips.frames.shape[3]
@@ -86,7 +90,7 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
 
     given = dict(config["dynamics"])
     schedule = TrainConfig.from_dict(given.pop("train"))
-    length = int(given.pop("length"))
+    del given["length"]
     sizes = make(
         LatentDynamicsConfig, {**given, "latent_dim": options.latent_channels, "action_dim": clips.actions.shape[1]}
     )

@@ -79,8 +79,6 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._windows = contexts.windows(seen)
-        if not len(self._windows):
-            raise ValueError(f"no episode of the contexts has {seen} pictures")
         self._mind: Imagination | None = None
         self._latents = torch.zeros(num_envs, 0)
 

@@ -253,6 +253,14 @@ def test_compact_latents_are_a_dataset(runs):
     assert np.allclose(latents.std(0), 1, atol=0.02)
 
 
+def test_clips_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setattr(compact_module, "load_clips", lambda name: toy_clips())
+    for length, said in ((2, "dynamics.length must be at least 3"), (13, "no episode has 13 pictures")):
+        with pytest.raises(ValueError, match=said):
+            train_compact({**COMPACT, "dynamics": {**COMPACT["dynamics"], "length": length}, "run_dir": str(tmp_path)})
+        assert not (tmp_path / "autoencoder").exists()
+
+
 def test_the_typical_change_is_one_within_episodes():
     toy = toy_clips(episodes=4, length=12)
     steps = torch.randn(4, 12, 3, generator=torch.Generator().manual_seed(0))
