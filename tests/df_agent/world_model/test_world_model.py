@@ -390,7 +390,7 @@ def test_sb3_learns_in_it(model, runs):
 
 def test_its_rewards_are_those_of_hindsight_and_ends_are_told(model, runs):
     eyes, _ = load_compact(runs / "compact" / "final", "cpu")
-    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 8, seen=3, max_steps=6), eyes, reach=2.0)
+    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 8, seen=3, max_steps=6), eyes, reach=4.0)
     env.seed(3)
     env.reset()
     there = 0
