@@ -32,7 +32,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
     info["final_obs"] and info["final_info"].
 
     Args:
-        model: what imagines; must be causal.
+        model: what imagines; its network must be a causal one of space and time.
         contexts: where the worlds begin, and where goals come from.
         num_envs: B, number of copies.
         reward: of pictures and goals; None rewards nothing and never ends before `max_steps`.
@@ -79,6 +79,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._windows = contexts.windows(seen)
+        Imagination(model.model, self.rollout, torch.Generator())  # refuses what cannot step, before the first reset
         self._mind: Imagination | None = None
         self._latents = torch.zeros(num_envs, 0)
 

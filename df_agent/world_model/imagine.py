@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from df_agent.diffusion.conditioning import Weighted
+from df_agent.diffusion.conditioning import Weighted, remembers
 from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
 from df_agent.diffusion.sampler import Denoiser, ddim_step, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
@@ -80,9 +80,17 @@ class Imagination:
         model: a causal one.
         config: how frames are sampled.
         generator: of the noise.
+
+    Raises:
+        ValueError: the network keeps no memory of frames.
     """
 
     def __init__(self, model: VideoDiffusion, config: RolloutConfig, generator: torch.Generator) -> None:
+        if not remembers(model.network):
+            raise ValueError(
+                f"frames one at a time, with a cache, need network=space_time with causal=true; with this "
+                f"{type(model.network).__name__} roll out with cached=false"
+            )
         self.model, self.config, self.generator, self.cache = model, config, generator, Cache()
         self.once = model.video.method == "regression"
         steps, start = (1, 1.0) if self.once else (config.steps, config.start)

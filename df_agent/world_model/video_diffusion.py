@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from df_agent.data.clips import ClipBatch
+from df_agent.diffusion.conditioning import remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
 from df_agent.diffusion.noise_schedule import add_noise, target
 from df_agent.models.autoencoder import Autoencoder, Pixels
@@ -40,7 +41,7 @@ class VideoConfig:
             most of the answer is in sight. Of no effect on regression, where all lie there.
         two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
             teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
-            use. Causal networks only.
+            use. Causal networks of space and time only.
     """
 
     method: str = "diffusion_forcing"
@@ -80,9 +81,11 @@ class VideoDiffusion(DiffusionForcing):
     ) -> None:
         super().__init__(network, config)
         self.video, self.autoencoder = video, autoencoder
-        causal = getattr(network, "causal", False)
-        if self.two_copies and not causal:
-            raise ValueError(f"method {video.method!r} with two copies of each clip needs a causal network")
+        if self.two_copies and not remembers(network):
+            raise ValueError(
+                f"method {video.method!r} with two copies of each clip needs a causal network that can look back at "
+                f"other frames: network=space_time with causal=true; got {type(network).__name__}"
+            )
         if video.method == "regression" and config.objective != "x0":
             raise ValueError(f"regression predicts frames: objective must be 'x0', got {config.objective!r}")
 

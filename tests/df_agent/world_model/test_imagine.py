@@ -7,6 +7,7 @@ from df_agent.data.clips import ClipBatch
 from df_agent.diffusion.conditioning import Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
+from df_agent.models.unet3d import Unet3d, Unet3dConfig
 from df_agent.world_model.imagine import Imagination, RolloutConfig, imagine
 from df_agent.world_model.video_diffusion import METHODS, VideoConfig, VideoDiffusion
 
@@ -190,6 +191,18 @@ def test_what_does_not_fit_is_an_error(trained):
         imagine(trained, test.tokens[:, :2], test.cond[:, :3], 4, RolloutConfig(), generator())
     with pytest.raises(ValueError, match="room for a frame seen"):
         imagine(trained, test.tokens[:, :2], test.cond, 4, RolloutConfig(cached=False, chunk=LENGTH), generator())
+
+
+def test_a_causal_network_without_a_memory_is_refused_where_it_needs_one():
+    network = Unet3d(Unet3dConfig(token_dim=48, width=8, multipliers=(1,), heads=1, head_dim=4, window=LENGTH))
+    config = DiffusionForcingConfig(levels=20)
+    for method in ("teacher_forcing", "diffusion_forcing"):
+        with pytest.raises(ValueError, match=r"two copies .* network=space_time .* got Unet3d"):
+            VideoDiffusion(network, config, VideoConfig(method=method, two_copies=True))
+    model, seen = VideoDiffusion(network, config, VideoConfig()), torch.zeros(1, 2, 48)
+    with pytest.raises(ValueError, match=r"this Unet3d roll out with cached=false"):
+        imagine(model, seen, None, 1, RolloutConfig(), generator())
+    assert imagine(model, seen, None, 1, RolloutConfig(steps=1, cached=False), generator()).shape == (1, 1, 48)
 
 
 def test_without_temperature_all_futures_are_one_and_with_it_they_differ(trained):
