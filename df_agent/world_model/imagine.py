@@ -169,7 +169,12 @@ def imagine(
         frames: how many to imagine.
         config: how frames are sampled.
         generator: of the noise.
+
+    Raises:
+        ValueError: shapes, or a way to sample, that do not fit the model.
     """
+    if not config.cached and model.video.method == "regression":
+        raise ValueError("regression was trained to begin at nothing, not at noise: roll out with cached=true")
     if seen.shape[1] < 1 or (cond is not None and cond.shape[1] != seen.shape[1] + frames):
         got = None if cond is None else tuple(cond.shape)
         raise ValueError(f"need a frame or more, and a condition for all {seen.shape[1]} + {frames} frames, got {got}")

@@ -128,10 +128,10 @@ class VideoDiffusion(DiffusionForcing):
         known = torch.rand(b, 1, 1, generator=generator) >= self.video.cond_dropout
         cond = batch.cond * known.to(batch.cond)
         eps = torch.randn(tokens.shape, generator=generator).to(tokens.device)
-        if self.video.method == "regression":
-            eps = torch.zeros_like(eps)
         alpha_bar = self.alpha_bar[level]
         noisy = add_noise(tokens, eps, alpha_bar)
+        if self.video.method == "regression":
+            noisy = torch.zeros_like(tokens)  # the top level leaves a little of the frame, which is the answer
         network: Any = self.network
         past_alpha_bar = None
         if self.two_copies:

@@ -193,6 +193,17 @@ def test_what_does_not_fit_is_an_error(trained):
         imagine(trained, test.tokens[:, :2], test.cond, 4, RolloutConfig(cached=False, chunk=LENGTH), generator())
 
 
+def test_regression_sees_nothing_of_its_answer():
+    model, shown = make("regression"), []
+    model.network.register_forward_pre_hook(lambda _, inputs: shown.append(inputs[0]))
+    batch = clips(4)
+    model.loss(batch, generator())
+    assert torch.equal(shown[0][:, :LENGTH], batch.tokens)
+    assert not shown[0][:, LENGTH:].any()
+    with pytest.raises(ValueError, match="cached=true"):
+        imagine(model, batch.tokens[:, :2], batch.cond, 4, RolloutConfig(cached=False), generator())
+
+
 def test_a_causal_network_without_a_memory_is_refused_where_it_needs_one():
     network = Unet3d(Unet3dConfig(token_dim=48, width=8, multipliers=(1,), heads=1, head_dim=4, window=LENGTH))
     config = DiffusionForcingConfig(levels=20)
