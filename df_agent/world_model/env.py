@@ -27,9 +27,9 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
     """Copies of an imagined world, each begun from pictures of the real one.
 
     Observation: {"observation", "achieved_goal": the latest picture, "desired_goal": a picture of the goal}, uint8
-    (size, size, 3) each, as in the mazes seen as pictures. Action: the real environment's, held until the next picture.
-    A goal is any picture of the data. Rows that end begin anew in the same step; what they ended with is in
-    info["final_obs"] and info["final_info"].
+    (size, size, 3) each, as in the mazes seen as pictures. Action: the real environment's, in [-1, 1] (beyond, it is
+    clipped), held until the next picture. A goal is any picture of the data. Rows that end begin anew in the same step;
+    what they ended with is in info["final_obs"] and info["final_info"].
 
     Args:
         model: what imagines; its network must be a causal one of space and time.
@@ -38,7 +38,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         reward: of pictures and goals; None rewards nothing and never ends before `max_steps`.
         seen: pictures that a world begins with.
         max_steps: length of an episode [pictures].
-        rollout: how pictures are sampled; by default as the model says.
+        rollout: how pictures are sampled, one at a time with a cache; by default as the model says.
         render_mode: "rgb_array" or None.
     """
 
@@ -73,6 +73,8 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         self.model, self.contexts, self.num_envs, self.render_mode = model, contexts, num_envs, render_mode
         self.reward, self.seen, self.max_steps, self.every = reward, seen, max_steps, every
         self.rollout = rollout or model.rollout
+        if not self.rollout.cached:
+            raise ValueError("the worlds step by one picture, with a cache: give a rollout with cached=True")
         frame = gym.spaces.Box(0, 255, contexts.frames.shape[1:], np.uint8)
         self.single_observation_space = gym.spaces.Dict(dict.fromkeys(KEYS, frame))
         self.single_action_space = gym.spaces.Box(-1.0, 1.0, (width // every,), np.float32)
