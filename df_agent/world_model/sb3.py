@@ -74,7 +74,7 @@ class LatentVecEnv(VecEnv):  # type: ignore[misc]
         done = there | ended
         for row in np.flatnonzero(done):
             infos[row]["terminal_observation"] = {key: value[row] for key, value in shown.items()}
-            infos[row]["TimeLimit.truncated"] = bool(not there[row])
+            infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row] and not there[row])
         for said, arrived in zip(infos, there.tolist(), strict=True):
             said["is_success"] = arrived
         if done.any():

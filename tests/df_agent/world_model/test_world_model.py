@@ -229,6 +229,8 @@ def test_misuse_is_an_error(model):
         WorldModelVectorEnv(model, toy_clips(), 2, seen=40)
     with pytest.raises(ValueError, match="render_mode"):
         make_env(model, render_mode="human")
+    with pytest.raises(ValueError, match="cached=True"):
+        make_env(model, rollout=RolloutConfig(cached=False, chunk=2))
 
 
 # -- compact latents, and a policy behind them --
@@ -406,6 +408,16 @@ def test_its_rewards_are_those_of_hindsight_and_ends_are_told(model, runs):
                 assert np.allclose(observation["observation"][row, 4:], 0)
         there += int((reward == 0).sum())
     assert there > 0
+
+
+def test_what_ends_by_the_worlds_own_reward_is_no_time_limit(model, runs):
+    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    arrived = make_env(model, reward=lambda frames, goals: np.ones(len(frames)))
+    env = LatentVecEnv(arrived, eyes, reach=0.0)
+    env.reset()
+    _, _, done, infos = env.step(np.zeros((4, 2), np.float32))
+    assert done.all()
+    assert not any(info["TimeLimit.truncated"] for info in infos)
 
 
 def test_it_does_the_same_around_a_real_environment(runs):
