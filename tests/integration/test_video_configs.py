@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.teco import SETS
-from df_agent.models.autoencoder import AutoencoderConfig, PixelsConfig
+from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, PixelsConfig
 from df_agent.world_model.training import describe, train_video
 from df_agent.world_model.video_diffusion import METHODS
 from df_agent.world_model.video_model import VideoModel, build_video_model
@@ -49,6 +49,14 @@ def test_every_method_builds(method):
     assert model.network.causal == (method != "full_sequence")
     suffix = "" if method == "diffusion_forcing" else f"-{method}"
     assert plain["run_dir"] == f"runs/maze2d-umaze-video{suffix}"
+
+
+def test_compile_is_asked_for_only_where_there_is_a_forward():
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        compact = OmegaConf.to_container(compose("train_compact", ["env=maze2d-umaze"]), resolve=True)
+    for plain in (config("env=maze2d-umaze"), compact):
+        forward = Autoencoder.forward is not torch.nn.Module.forward
+        assert forward or not plain["autoencoder"]["train"]["compile"]
 
 
 def test_a_few_steps_on_clips_as_tecos(tmp_path):
