@@ -30,16 +30,19 @@ def film_clips(
     seed: int,
     *,
     size: int = 64,
+    every: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Clips:
     """Return `clips` clips of `frames` pictures each, filmed as `scripts/collect.py pixels=...` does.
 
+    A picture is `size` wide; from one to the next are `every` control steps, or as many as there unless told otherwise.
+
     Raises:
         ValueError: the environment's episodes are shorter than that.
     """
-    steps = (frames - 1) * frame_steps(env_id)
+    steps = (frames - 1) * (every or frame_steps(env_id))
     seed += UNSEEN
-    options = {"env": env_id, "pixels": size, "seed": seed, "walk": steps}
+    options = {"env": env_id, "pixels": size, "every": every, "seed": seed, "walk": steps}
     config = OmegaConf.merge(OmegaConf.load(CONFIG), options)
     assert isinstance(config, DictConfig)
     job = job_of(config)

@@ -50,7 +50,8 @@ def run(config: DictConfig) -> None:
         raise CheckpointError(f"no video model: {hint} ({error})") from error
     seen, total = int(config.seen), int(config.seen + config.frames)
     with console.status("filming"):
-        clips = film_clips(config.env, int(config.clips), total, int(config.seed))
+        taken = {"size": model.autoencoder.config.size, "every": model.config["every"]}  # as the model's data was
+        clips = film_clips(config.env, int(config.clips), total, int(config.seed), **taken)
     true = clips.frames.reshape(config.clips, total, *clips.frames.shape[1:])
     actions = clips.actions.reshape(config.clips, total, -1)[:, 1:]
     began = time.perf_counter()

@@ -34,20 +34,23 @@ pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here c
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
+    return untrained(tmp_path_factory.mktemp("video") / "final", size=64, every=5)
+
+
+def untrained(folder, size, every):
     torch.manual_seed(0)
     config = {
         "env": "maze2d-umaze",
         "dataset": "none",
         "length": 6,
-        "every": 5,
+        "every": every,
         "network": {"width": 16, "depth": 1, "heads": 2},
         "diffusion": {"levels": 20},
         "video": {},
         "rollout": {"steps": 1},
         "train": {},
     }
-    described = describe(config, AutoencoderConfig(widths=(8, 8), latent_channels=4).to_dict(), [1.0] * 10)
-    folder = tmp_path_factory.mktemp("video") / "final"
+    described = describe(config, AutoencoderConfig(size, widths=(8, 8), latent_channels=4).to_dict(), [1.0] * 2 * every)
     save_checkpoint(folder, build_video_model(described).state_dict(), described)
     return folder
 
@@ -92,6 +95,15 @@ def test_prediction_beside_truth(checkpoint, tmp_path, capsys):
     assert (tmp_path / "video.mp4").exists() or (tmp_path / "video.gif").exists()
     assert imageio.imread(tmp_path / "frames.png").shape[2] == 3
     assert "truth above, prediction below" in capsys.readouterr().out
+
+
+def test_what_is_predicted_is_filmed_as_the_models_data_was(tmp_path):
+    model = untrained(tmp_path / "model", size=32, every=2)
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        options = [f"checkpoint={model}", "env=maze2d-umaze", "clips=1", "frames=2", f"output={tmp_path}"]
+        config = compose("predict_video", options)
+    predict_video.run(config)
+    assert imageio.imread(tmp_path / "frames.png").shape[1] == predict_video.ENLARGED * (32 + 2)
 
 
 def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint, tmp_path, monkeypatch, capsys):
