@@ -57,7 +57,7 @@ class _Seeded(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         super().__init__(env)
         place = gym.spaces.Box(-np.inf, np.inf, (2,), np.float64)
         self.observation_space = gym.spaces.Dict({"observation": place, "achieved_goal": place, "desired_goal": place})
-        self._chance = np.random.RandomState(0)
+        self._chance = np.random.RandomState()  # from entropy, until a seed is given
 
     @property
     def maze(self) -> Any:

@@ -69,6 +69,11 @@ def test_episodes_without_a_seed_go_on_from_the_last_seed():
     assert len(set(sequences[0])) == 4
 
 
+def test_environments_that_were_never_seeded_differ():
+    first, second = (goal_maze("pointmaze-medium-navigate").reset()[0]["observation"] for _ in range(2))
+    assert (first != second).any()
+
+
 @pytest.mark.parametrize("task", range(1, TASKS + 1))
 def test_a_task_is_given_by_name_and_is_solved_by_the_demonstrator(task):
     env, maze = goal_maze("pointmaze-medium-navigate", task=task), maze_of("pointmaze-medium")
