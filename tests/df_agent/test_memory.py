@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-# Passes over activations of 8 MB each, in another process, since the setting stays.
+# Passes over activations of 40 MB, which glibc maps anew each time as it comes; in another process, since the setting
+# stays. Now and then a block does not fit where one was, so that the heap still grows a little.
 FAULTS = """
 import resource
 import torch
@@ -16,13 +17,13 @@ from df_agent.memory import keep_freed_memory
 said = keep_freed_memory() if {kept} else None
 
 def faults():
-    x = torch.ones(2 << 20)
-    for _ in range(4):
+    x = torch.ones(10 << 20)
+    for _ in range(2):
         x = (x + 1) * (x - 1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-counts = [faults() for _ in range(60)]
-print(said, counts[-1] - counts[-11])
+counts = [faults() for _ in range(16)]
+print(said, counts[-1] - counts[5])
 """
 
 
@@ -37,8 +38,7 @@ def test_freed_memory_is_kept() -> None:
     said, faults = _faults(kept=True)
     if said == "False":
         pytest.skip("this C library cannot be asked")
-    assert _faults(kept=False)[1] > 100  # of huge pages, at least
-    assert faults < 20
+    assert faults < _faults(kept=False)[1] / 3
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
