@@ -279,14 +279,17 @@ def run(options: argparse.Namespace) -> None:
     rows, locate = rows_of(options.env, options.methods, options.device), locator(options.env)
     if len(rows) == 1:
         raise ValueError(f"there is no video model of {options.env}: python scripts/train_video.py env={options.env}")
-    length = max(int(row.model.config["network"]["window"]) for row in rows if row.model is not None)
+    models = [row.model for row in rows if row.model is not None]
+    length = max(int(model.config["network"]["window"]) for model in models)
+    taken = {"size": models[0].autoencoder.config.size, "every": models[0].config["every"]}  # as the models' data was
     total = options.seen + round(options.times * length)
     with console.status("filming"):
-        film = Film.of(film_clips(options.env, options.clips, total, options.seed), locate is not None)
+        film = Film.of(film_clips(options.env, options.clips, total, options.seed, **taken), locate is not None)
         long = None
         if options.long and locate is not None:
             seed = options.seed + 500
-            long = Film.of(film_clips(options.env, options.long_clips, options.seen + options.long, seed), True)
+            ahead = options.seen + options.long
+            long = Film.of(film_clips(options.env, options.long_clips, ahead, seed, **taken), True)
     result: dict[str, Any] = {"env": options.env, "seen": options.seen, "ahead": total - options.seen, "rows": {}}
     for row in rows:
         with console.status(row.label):
