@@ -9,6 +9,7 @@ then; results/published.yaml says what others reported.
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -139,4 +140,6 @@ def filled(text: str, name: str, lines: str, where: str) -> str:
 
 
 if __name__ == "__main__":
+    # It takes no options, but whoever asks for help must not have results/ written over.
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

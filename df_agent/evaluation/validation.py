@@ -53,9 +53,9 @@ class Validation:
         records = rollout(
             policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths, view=self.view
         )
-        numbers = {
-            "success_rate": float(np.mean([record.success for record in records])),
-            "time_to_goal": float(time_to_goal(records)["mean"]),
-            "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        }
-        return numbers, records
+        values = (
+            float(np.mean([record.success for record in records])),
+            float(time_to_goal(records)["mean"]),
+            float(np.mean([record.at_goal_at_end for record in records])),
+        )
+        return dict(zip(MEASURES, values, strict=True)), records
