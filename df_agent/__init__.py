@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from df_agent.baselines.random import RandomPolicy
     from df_agent.checkpoint import (
         Checkpoint,
         CheckpointError,
@@ -22,10 +21,11 @@ if TYPE_CHECKING:
     from df_agent.data.collect import collect
     from df_agent.data.episodes import Episodes, load_episodes
     from df_agent.evaluation.harness import evaluate
-    from df_agent.evaluation.metrics import Yardsticks, summarize
+    from df_agent.evaluation.metrics import References, summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
     from df_agent.evaluation.rollout import PolicyError, rollout
-    from df_agent.policy import DiffusionForcingPolicy, PolicyConfig
+    from df_agent.policies import DiffusionForcingPolicy, PolicyConfig
+    from df_agent.policies.random import RandomPolicy
     from df_agent.training.run import train
     from df_agent.types import Batch, Policy
     from df_agent.world_model.env import WorldModelVectorEnv
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "df_agent.baselines.random": ("RandomPolicy",),
+    "df_agent.policies.random": ("RandomPolicy",),
     "df_agent.checkpoint": (
         "Checkpoint",
         "CheckpointError",
@@ -47,10 +47,10 @@ _HOMES = {
     "df_agent.data.collect": ("collect",),
     "df_agent.data.episodes": ("Episodes", "load_episodes"),
     "df_agent.evaluation.harness": ("evaluate",),
-    "df_agent.evaluation.metrics": ("Yardsticks", "summarize"),
+    "df_agent.evaluation.metrics": ("References", "summarize"),
     "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),
     "df_agent.evaluation.rollout": ("PolicyError", "rollout"),
-    "df_agent.policy": ("DiffusionForcingPolicy", "PolicyConfig"),
+    "df_agent.policies": ("DiffusionForcingPolicy", "PolicyConfig"),
     "df_agent.training.run": ("train",),
     "df_agent.types": ("Batch", "Policy"),
     "df_agent.world_model.env": ("WorldModelVectorEnv",),
@@ -72,9 +72,9 @@ __all__ = [
     "PolicyConfig",
     "PolicyError",
     "RandomPolicy",
+    "References",
     "VideoModel",
     "WorldModelVectorEnv",
-    "Yardsticks",
     "collect",
     "evaluate",
     "list_pretrained",

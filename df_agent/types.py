@@ -79,7 +79,7 @@ class Pairs:
 
 
 @dataclass
-class Moves:
+class InverseDynamicsBatch:
     """Actions, and where the episode went within a frame.
 
     Attributes:
@@ -92,6 +92,6 @@ class Moves:
     displacement: torch.Tensor
     action: torch.Tensor
 
-    def to(self, device: torch.device | str) -> Moves:
+    def to(self, device: torch.device | str) -> InverseDynamicsBatch:
         """Return the moves on another device."""
-        return Moves(self.observation.to(device), self.displacement.to(device), self.action.to(device))
+        return InverseDynamicsBatch(self.observation.to(device), self.displacement.to(device), self.action.to(device))

@@ -14,36 +14,43 @@ from typing import Any
 
 import gymnasium as gym
 import hydra
-from compare_options import as_list, check_options, environments, policies_asked, precision_asked, seeds_asked
-from extras import extras, film, path_of
 from omegaconf import DictConfig
-from policies import (
+from rich.console import Console
+
+from df_agent.benchmark.progress import ComparisonProgress, Work, comparison_progress
+from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows, write_raw_rows
+from df_agent.benchmark.report import write_comparison
+from df_agent.benchmark.store import PolicyStore, StoreError, file_name, locked, of_code, stored
+from df_agent.benchmark.training_runs import policy_of
+from df_agent.benchmark.types import EnvComparison, PolicyRows
+from df_agent.checkpoint import CheckpointError
+from df_agent.cli.compare_options import (
+    as_list,
+    check_options,
+    environments,
+    policies_asked,
+    precision_asked,
+    seeds_asked,
+)
+from df_agent.cli.extras import extras, film, path_of
+from df_agent.cli.policies import (
     as_json,
     checkpoint_folder,
     described,
+    goal_spec_of,
     identity,
     load_weights,
     make_policy,
     policy_config,
     policy_names,
     use_checkpoint,
-    view_of,
 )
-from retrace import retrace
-from rich.console import Console
-from yardsticks import fastest_steps, yardsticks_of
-
-from df_agent.checkpoint import CheckpointError
-from df_agent.evaluation.comparison.progress import ComparisonProgress, Work, comparison_progress
-from df_agent.evaluation.comparison.raw_rows import read_raw_rows, restore_rows, write_raw_rows
-from df_agent.evaluation.comparison.report import write_comparison
-from df_agent.evaluation.comparison.store import PolicyStore, StoreError, file_name, locked, of_code, stored
-from df_agent.evaluation.comparison.training_runs import policy_of
-from df_agent.evaluation.comparison.types import EnvComparison, PolicyRows
+from df_agent.cli.retrace import retrace
+from df_agent.cli.yardsticks import fastest_steps, references_of
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit
-from df_agent.memory import keep_freed_memory
+from df_agent.runtime import keep_freed_memory
 from df_agent.training.run_folder import RunError
 
 console = Console()
@@ -98,7 +105,7 @@ def entries(config: DictConfig, folder: Path) -> list[Entry]:
                 timing = config.slow_timing_episodes if slow else config.timing_episodes
                 found.append(Entry(own, store, seeds, episodes, timing))
                 only = own.policy.get("only") or "*"
-                if not fnmatch.fnmatch(env_id.removeprefix("envs:"), only):
+                if not fnmatch.fnmatch(env_id.removeprefix("df_envs:"), only):
                     found[-1].left_out = f"it is made for {only}"
     return found
 
@@ -207,7 +214,7 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     progress.show(label, "being made")
     try:
         policy = make_policy(entry.config)
-        options: dict[str, Any] = {"max_steps": config.max_steps, "view": view_of(entry.config)}
+        options: dict[str, Any] = {"max_steps": config.max_steps, "goal_spec": goal_spec_of(entry.config)}
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
         changed = (config.changes or {}).get(policy_of(name))
         about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
@@ -274,7 +281,7 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             if config.film:
                 store = PolicyStore(folder, env_id, config.reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
-            comparison = EnvComparison(env_id, policies, yardsticks_of(env_id), fastest_steps(env_id), **known)
+            comparison = EnvComparison(env_id, policies, references_of(env_id), fastest_steps(env_id), **known)
             write_raw_rows(folder, comparison, seeds, len(comparisons))
             comparisons.append(comparison)
     return comparisons
@@ -330,7 +337,7 @@ def report_from(config: DictConfig, folder: Path) -> bool:
     if (folder / "rows").exists():
         raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
     comparisons = []
-    for part in read_raw_rows(Path(config.report_from), yardsticks_of):
+    for part in read_raw_rows(Path(config.report_from), references_of):
         policies = sorted(part.policies, key=lambda rows: policy_of(rows.policy) != config.reference)
         comparisons.append(replace(part, policies=policies, **extras(config, part.env)))
     with locked(folder):

@@ -11,15 +11,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from policies import demonstrations
-from yardsticks import MAZE_IDS
+import df_envs
 
-import envs
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.convert import Axes, check_network, convert, read_weights
+from df_agent.cli.policies import demonstrations
+from df_agent.cli.yardsticks import MAZE_IDS
 from df_agent.data.episodes import load_episodes
+from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer
-from df_agent.data.windows import WindowSampler, step_statistics
+from df_agent.training.convert_v15 import Axes, check_network, convert, read_weights
 
 BODY = 0.2  # by which D4RL's ball lies beyond the corner from which its cells count [cells]
 TOKENS = {"umaze": 31, "medium": 61, "large": 81}  # an episode, and the present
@@ -41,7 +41,7 @@ def axes_of(env_id: str, channels: int) -> Axes:
         env_id: a maze.
         channels: 2, positions; 4, velocities as well; 6, actions as well.
     """
-    maze = envs.maze_of(env_id)
+    maze = df_envs.maze_of(env_id)
     rows, columns = maze.height, maze.width
     pairs = channels // 2
     offset = (0.5 + BODY - columns / 2, rows / 2 - 0.5 - BODY, *[0.0] * (2 * (pairs - 1)))
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> Path:
     check_network(weights)
     hidden, inputs = weights["init_mlp.0.weight"].shape
     axes = axes_of(options.env, (inputs - hidden // 2) // 10)
-    tokens = TOKENS[envs.maze_of(options.env).name]
+    tokens = TOKENS[df_envs.maze_of(options.env).name]
     network, config = convert(weights, axes, mean=options.mean, std=options.std, max_tokens=tokens)
     dataset = options.dataset or demonstrations(options.env)
     sampler = WindowSampler(load_episodes(dataset), Tokenizer.from_dict(config["tokenizer"]), max_tokens=tokens)

@@ -14,36 +14,36 @@ from typing import Any
 import gymnasium as gym
 import hydra
 import numpy as np
+from df_envs.ogbench_mazes import OGBENCH_IDS
+from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
-from policies import (
+from rich.console import Console
+
+from df_agent.checkpoint import CheckpointError
+from df_agent.cli.policies import (
     as_json,
     changed_options,
     check_arguments,
     check_policy,
     checkpoint_folder,
     demonstrations,
+    goal_spec_of,
     make_policy,
     use_checkpoint,
-    view_of,
 )
-from rich.console import Console
-from yardsticks import MAZE_IDS, check_env, plain, yardsticks_of
-
-from df_agent.baselines.random import RandomPolicy
-from df_agent.checkpoint import CheckpointError
+from df_agent.cli.yardsticks import MAZE_IDS, check_env, plain, references_of
 from df_agent.data.episodes import Episodes, load_episodes
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
-from df_agent.memory import keep_freed_memory
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policies import DiffusionForcingPolicy
+from df_agent.policies.random import RandomPolicy
+from df_agent.runtime import keep_freed_memory
 from df_agent.types import Policy
-from envs.ogbench_mazes import OGBENCH_IDS
-from envs.rendering import has_display, opengl_backend
 
 console = Console()
 
@@ -55,7 +55,7 @@ def origin_of(config: DictConfig) -> dict[str, Any]:
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
     """Evaluate, print the table, write the report."""
-    view = view_of(config)  # first: it imports the functions that the command line names
+    goal_spec = goal_spec_of(config)  # first: it imports the functions that the command line names
     policy = make_policy(config)
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
@@ -70,10 +70,10 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             num_envs=config.num_envs,
             max_steps=config.max_steps,
             policy_name=config.policy.name,
-            yardsticks=yardsticks_of(config.env),
+            references=references_of(config.env),
             timing_episodes=config.timing_episodes,
             provenance=origin,
-            view=view,
+            goal_spec=goal_spec,
             pictures=config.pictures,
             on_progress=update,
             on_stage=stage_printer(console),
@@ -84,7 +84,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
 
 def scenes_of(config: DictConfig) -> int:
     """Return how many episodes are filmed with the environment's own pictures; none in mazes, where plans say more."""
-    if not (config.scenes and config.pictures) or config.env.removeprefix("envs:") in (*MAZE_IDS, *OGBENCH_IDS):
+    if not (config.scenes and config.pictures) or config.env.removeprefix("df_envs:") in (*MAZE_IDS, *OGBENCH_IDS):
         return 0
     if "rgb_array" not in (gym.make(config.env).metadata.get("render_modes") or ()):
         return 0
@@ -111,7 +111,7 @@ def run_on_screen(config: DictConfig) -> None:
         raise ValueError(f"render must be human, or null for none, got {config.render!r}")
     if not has_display():
         raise ValueError("render=human needs a display; without one the report's rollout.mp4 shows the episodes")
-    view = view_of(config)  # first, as in run_evaluation
+    goal_spec = goal_spec_of(config)  # first, as in run_evaluation
     rollout(
         make_policy(config),
         config.env,
@@ -121,14 +121,14 @@ def run_on_screen(config: DictConfig) -> None:
         max_steps=config.max_steps,
         policy_name=config.policy.name,
         on_record=say,
-        view=view,
+        goal_spec=goal_spec,
         render_mode="human",
     )
 
 
 def run_sanity(config: DictConfig, folder: Path) -> None:
     """Take the goal or the training away, print what is left of the success, write sanity.json."""
-    view = view_of(config)  # first, as in run_evaluation
+    goal_spec = goal_spec_of(config)  # first, as in run_evaluation
     policy = make_policy(config)
 
     def run(name: str, variant: Policy) -> list[EpisodeRecord]:
@@ -142,7 +142,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
                 max_steps=config.max_steps,
                 policy_name=name,
                 on_progress=update,
-                view=view,
+                goal_spec=goal_spec,
             )
 
     records = run("true goals", policy)
@@ -156,7 +156,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     variants["random actions"] = RandomPolicy.for_env(config.env)
     rows += [sanity_row(name, run(name, variant)) for name, variant in variants.items()]
     goals = np.array([record.goal for record in records])
-    rate = data_wandering(config, view, goals, episode_limit(config.env, config.max_steps))
+    rate = data_wandering(config, goal_spec, goals, episode_limit(config.env, config.max_steps))
     folder.mkdir(parents=True, exist_ok=True)
     result = {"env": config.env, "seed": config.seed, "rows": rows, "wandering_rate": rate}
     result["provenance"] = origin_of(config)
@@ -165,13 +165,13 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
     console.print(sanity_table(title, rows, rate))
 
 
-def data_wandering(config: DictConfig, view: GoalView, goals: np.ndarray[Any, Any], window: int) -> float | None:
+def data_wandering(config: DictConfig, goal_spec: GoalSpec, goals: np.ndarray[Any, Any], window: int) -> float | None:
     """Return how often a walk in the data touches a goal of the evaluation; None where that cannot be said.
 
     A goal is touched where the environment's reward is what it is at the goal itself: 1 in the mazes, 0 in Fetch.
     """
     try:
-        episodes = view.apply(load_episodes(config.dataset or demonstrations(config.env)))
+        episodes = goal_spec.apply(load_episodes(config.dataset or demonstrations(config.env)))
         places = achieved(episodes, config.env, goals.shape[1])
         env = gym.make(config.env)
         if not env.has_wrapper_attr("compute_reward"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import df_envs  # noqa: F401 - registers them
 import gymnasium as gym
-from policies import described, policy_names
+from df_envs.fetch import FETCH_TASKS, RECALL_TASKS
+from df_envs.ogbench_mazes import OGBENCH_IDS
 from rich.console import Console
 from rich.table import Table
-from yardsticks import MAZE_IDS
 
-import envs  # noqa: F401 - registers them
 from df_agent.checkpoint import list_pretrained, load_checkpoint
-from envs.fetch import FETCH_TASKS, RECALL_TASKS
-from envs.ogbench_mazes import OGBENCH_IDS
+from df_agent.cli.policies import described, policy_names
+from df_agent.cli.yardsticks import MAZE_IDS
 
 
 def environments() -> Table:

@@ -12,15 +12,15 @@ from pathlib import Path
 import hydra
 import imageio.v3 as imageio
 import numpy as np
-from filming import film_clips, locator
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from yardsticks import check_env
 
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.cli.filming import film_clips, locator
+from df_agent.cli.yardsticks import check_env
 from df_agent.evaluation.video import encode
+from df_agent.options import make
 from df_agent.world_model.imagine import RolloutConfig
 from df_agent.world_model.metrics import carried, mse, position_errors, psnr, ssim
 from df_agent.world_model.video_model import VideoModel

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from policies import demonstrations, maze2d
-from yardsticks import MAZE_IDS, check_env, file_name
-
+from df_agent.cli.policies import demonstrations, maze2d
+from df_agent.cli.yardsticks import MAZE_IDS, check_env, file_name
 from df_agent.data.collect import is_collected
 
 TASKS = ("collect", "train", "evaluate")
@@ -32,7 +31,7 @@ def read_arguments(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, 
         key, equals, value = argument.partition("=")
         task, dot, rest = key.partition(".")
         if key == "env" and value:
-            env_id = value.removeprefix("envs:")  # ours are registered already
+            env_id = value.removeprefix("df_envs:")  # ours are registered already
         elif key == "tasks" and equals:
             tasks = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
         elif key == "debug" and equals:

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
-from yardsticks import check_env, file_name, yardsticks_of
 
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.cli.yardsticks import check_env, file_name, references_of
 from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.rollout import PolicyError, spec_of
 from df_agent.evaluation.validation import MEASURES, Validation
-from df_agent.policy import DiffusionForcingPolicy
-from df_agent.policy.config import PolicyConfig
+from df_agent.options import make
+from df_agent.policies import DiffusionForcingPolicy
+from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
@@ -46,13 +46,13 @@ class AgentValidation:
     Args:
         env_id: gymnasium id.
         folder: where the pictures go.
-        view: where the environment's goals are found.
+        goal_spec: where the environment's goals are found.
         **options: of `Validation`.
     """
 
-    def __init__(self, env_id: str, folder: Path, view: GoalView, **options: int) -> None:
-        self.validate, self.folder = Validation(env_id, options["episodes"], options["seed"], view), folder
-        self.yardsticks = yardsticks_of(env_id)
+    def __init__(self, env_id: str, folder: Path, goal_spec: GoalSpec, **options: int) -> None:
+        self.validate, self.folder = Validation(env_id, options["episodes"], options["seed"], goal_spec), folder
+        self.references = references_of(env_id)
 
     def __call__(
         self, model: nn.Module, step: int, checkpoint: Mapping[str, Any]
@@ -62,7 +62,7 @@ class AgentValidation:
         policy = DiffusionForcingPolicy.from_model(model, dict(checkpoint), max_steps=limit)  # type: ignore[arg-type]
         numbers, records = self.validate(policy, keep_paths=True)
         self.folder.mkdir(parents=True, exist_ok=True)
-        picture = plot_plans(records, self.folder / f"step_{step:09d}.png", self.yardsticks)
+        picture = plot_plans(records, self.folder / f"step_{step:09d}.png", self.references)
         return {**numbers, "paths": imageio.imread(picture)[..., :3]}
 
 
@@ -95,7 +95,7 @@ def check_use(resolved: Mapping[str, Any]) -> None:
 def fill_in(resolved: dict[str, Any]) -> None:
     """Replace what is null by what follows from the environment and the data, and say what that is."""
     spec = spec_of(resolved["env"])
-    goal = make(GoalView, resolved["goal"])
+    goal = make(GoalSpec, resolved["goal"])
     found = infer(
         load_episodes(resolved["dataset"]),
         goal,
@@ -131,13 +131,13 @@ def control_period(env_id: str) -> float | None:
 def any_environment(arguments: list[str]) -> list[str]:
     """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name.
 
-    "envs:" before an id of ours changes nothing: these are registered already.
+    "df_envs:" before an id of ours changes nothing: these are registered already.
     """
     out = []
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key == "env":
-            value = value.removeprefix("envs:")
+            value = value.removeprefix("df_envs:")
             known = (CONFIGS / "env" / f"{value}.yaml").exists()
             out += [f"env={value}"] if known else ["env=any", f"env_id={value}"]
         else:
@@ -162,8 +162,8 @@ def main(config: DictConfig) -> None:
         validate = None
         if resolved["train"]["validate_every"]:
             pictures = Path(resolved["run_dir"], "validation")
-            view = make(GoalView, resolved["goal"])
-            validate = AgentValidation(resolved["env"], pictures, view, **resolved["validation"])
+            goal_spec = make(GoalSpec, resolved["goal"])
+            validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
         train(resolved, validate)
     except MissingMandatoryValue as error:
         raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error

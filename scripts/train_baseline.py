@@ -13,14 +13,14 @@ from typing import Any
 
 import gymnasium as gym
 import hydra
-import policies  # noqa: F401 - registers by_maze
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from df_agent.baselines.training import train_baseline
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli import policies  # noqa: F401 - registers by_maze
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.evaluation.validation import Validation
+from df_agent.training.baseline import train_baseline
 from df_agent.training.run import Validation as TrainingValidation
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
@@ -28,9 +28,9 @@ from df_agent.types import Policy
 
 # algorithm -> module, class of the policy
 POLICIES = {
-    "diffuser": ("df_agent.baselines.diffuser_policy", "DiffuserPolicy"),
-    "gcbc": ("df_agent.baselines.gcbc", "GCBCPolicy"),
-    "gciql": ("df_agent.baselines.gciql", "GCIQLPolicy"),
+    "diffuser": ("df_agent.policies.diffuser", "DiffuserPolicy"),
+    "gcbc": ("df_agent.policies.learned_actors", "GCBCPolicy"),
+    "gciql": ("df_agent.policies.learned_actors", "GCIQLPolicy"),
 }
 
 

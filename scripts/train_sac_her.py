@@ -11,17 +11,18 @@ from typing import Any
 
 import hydra
 import matplotlib.pyplot as plt
-import policies  # noqa: F401 - what the configuration is written with
 from omegaconf import DictConfig, OmegaConf
-from yardsticks import check_env
 
 from df_agent.baselines.sac_her_model import SACHERConfig
-from df_agent.baselines.sac_her_training import read_curve, train_sac_her
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli import policies  # noqa: F401 - what the configuration is written with
+from df_agent.cli.yardsticks import check_env
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.evaluation.validation import Validation
+from df_agent.options import make
+from df_agent.policies.learned_actors import SACHERPolicy
 from df_agent.training.run_folder import RunError
+from df_agent.training.sac_her import read_curve, train_sac_her
 
 
 def multi2d(env_id: str) -> str:
@@ -60,7 +61,7 @@ def main(config: DictConfig) -> None:
             make(SACHERConfig, plain["training"]),
             steps=plain["steps"],
             save_every=plain["save_every"],
-            validate=lambda policy, steps: validate(policy)[0],
+            validate=lambda actor, steps: validate(SACHERPolicy(actor))[0],
             on_row=show,
         )
     except (CheckpointError, RunError, PolicyError, ValueError, FileNotFoundError) as error:

@@ -19,12 +19,12 @@ import gymnasium as gym
 import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
-from policies import check_arguments, check_policy, identity, make_policy, use_checkpoint, view_of
 from rich.console import Console
-from yardsticks import check_env, yardsticks_of
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
-from df_agent.evaluation.metrics import censored, yardstick_steps
+from df_agent.cli.policies import check_arguments, check_policy, goal_spec_of, identity, make_policy, use_checkpoint
+from df_agent.cli.yardsticks import check_env, references_of
+from df_agent.evaluation.metrics import censored, reference_steps
 from df_agent.evaluation.rollout import PolicyError, rollout
 from df_agent.evaluation.validation import check_validation_seed
 
@@ -81,10 +81,10 @@ def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
         seed=config.seed,
         max_steps=config.max_steps,
         keep_paths=False,
-        view=view_of(chosen),
+        goal_spec=goal_spec_of(chosen),
     )
     steps = np.array([record.time_to_goal for record in records])
-    oracle = yardstick_steps(records, yardsticks_of(config.env).oracle_steps)
+    oracle = reference_steps(records, references_of(config.env).oracle_steps)
     return {
         **trained_with(chosen),
         "success_rate": float(np.mean([record.success for record in records])),

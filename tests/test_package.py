@@ -67,11 +67,15 @@ def test_version_is_the_distributions():
 
 def test_package_data():
     assert (Path(df_agent.__file__).parent / "py.typed").is_file()
-    assert PROJECT["tool"]["setuptools"]["package-data"]["df_agent"] == ["pretrained/*/*", "py.typed"]
+    assert (Path(df_agent.__file__).parent / "pretrained" / "maze2d-large" / "config.json").is_file()
 
 
 def test_every_folder_of_modules_is_a_package():
-    folders = {path.parent for top in ("df_agent", "envs", "planners") for path in (ROOT / top).rglob("*.py")}
+    folders = {
+        path.parent
+        for top in ("df_agent", "envs/df_envs", "planners/df_planners")
+        for path in (ROOT / top).rglob("*.py")
+    }
     assert len(folders) > 5
     assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
 

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import df_agent.checkpoint
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ def inline(text: str) -> list[str]:
 
 INLINE = inline(TEXT)
 OPTIONS = [text for text in inline(PAGES[0].read_text()) if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)]
-SOURCES = ("df_agent", "planners", "envs", "scripts")
+SOURCES = ("df_agent", "planners", "envs", "scripts", "studies")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # An untrained agent for any of the mazes; it acts, badly.
@@ -171,7 +171,9 @@ def test_options_that_do_not_exist_are_noticed():
 
 
 def test_inline_paths_exist():
-    paths = [text for text in INLINE if re.fullmatch(r"(df_agent|planners|envs|scripts|configs|tests)/[\w./]+", text)]
+    paths = [
+        text for text in INLINE if re.fullmatch(r"(df_agent|planners|envs|scripts|studies|configs|tests)/[\w./]+", text)
+    ]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
@@ -224,7 +226,7 @@ def test_tree_is_complete():
         str(path.relative_to(ROOT))
         for source in SOURCES
         for path in (ROOT / source).rglob("*.py")
-        if path.name != "__init__.py" or path.parent == ROOT / "df_agent" or path.parent == ROOT / "envs"
+        if path.name != "__init__.py" or path.parent == ROOT / "df_agent" or path.parent == ROOT / "envs" / "df_envs"
     }
     assert shown == there, f"the README's tree lacks {sorted(there - shown)} and invents {sorted(shown - there)}"
 

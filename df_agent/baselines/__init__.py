@@ -1,5 +1,1 @@
-"""Policies to compare with."""
-
-from df_agent.baselines.random import RandomPolicy
-
-__all__ = ["RandomPolicy"]
+"""Learned baselines: their networks, losses and training."""

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from df_agent.build import make
 from df_agent.data.episodes import Episodes
-from df_agent.data.segments import SegmentSampler
+from df_agent.data.samplers.segments import SegmentSampler
 from df_agent.diffusion.noise_schedule import add_noise, alpha_bar_table, to_x0_eps
 from df_agent.diffusion.sampler import ddim_step
 from df_agent.models.unet1d import TemporalUnet, TemporalUnetConfig
+from df_agent.options import make
 from df_agent.types import Batch
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from df_agent.baselines.goal_conditioned import GoalLearner, LearnedGoalPolicy
-from df_agent.data.hindsight import Transitions
+from df_agent.baselines.goal_conditioned import GoalLearner
+from df_agent.data.samplers.hindsight import Transitions
 
 
 class GCBC(GoalLearner):
@@ -20,9 +20,3 @@ class GCBC(GoalLearner):
         """Mean squared error: a Gaussian of fixed width; nothing is drawn from the generator."""
         loss = (self(batch.observation, batch.actor_goal) - batch.actions).square().mean()
         return loss, {"actor_loss": loss.detach()}
-
-
-class GCBCPolicy(LearnedGoalPolicy):
-    """A trained GCBC as a policy."""
-
-    algorithm = "gcbc"

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalConfig, GoalLearner, GoalMLP, LearnedGoalPolicy
-from df_agent.data.hindsight import HindsightConfig, Normalizer, Transitions
+from df_agent.baselines.goal_conditioned import GoalConfig, GoalLearner, GoalMLP
+from df_agent.data.samplers.hindsight import HindsightConfig, Normalizer, Transitions
 
 ACTOR_LOSSES = ("ddpg+bc", "awr")
 LARGEST_WEIGHT = 100.0
@@ -138,12 +138,6 @@ class GCIQL(GoalLearner):
             reached = self.target(batch.observation, executed, goal).amin(0)
             loss = o.alpha * imitation.mean() + beyond - reached.mean() / (reached.detach().abs().mean() + 1e-6)
         return loss, {"actor_loss": loss.detach(), "imitation": imitation.detach().mean()}
-
-
-class GCIQLPolicy(LearnedGoalPolicy):
-    """A trained GCIQL's actor as a policy."""
-
-    algorithm = "gciql"
 
 
 def expectile_loss(error: Tensor, expectile: float) -> Tensor:

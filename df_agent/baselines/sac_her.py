@@ -1,6 +1,6 @@
 """The policy of an agent trained online: Stable-Baselines3's actor as a plain network.
 
-`df_agent.baselines.sac_her_training` trains it: SAC (Haarnoja et al. 2018) or TD3 (Fujimoto et al. 2018) with hindsight
+`df_agent.training.sac_her` trains it: SAC (Haarnoja et al. 2018) or TD3 (Fujimoto et al. 2018) with hindsight
 goals (Andrychowicz et al. 2017). To act, Stable-Baselines3 is not needed.
 """
 
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalConfig, GoalPolicy
-from df_agent.baselines.learners import load_learner
-from df_agent.build import make
-from df_agent.inference import choose_device
+from df_agent.baselines.goal_conditioned import GoalConfig
+from df_agent.options import make
 
 ALGORITHM = "sac_her"
 
@@ -48,19 +45,3 @@ class Actor(nn.Module):
     def from_config(cls, config: Mapping[str, Any]) -> Actor:
         """Return the untrained actor."""
         return cls(make(GoalConfig, dict(config)))
-
-
-class SACHERPolicy(GoalPolicy):
-    """The actor as a policy; its action is the mean, as Stable-Baselines3's with deterministic=True."""
-
-    def __init__(self, actor: Actor) -> None:
-        super().__init__(actor, device=next(actor.parameters()).device)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> SACHERPolicy:
-        """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id.
-
-        Raises:
-            CheckpointError: there is none, or it holds another algorithm's.
-        """
-        return cls(load_learner(name, ALGORITHM, Actor).to(choose_device(device)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.data.episodes import Episodes
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
 SHARE = 2 / 3  # of an episode that a window spans
@@ -27,7 +27,7 @@ class Inferred:
         policy: options of `PolicyConfig`: the model's own actions, the goal always equally far ahead.
     """
 
-    goal: GoalView
+    goal: GoalSpec
     tokenizer: dict[str, Any]
     windows: dict[str, Any]
     policy: dict[str, Any]
@@ -35,7 +35,7 @@ class Inferred:
 
 def infer(
     episodes: Episodes,
-    goal: GoalView,
+    goal: GoalSpec,
     limit: int | None,
     control_period: float | None = None,
     given: Mapping[str, Any] | None = None,

@@ -1,7 +1,7 @@
 """Run a policy and say how well it did: records, metrics, pictures."""
 
 from df_agent.evaluation.harness import evaluate
-from df_agent.evaluation.metrics import Yardsticks, summarize
+from df_agent.evaluation.metrics import References, summarize
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import PolicyError, Progress, rollout
@@ -10,7 +10,7 @@ __all__ = [
     "EpisodeRecord",
     "PolicyError",
     "Progress",
-    "Yardsticks",
+    "References",
     "evaluate",
     "read_records",
     "rollout",

@@ -19,7 +19,7 @@ def code_hashes(modules: Iterable[str]) -> dict[str, str]:
     folder count as its code. Imports under `if TYPE_CHECKING` are not followed.
 
     Args:
-        modules: importable names, e.g. "df_agent.policy.agent".
+        modules: importable names, e.g. "df_agent.policies.diffusion_forcing".
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -28,7 +28,7 @@ def code_hashes(modules: Iterable[str]) -> dict[str, str]:
     unknown = [name for name in queue if _source(name) is None]
     if unknown:
         raise ModuleNotFoundError(f"no Python source of {unknown}")
-    packages = {"df_agent", "envs", "planners", *(name.partition(".")[0] for name in queue)}
+    packages = {"df_agent", "df_envs", "df_planners", *(name.partition(".")[0] for name in queue)}
     found: dict[str, str] = {}
     while queue:
         name = queue.pop()

@@ -44,11 +44,11 @@ class Corrupted:
         self.noise, self.told, self.seed = noise, told, seed
         self._random = np.random.default_rng(seed)
 
-    def reset_seed(self, seed: int) -> None:
+    def set_random_seed(self, seed: int) -> None:
         """Begin the corruption again, and pass the seed on."""
         self._random = np.random.default_rng([self.seed, seed])
-        if hasattr(self.policy, "reset_seed"):
-            self.policy.reset_seed(seed)
+        if hasattr(self.policy, "set_random_seed"):
+            self.policy.set_random_seed(seed)
 
     def predict(
         self,

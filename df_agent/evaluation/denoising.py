@@ -2,7 +2,7 @@
 
 watched = DenoisingRecorder(policy)
 records = rollout(watched, env_id, episodes=1, num_envs=1)
-write_denoising_video(records[0], watched.episodes[0], "denoising.mp4", yardsticks)
+write_denoising_video(records[0], watched.episodes[0], "denoising.mp4", references)
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from df_planners.plan import PlanEvent
 from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.plots import INK, drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.video import CAPTION, GAP, LINGER, SUPERSAMPLING, Panel, View, draw_disc, encode, even
-from df_agent.policy import DiffusionForcingPolicy
-from df_agent.proposals import Denoising
+from df_agent.policies import DiffusionForcingPolicy
+from df_agent.policies.plan_sampler import Denoising
 from df_agent.types import Observation
-from planners.plan import PlanEvent
 
 Array = NDArray[Any]
 CANDIDATE = (228, 87, 46)  # the plan's colour
@@ -73,9 +73,9 @@ class DenoisingRecorder:
     def on_plan(self, listener: Callable[[PlanEvent], None] | None) -> None:
         self.policy.on_plan = listener
 
-    def reset_seed(self, seed: int) -> None:
+    def set_random_seed(self, seed: int) -> None:
         """Hand the seed on."""
-        self.policy.reset_seed(seed)
+        self.policy.set_random_seed(seed)
 
     def predict(
         self,
@@ -109,7 +109,7 @@ def write_denoising_video(
     record: EpisodeRecord,
     plans: Sequence[DenoisedPlan],
     path: str | Path,
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     *,
     fps: int = 25,
     frame_skip: int | None = None,
@@ -121,7 +121,7 @@ def write_denoising_video(
         record: with its path.
         plans: of the same episode.
         path: MP4 to write; a GIF of the same name if no encoder for MP4 is available.
-        yardsticks: walls, goal radius and control period are used if known.
+        references: walls, goal radius and control period are used if known.
         fps: frames per second.
         frame_skip: control steps per frame; by default real time, at least 1.
         panel_width: [pixels].
@@ -132,20 +132,20 @@ def write_denoising_video(
     if not record.path:
         raise ValueError("the episode has no path recorded: call rollout with keep_paths=True")
     if frame_skip is None:
-        frame_skip = max(1, round(1.0 / (fps * (yardsticks.control_period or 1.0 / fps))))
-    return encode(denoising_frames(record, plans, yardsticks, frame_skip, panel_width), Path(path), fps, QUALITY)
+        frame_skip = max(1, round(1.0 / (fps * (references.control_period or 1.0 / fps))))
+    return encode(denoising_frames(record, plans, references, frame_skip, panel_width), Path(path), fps, QUALITY)
 
 
 def denoising_frames(
-    record: EpisodeRecord, plans: Sequence[DenoisedPlan], yardsticks: Yardsticks, frame_skip: int, panel_width: int
+    record: EpisodeRecord, plans: Sequence[DenoisedPlan], references: References, frame_skip: int, panel_width: int
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield (height, width, 3) frames: `frame_skip` control steps apart, and some for every denoising pass."""
-    bounds = drawing_bounds([record], yardsticks.walls)
+    bounds = drawing_bounds([record], references.walls)
     panel_height = round(panel_width * float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5)))
     view = View(bounds, panel_width * SUPERSAMPLING, panel_height * SUPERSAMPLING)
     ended = record.time_to_goal if record.success else record.length
     last = min(ended + LINGER, record.length)
-    panel = Panel(record, view, yardsticks, max(ended, 1))
+    panel = Panel(record, view, references, max(ended, 1))
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
 
     def finish(drawing: Image.Image, text: str, colour: str) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Any environment as a goal-conditioned one, by a `GoalView`."""
+"""Any environment as a goal-conditioned one, by a `GoalSpec`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_spec import GoalSpec
 
 
 class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
@@ -15,22 +15,22 @@ class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 
     Args:
         env: flat observations, or those of a GoalEnv.
-        view: where its goals are found.
+        goal_spec: where its goals are found.
 
     Raises:
-        ValueError: the environment has no goals, and the view names none.
+        ValueError: the environment has no goals, and the specification names none.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], view: GoalView) -> None:
+    def __init__(self, env: gym.Env[Any, Any], goal_spec: GoalSpec) -> None:
         super().__init__(env)
-        self.view = view
+        self.goal_spec = goal_spec
         space = env.observation_space
         example: Any = (
             {key: np.zeros(part.shape or ()) for key, part in space.spaces.items()}
             if isinstance(space, gym.spaces.Dict)
             else np.zeros(space.shape or ())
         )
-        shapes = {key: value.shape for key, value in view.goal_dict(example).items()}
+        shapes = {key: value.shape for key, value in goal_spec.goal_dict(example).items()}
         self.observation_space = gym.spaces.Dict(
             {key: gym.spaces.Box(-np.inf, np.inf, shape, np.float64) for key, shape in shapes.items()}
         )
@@ -44,10 +44,10 @@ class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         """Act once."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         seen = self._observed(observation)
-        success = self.view.succeeded(seen, terminated, info)
+        success = self.goal_spec.succeeded(seen, terminated, info)
         if success is not None:
             info = {**info, "success": success}
         return seen, reward, terminated, truncated, info
 
     def _observed(self, observation: Any) -> dict[str, Any]:
-        return {key: np.asarray(value, np.float64) for key, value in self.view.goal_dict(observation).items()}
+        return {key: np.asarray(value, np.float64) for key, value in self.goal_spec.goal_dict(observation).items()}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from df_agent.data.goal_view import GoalView
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
+from df_agent.data.goal_spec import GoalSpec
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import PLAIN, Progress, rollout
 from df_agent.evaluation.video import Film
@@ -24,13 +24,13 @@ def evaluate(
     num_envs: int | None = None,
     max_steps: int | None = None,
     policy_name: str | None = None,
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     timing_episodes: int = 1,
     provenance: dict[str, Any] | None = None,
     pictures: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     on_stage: Callable[[str], None] = lambda text: None,
-    view: GoalView = PLAIN,
+    goal_spec: GoalSpec = PLAIN,
     scenes: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a policy in a goal-conditioned gymnasium environment and write a report.
@@ -39,8 +39,8 @@ def evaluate(
         policy: anything with Stable-Baselines3's `predict`.
         env_id: gymnasium id.
         output_dir: where the report goes, see `write_report`.
-        episodes, seed, num_envs, max_steps, policy_name, on_progress, view: see `rollout`.
-        yardsticks: references and walls, all optional.
+        episodes, seed, num_envs, max_steps, policy_name, on_progress, goal_spec: see `rollout`.
+        references: references and walls, all optional.
         timing_episodes: episodes run afterwards with a single environment, to measure latencies; 0 for none.
         provenance: stored in the summary; see `df_agent.evaluation.provenance`.
         pictures: draw plots and a video.
@@ -61,7 +61,7 @@ def evaluate(
         max_steps=max_steps,
         policy_name=name,
         on_progress=on_progress,
-        view=view,
+        goal_spec=goal_spec,
     )
     single = []
     if timing_episodes:
@@ -75,7 +75,7 @@ def evaluate(
             max_steps=max_steps,
             policy_name=name,
             keep_paths=False,
-            view=view,
+            goal_spec=goal_spec,
         )
     film = None
     if scenes and pictures:
@@ -89,11 +89,11 @@ def evaluate(
             num_envs=min(scenes, episodes),
             max_steps=max_steps,
             keep_paths=False,
-            view=view,
+            goal_spec=goal_spec,
             render_mode="rgb_array",
             on_frame=film.add,
         )
     on_stage("writing the report")
     return write_report(
-        output_dir, records, yardsticks, seed=seed, single=single, provenance=provenance, pictures=pictures, film=film
+        output_dir, records, references, seed=seed, single=single, provenance=provenance, pictures=pictures, film=film
     )

@@ -17,7 +17,7 @@ StepsFunction = Callable[[Array, Array], Array]
 
 
 @dataclass(frozen=True)
-class Yardsticks:
+class References:
     """What the one who evaluates knows about an environment and the agent does not. All of it is optional.
 
     Attributes:
@@ -45,7 +45,7 @@ class Yardsticks:
         return self.score_references if self.score_limit in (None, limit) else None
 
 
-NO_YARDSTICKS = Yardsticks()
+NO_YARDSTICKS = References()
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -146,7 +146,7 @@ def real_time_factor(records: Sequence[EpisodeRecord], control_period: float) ->
     return None if seconds is None else seconds / control_period
 
 
-def yardstick_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | None) -> Array | None:
+def reference_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | None) -> Array | None:
     """Return (N,) steps of a yardstick from the records' own starts to their own goals.
 
     Both are rounded as rows are that are kept as CSV, so that it is the same for these.
@@ -173,7 +173,7 @@ def arrival_curve(steps: Array, success: Array, limit: int) -> Array:
 
 def summarize(
     records: Sequence[EpisodeRecord],
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     *,
     seed: int,
     oracle: Array | None = None,
@@ -184,9 +184,9 @@ def summarize(
 
     Args:
         records: of one policy in one environment.
-        yardsticks: its crosses_wall, references and control_period are used.
+        references: its crosses_wall, references and control_period are used.
         seed: of the rollout.
-        oracle, lower_bound: (N,) what `yardstick_steps` returned for these records.
+        oracle, lower_bound: (N,) what `reference_steps` returned for these records.
         single: records of a rollout with one environment at a time, for the latencies that users feel.
     """
     if not records:
@@ -195,7 +195,7 @@ def summarize(
     successes = sum(record.success for record in records)
     arrived = [record.time_to_goal for record in records if record.success]
     latency, alone = planning_latency(records), planning_latency(single)
-    period, steps = yardsticks.control_period, sum(record.length for record in records)
+    period, steps = references.control_period, sum(record.length for record in records)
     return {
         "env": first.env,
         "policy": first.policy,
@@ -208,14 +208,14 @@ def summarize(
         "time_to_goal_successful_mean": float(np.mean(arrived)) if arrived else None,
         **_against_yardsticks(records, oracle, lower_bound),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        **_rewards(records, yardsticks.references(first.max_episode_steps)),
+        **_rewards(records, references.references(first.max_episode_steps)),
         "plan_ms": latency,
         "plan_ms_single": {"p50": alone["p50"], "p95": alone["p95"]},
         "real_time_factor": real_time_factor(single, period) if single and period else None,
         "plans_to_goal": sum(len(record.plans_to_goal) for record in records) / n,
         "env_steps_per_second": steps / max(sum(record.wall_seconds for record in records), 1e-9),
         "wall_crossing_rate": (
-            None if yardsticks.crosses_wall is None else wall_crossing_rate(records, yardsticks.crosses_wall)
+            None if references.crosses_wall is None else wall_crossing_rate(records, references.crosses_wall)
         ),
     }
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks, arrival_curve, wilson_interval
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References, arrival_curve, wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -56,7 +56,7 @@ def drawing_bounds(records: Sequence[EpisodeRecord], walls: Array | None) -> Bou
 def plot_plans(
     records: Sequence[EpisodeRecord],
     path: str | Path,
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     *,
     oracle: Array | None = None,
     panels: int = 12,
@@ -66,14 +66,14 @@ def plot_plans(
     Args:
         records: with paths; episodes are taken in order, so nothing is picked for its looks.
         path: PNG to write.
-        yardsticks: walls and goal radius are drawn if known.
+        references: walls and goal radius are drawn if known.
         oracle: (N,) steps of the reference policy, for the captions.
         panels: how many at most.
     """
     shown = [record for record in records if record.path][:panels]
     if not shown:
         raise ValueError("no episode has its path recorded: call rollout with keep_paths=True")
-    bounds = drawing_bounds(records, yardsticks.walls)
+    bounds = drawing_bounds(records, references.walls)
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
     width = 2.9
@@ -89,8 +89,8 @@ def plot_plans(
     scale = Normalize(0, max(last, 1))
     for i, record in enumerate(shown):
         axes = figure.add_subplot(grid[i // columns, i % columns])
-        draw_map(axes, bounds, yardsticks.walls)
-        _draw_episode(axes, record, yardsticks.goal_radius, scale)
+        draw_map(axes, bounds, references.walls)
+        _draw_episode(axes, record, references.goal_radius, scale)
         _caption(axes, record, None if oracle is None else float(oracle[records.index(record)]))
     _header(figure, shown, size[1])
     _time_bar(figure, scale, size)
@@ -105,7 +105,7 @@ def plot_time_to_goal(
     oracle: Array | None = None,
     lower_bound: Array | None = None,
 ) -> Path:
-    """Draw the share of episodes that have arrived by each step, with a 95 % band, against the yardsticks.
+    """Draw the share of episodes that have arrived by each step, with a 95 % band, against the references.
 
     Args:
         records: of one policy.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks, summarize, yardstick_steps
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References, reference_steps, summarize
 from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
 from df_agent.evaluation.video import Film, write_video
@@ -19,7 +19,7 @@ PLANS_FILE, CURVE_FILE, VIDEO_FILE = "plans.png", "time_to_goal.png", "rollout.m
 def write_report(
     folder: str | Path,
     records: Sequence[EpisodeRecord],
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     *,
     seed: int,
     single: Sequence[EpisodeRecord] = (),
@@ -32,7 +32,7 @@ def write_report(
     Args:
         folder: created if need be; files of an earlier report in it are replaced.
         records: of one policy in one environment.
-        yardsticks: what to compare with and to draw.
+        references: what to compare with and to draw.
         seed: of the rollout.
         single: records of a rollout with one environment at a time, for the latencies.
         provenance: stored in the summary.
@@ -45,14 +45,14 @@ def write_report(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / RECORDS_FILE, records)
-    oracle = yardstick_steps(records, yardsticks.oracle_steps)
-    bound = yardstick_steps(records, yardsticks.lower_bound_steps)
-    summary = summarize(records, yardsticks, seed=seed, oracle=oracle, lower_bound=bound, single=single)
+    oracle = reference_steps(records, references.oracle_steps)
+    bound = reference_steps(records, references.lower_bound_steps)
+    summary = summarize(records, references, seed=seed, oracle=oracle, lower_bound=bound, single=single)
     summary["provenance"] = provenance
     (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
     if pictures:
-        plot_plans(records, folder / PLANS_FILE, yardsticks, oracle=oracle)
+        plot_plans(records, folder / PLANS_FILE, references, oracle=oracle)
         plot_time_to_goal(records, folder / CURVE_FILE, oracle=oracle, lower_bound=bound)
         shown = records if film is None else records[: len(film.scenes[0])]
-        write_video(shown, folder / VIDEO_FILE, yardsticks, film=film)
+        write_video(shown, folder / VIDEO_FILE, references, film=film)
     return summary

@@ -11,22 +11,22 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from df_planners.plan import PlanEvent
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from df_agent.data.goal_view import GoalView
-from df_agent.evaluation.asking import Asker
-from df_agent.evaluation.asking import PolicyError as PolicyError
+from df_agent.data.goal_spec import GoalSpec
+from df_agent.evaluation.active_rows import ActiveRows
+from df_agent.evaluation.active_rows import PolicyError as PolicyError
 from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 from df_agent.types import Policy
-from planners.plan import PlanEvent
 
 Array = NDArray[Any]
 # Positions in the records are for pictures and for tests against walls; a tenth of a millimetre is enough.
 PATH_DECIMALS = 4
 MAX_PARALLEL = 128
-PLAIN = GoalView()
+PLAIN = GoalSpec()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def rollout(
     keep_paths: bool = True,
     on_progress: Callable[[Progress], None] | None = None,
     on_record: Callable[[EpisodeRecord], None] | None = None,
-    view: GoalView = PLAIN,
+    goal_spec: GoalSpec = PLAIN,
     render_mode: str | None = None,
     on_frame: Callable[[Sequence[Array]], None] | None = None,
     wrappers: Sequence[Callable[[gym.Env[Any, Any]], gym.Wrapper[Any, Any, Any, Any]]] = (),
@@ -71,7 +71,7 @@ def rollout(
 
     Args:
         policy: anything with Stable-Baselines3's `predict`; called with `deterministic=True`. If it has
-            `reset_seed`, that is called with `seed` first; if it has `on_plan`, its plans are recorded.
+            `set_random_seed`, that is called with `seed` first; if it has `on_plan`, its plans are recorded.
         env_id: gymnasium id of an environment with dict observations and `info["success"]` or
             `info["is_success"]`. Where observations are pictures, `info` says in "state", "achieved_goal" and
             "desired_goal" where things are; the policy sees none of that.
@@ -84,7 +84,7 @@ def rollout(
         keep_paths: store executed and planned positions.
         on_progress: called after every step of the batch.
         on_record: called with every record as soon as its episode has ended.
-        view: where goals and success are found if the environment does not say it as above.
+        goal_spec: where goals and success are found if the environment does not say it as above.
         render_mode: of the environments: "human" shows them in windows of their own, "rgb_array" is for `on_frame`.
         on_frame: called with a picture (height, width, 3) of every running environment at the start and after every
             step.
@@ -108,19 +108,19 @@ def rollout(
     if render_mode is not None:
         overrides["render_mode"] = render_mode
     around = list(wrappers)
-    if not view.is_plain:
-        around.append(partial(GoalEnv, view=view))
+    if not goal_spec.is_plain:
+        around.append(partial(GoalEnv, goal_spec=goal_spec))
     env = gym.make_vec(env_id, num_envs=size, wrappers=around, **overrides)
     plans_seen = getattr(policy, "on_plan", None)
     records: list[EpisodeRecord] = []
     calls = first_episode * limit  # more than were made before; those of an earlier rollout stay apart
     try:
         check_goal_env(env_id, env)
-        if hasattr(policy, "reset_seed"):
-            policy.reset_seed(seed)
+        if hasattr(policy, "set_random_seed"):
+            policy.set_random_seed(seed)
         for first in range(first_episode, first_episode + episodes, size):
             numbers = range(first, min(first + size, first_episode + episodes))
-            wave = _Wave(
+            wave = _EpisodeBatch(
                 env, policy, policy_name or type(policy).__name__, env_id, limit, seed, numbers, calls, keep_paths
             )
             if on_frame is not None:
@@ -178,7 +178,7 @@ def check_goal_env(env_id: str, env: gym.vector.VectorEnv[Any, Any, Any]) -> Non
         )
 
 
-class _Wave:
+class _EpisodeBatch:
     """Episodes that start together in the first rows of the vector environment, n in number."""
 
     def __init__(
@@ -196,7 +196,7 @@ class _Wave:
         n = len(episodes)
         self.env, self.name, self.env_id, self.limit, self.episodes = env, name, env_id, limit, episodes
         self.calls, self.keep_paths = calls, keep_paths
-        self.asker = Asker(policy, name, env.single_action_space, n)
+        self.asker = ActiveRows(policy, name, env.single_action_space, n)
         self.ended: dict[int, EpisodeRecord] = {}
         self.policy_seconds, self.env_seconds, self.wall_seconds, self.policy_seconds_to_goal = np.zeros((4, n))
         self.clock = time.perf_counter()

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.types import Observation, Policy
-from planners.plan import PlanEvent
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ class ReplaceGoals:
 
     Args:
         policy: the policy.
-        goals: (E, Dg) the goal shown in the i-th episode that starts after `reset_seed`; they repeat in turn.
+        goals: (E, Dg) the goal shown in the i-th episode that starts after `set_random_seed`; they repeat in turn.
     """
 
     def __init__(self, policy: Policy, goals: Array) -> None:
@@ -29,11 +29,11 @@ class ReplaceGoals:
         self.goals = np.asarray(goals, dtype=np.float64)
         self.started = 0
 
-    def reset_seed(self, seed: int) -> None:
+    def set_random_seed(self, seed: int) -> None:
         """Begin again with the first goal, and pass the seed on."""
         self.started = 0
-        if hasattr(self.policy, "reset_seed"):
-            self.policy.reset_seed(seed)
+        if hasattr(self.policy, "set_random_seed"):
+            self.policy.set_random_seed(seed)
 
     @property
     def on_plan(self) -> Callable[[PlanEvent], None] | None:

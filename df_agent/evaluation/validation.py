@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 import numpy as np
 
-from df_agent.data.goal_view import GoalView
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.records import EpisodeRecord
@@ -31,19 +31,19 @@ class Validation:
         env_id: gymnasium id of a goal-conditioned environment.
         episodes: how many.
         seed: at least 1000.
-        view: see `rollout`.
+        goal_spec: see `rollout`.
 
     Raises:
         ValueError: a lower seed, or an environment without an episode limit.
         gymnasium.error.Error: an unknown environment.
     """
 
-    def __init__(self, env_id: str, episodes: int, seed: int, view: GoalView = PLAIN) -> None:
+    def __init__(self, env_id: str, episodes: int, seed: int, goal_spec: GoalSpec = PLAIN) -> None:
         check_validation_seed(seed, "validation.seed")
-        self.env_id, self.episodes, self.seed, self.view = env_id, episodes, seed, view
+        self.env_id, self.episodes, self.seed, self.goal_spec = env_id, episodes, seed, goal_spec
         self.limit = episode_limit(env_id, None)
-        if not view.is_plain:  # what the view lacks is said now, not after the first hour of training
-            GoalEnv(gym.make(env_id), view).close()
+        if not goal_spec.is_plain:  # what the specification lacks is said now, not after the first hour of training
+            GoalEnv(gym.make(env_id), goal_spec).close()
 
     def __call__(self, policy: Policy, *, keep_paths: bool = False) -> tuple[dict[str, float], list[EpisodeRecord]]:
         """Return success, mean time to goal [control steps; timeouts as the limit] and share at the goal at the end.
@@ -51,7 +51,7 @@ class Validation:
         The records come with them, with executed and planned positions if asked for.
         """
         records = rollout(
-            policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths, view=self.view
+            policy, self.env_id, episodes=self.episodes, seed=self.seed, keep_paths=keep_paths, goal_spec=self.goal_spec
         )
         values = (
             float(np.mean([record.success for record in records])),

@@ -13,7 +13,7 @@ from matplotlib import colormaps, font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Yardsticks
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.plots import (
     FAIL,
     FLOOR,
@@ -40,7 +40,7 @@ LINGER = 60  # steps shown after the last arrival, to see that they stay
 def write_video(
     records: Sequence[EpisodeRecord],
     path: str | Path,
-    yardsticks: Yardsticks = NO_YARDSTICKS,
+    references: References = NO_YARDSTICKS,
     *,
     panels: int = 6,
     fps: int = 25,
@@ -53,7 +53,7 @@ def write_video(
     Args:
         records: with paths.
         path: MP4 to write; a GIF of the same name if no encoder for MP4 is available.
-        yardsticks: walls, goal radius and control period are used if known.
+        references: walls, goal radius and control period are used if known.
         panels: episodes shown, at most.
         fps: frames per second.
         frame_skip: control steps per frame; by default real time, at least 1.
@@ -67,9 +67,9 @@ def write_video(
     if not shown:
         raise ValueError("no episode has its path recorded: call rollout with keep_paths=True")
     if frame_skip is None:
-        period = yardsticks.control_period or 1.0 / fps
+        period = references.control_period or 1.0 / fps
         frame_skip = max(1, round(1.0 / (fps * period)))
-    frames = video_frames(shown, yardsticks, frame_skip, panel_width, film)
+    frames = video_frames(shown, references, frame_skip, panel_width, film)
     return encode(frames, Path(path), fps)
 
 
@@ -104,13 +104,13 @@ class Film:
 
 def video_frames(
     records: Sequence[EpisodeRecord],
-    yardsticks: Yardsticks,
+    references: References,
     frame_skip: int,
     panel_width: int,
     film: Film | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield (height, width, 3) frames, `frame_skip` control steps apart; both sides are even."""
-    bounds = drawing_bounds(records, yardsticks.walls)
+    bounds = drawing_bounds(records, references.walls)
     columns = min(3, len(records))
     rows = -(-len(records) // columns)
     ratio = float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
@@ -123,7 +123,7 @@ def video_frames(
     ended = max(record.time_to_goal if record.success else record.length for record in records)
     last = min(ended + LINGER, max(record.length for record in records))
     view = View(bounds, panel_width * SUPERSAMPLING, panel_height * SUPERSAMPLING)
-    panels = [Panel(record, view, yardsticks, max(ended, 1)) for record in records]
+    panels = [Panel(record, view, references, max(ended, 1)) for record in records]
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 13)
     for step in [*range(0, last, frame_skip), last]:
         frame = Image.new("RGB", size, "white")
@@ -165,7 +165,7 @@ class View:
 class Panel:
     """One episode. The trail is drawn once into a layer that is kept; ball and plan on a copy of it."""
 
-    def __init__(self, record: EpisodeRecord, view: View, yardsticks: Yardsticks, last: int) -> None:
+    def __init__(self, record: EpisodeRecord, view: View, references: References, last: int) -> None:
         self.record = record
         self.points = view.pixels(positions(record.path))
         self.plans = [
@@ -176,12 +176,12 @@ class Panel:
         self.layer = Image.new("RGB", (view.width, view.height), FLOOR)
         self.drawn = 0
         draw = ImageDraw.Draw(self.layer)
-        for box in [] if yardsticks.walls is None else yardsticks.walls:
+        for box in [] if references.walls is None else references.walls:
             (x0, y1), (x1, y0) = view.pixels(box.reshape(2, 2))
             draw.rectangle((round(x0), round(y0), round(x1), round(y1)), fill=WALL)
         goal = view.pixels(positions([record.goal]))[0]
-        if yardsticks.goal_radius is not None:
-            draw_disc(draw, goal, yardsticks.goal_radius * view.scale, fill="#cfe6d8")
+        if references.goal_radius is not None:
+            draw_disc(draw, goal, references.goal_radius * view.scale, fill="#cfe6d8")
         self.goal = (float(goal[0]), float(goal[1]))
 
     def draw(self, step: int, plans_before: int | None = None) -> Image.Image:

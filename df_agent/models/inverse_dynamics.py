@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from df_agent.types import Moves
+from df_agent.types import InverseDynamicsBatch
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class InverseDynamics(nn.Module):
         actions: Tensor = self.mlp(torch.cat([observation, displacement], -1))
         return actions
 
-    def loss(self, batch: Moves, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: InverseDynamicsBatch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error; nothing is drawn from the generator."""
         loss = (self(batch.observation, batch.displacement) - batch.action).square().mean()
         return loss, {"loss": loss.detach()}

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.waves import waves
+from df_agent.models.fourier_features import waves
 from df_agent.types import Pairs
 
 

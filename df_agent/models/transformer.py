@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.models.attention import attend
-from df_agent.models.waves import waves
+from df_agent.models.fourier_features import waves
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """v1.5's network for trajectories: a plain post-norm encoder that is told the level with its input.
 
-Its sizes and names of weights are those of the original's public checkpoints, see `df_agent.convert`.
+Its sizes and names of weights are those of the original's public checkpoints, see `df_agent.training.convert_v15`.
 """
 
 from __future__ import annotations

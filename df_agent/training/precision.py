@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from df_agent.inference import computes_in_bf16
+from df_agent.runtime import computes_in_bf16
 
 # bf16 costs accuracy, so it has to save at least this share of the time.
 WORTHWHILE = 0.9

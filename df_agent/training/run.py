@@ -23,18 +23,19 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from df_agent.build import build_model, make
+from df_agent.agent_model import build_model
 from df_agent.checkpoint import Checkpoint, CheckpointError, json_bytes, load_checkpoint, replace_file, save_checkpoint
 from df_agent.data.episodes import load_episodes, without_jumps, without_stops
-from df_agent.data.goal_view import GoalView
-from df_agent.data.moves import MoveSampler, displacement_scale
-from df_agent.data.pairs import PairSampler
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.rewards import dense_rewards
+from df_agent.data.samplers.inverse_dynamics import InverseDynamicsSampler, displacement_scale
+from df_agent.data.samplers.pairs import PairSampler
+from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer, TokenizerConfig, check_indices
-from df_agent.data.windows import WindowSampler, step_statistics
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
+from df_agent.options import make
 from df_agent.training.processes import make_accelerator
 from df_agent.training.trackers import Tracker, make_tracker
 from df_agent.training.trainer import TrainConfig, Trainer
@@ -78,7 +79,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
 
     Args:
         config: plain values under the keys `KEYS`. "dataset" is what `load_episodes` takes; "goal", "tokenizer",
-            "windows", "network", "diffusion" and "train" are the options of GoalView, TokenizerConfig, WindowSampler,
+            "windows", "network", "diffusion" and "train" are the options of GoalSpec, TokenizerConfig, WindowSampler,
             the network, DiffusionForcingConfig and TrainConfig; "reward" may name a "place" nearness to which is
             rewarded instead of what the data says; "load" names a checkpoint whose weights, and normaliser, a new
             run starts from; "policy" is stored for the agent; "env" and "validation" are for `validate`.
@@ -104,7 +105,7 @@ def train(config: Mapping[str, Any], validate: Validation | None = None) -> nn.M
         inverse, inverse_config = train_inverse_dynamics(config, sampler, options, checkpoint_config)
         model.inverse_dynamics = inverse.requires_grad_(False)
         checkpoint_config["inverse_dynamics"] = inverse_config
-    return train_to_the_end(model, sampler, options, config, checkpoint_config, tracker, validate)
+    return run_training(model, sampler, options, config, checkpoint_config, tracker, validate)
 
 
 def run_tracker(config: Mapping[str, Any]) -> Tracker | None:
@@ -114,7 +115,7 @@ def run_tracker(config: Mapping[str, Any]) -> Tracker | None:
     return make_tracker(config.get("tracker", "tensorboard"), config["run_dir"], config)
 
 
-def train_to_the_end(
+def run_training(
     model: nn.Module,
     sampler: Callable[[int, torch.Generator], TrainingBatch],
     options: TrainConfig,
@@ -210,7 +211,7 @@ def train_inverse_dynamics(
         debug=train_options.debug,
         checkpoint_every=min(1000, steps),
     )
-    moves = MoveSampler(sampler, displacement_scale(described["statistics"]["step"]))
+    moves = InverseDynamicsSampler(sampler, displacement_scale(described["statistics"]["step"]))
     folder = Path(config["run_dir"], "inverse_dynamics")
     checkpoint_config = {"inverse_dynamics": options.to_dict(), **{key: described[key] for key in DATA}}
     inverse = Trainer(InverseDynamics(options), moves, schedule, folder, checkpoint_config).fit()
@@ -259,7 +260,7 @@ def make_sampler(config: Mapping[str, Any]) -> WindowSampler:
     accelerator = make_accelerator()
     with accelerator.local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config["dataset"])
-    episodes = make(GoalView, dict(config.get("goal") or {})).apply(episodes)
+    episodes = make(GoalSpec, dict(config.get("goal") or {})).apply(episodes)
     if (place := (config.get("reward") or {}).get("place")) is not None:
         episodes = dense_rewards(episodes, place)
     options, windows = make(TokenizerConfig, dict(config["tokenizer"])), dict(config["windows"])

@@ -15,8 +15,7 @@ from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from df_agent.inference import check_precision
-from df_agent.memory import keep_freed_memory
+from df_agent.runtime import check_precision, keep_freed_memory
 from df_agent.training.config import TrainConfig, learning_rate_at
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.clips import Clips, FrameSampler, load_clips
 from df_agent.data.episodes import Episodes
-from df_agent.inference import choose_device
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Encoder, to_signal
 from df_agent.models.latent_dynamics import LatentClips, LatentDynamics, LatentDynamicsConfig
+from df_agent.options import make
+from df_agent.runtime import choose_device
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import command, record
 from df_agent.training.trainer import Trainer

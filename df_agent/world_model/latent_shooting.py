@@ -10,13 +10,13 @@ from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.tokens import Tokenizer
 from df_agent.models.latent_dynamics import LatentDynamics
 from df_agent.models.time_to_goal import TimeToGoal
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policies import DiffusionForcingPolicy
 
 Array = NDArray[np.float64]
 
 
 class LatentSteps:
-    """Where actions that are held from picture to picture lead: `planners.shooting.Dynamics` over (latent, change).
+    """Where actions that are held from picture to picture lead: `df_planners.shooting.Dynamics` over (latent, change).
 
     Args:
         dynamics: the learned one.

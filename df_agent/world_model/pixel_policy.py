@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from df_planners.plan import PlanEvent
+from df_planners.shooting import ShootingPlanner
 from numpy.typing import NDArray
 
-from df_agent.acting import beginning_rows
-from df_agent.baselines.shooting import ShootingPolicy
-from df_agent.evaluation.asking import take_rows
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.evaluation.active_rows import take_rows
+from df_agent.policies import DiffusionForcingPolicy
+from df_agent.policies.observations import beginning_rows
+from df_agent.policies.shooting import ShootingPolicy
 from df_agent.types import Observation, Policy
 from df_agent.world_model.compact import CompactModel, load_compact
 from df_agent.world_model.latent_shooting import LatentSteps, load_time_left
-from planners.plan import PlanEvent
-from planners.shooting import ShootingPlanner
 
 Array = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ class PixelPolicy:
         Args:
             eyes: name of the encoder's checkpoint.
             agent: name of the checkpoint whose learned time to the goal is the cost.
-            planner: `planners.cem.CEM` or `planners.mppi.MPPI`; its steps are pictures.
+            planner: `df_planners.cem.CEM` or `df_planners.mppi.MPPI`; its steps are pictures.
             replan_every: pictures between plans.
             end: see `TimeLeft`.
         """
@@ -136,10 +136,10 @@ class PixelPolicy:
         if self._on_plan is not None:
             self._on_plan(replace(event, rows=self._asked[event.rows]))
 
-    def reset_seed(self, seed: int) -> None:
+    def set_random_seed(self, seed: int) -> None:
         """Choose another set of noise."""
-        if hasattr(self.policy, "reset_seed"):
-            self.policy.reset_seed(seed)
+        if hasattr(self.policy, "set_random_seed"):
+            self.policy.set_random_seed(seed)
 
     def predict(
         self,

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from df_agent.build import make
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.clips import Clips, ClipSampler, FrameSampler, load_clips
 from df_agent.data.teco import TecoSampler, set_of
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_signal
+from df_agent.options import make
 from df_agent.training.config import TrainConfig
 from df_agent.training.processes import make_accelerator
-from df_agent.training.run import command, run_tracker, train_to_the_end
+from df_agent.training.run import command, run_tracker, run_training
 from df_agent.training.trainer import Trainer
 from df_agent.world_model.video_model import build_autoencoder, build_video_model
 
@@ -50,7 +50,7 @@ def train_video(config: Mapping[str, Any]) -> nn.Module:
     model = build_video_model(checkpoint_config)
     assert model.autoencoder is not None
     model.autoencoder.load_state_dict(autoencoder.state_dict())
-    return train_to_the_end(model, sampler, options, config, checkpoint_config, run_tracker(config))
+    return run_training(model, sampler, options, config, checkpoint_config, run_tracker(config))
 
 
 def prepare_teco(config: Mapping[str, Any], length: int) -> tuple[Pixels, TecoSampler, NDArray[np.float32]]:

@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from df_agent.build import make
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.clips import conditions
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
-from df_agent.inference import choose_device
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_frames, to_signal
 from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
 from df_agent.models.unet3d import Unet3d, Unet3dConfig
+from df_agent.options import make
+from df_agent.runtime import choose_device
 from df_agent.world_model.imagine import RolloutConfig, imagine
 from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
 

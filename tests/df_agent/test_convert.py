@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.checkpoint import CheckpointError
-from df_agent.convert import Axes, convert, read_weights
 from df_agent.data.tokens import Tokenizer
 from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
+from df_agent.training.convert_v15 import Axes, convert, read_weights
 
 ROOT = Path(__file__).parents[2]
 TURNED = Axes((1, 0), (1.0, -1.0), (-3.3, 3.8))
@@ -142,12 +142,11 @@ def test_files_that_are_something_else(tmp_path):
 
 def test_axes_of_the_mazes_put_cells_where_they_are():
     sys.path.insert(0, str(ROOT / "scripts"))
+    import df_envs
     from convert_v15 import axes_of
 
-    import envs
-
     for env_id in ("maze2d-umaze", "maze2d-medium", "maze2d-large"):
-        maze, axes = envs.maze_of(env_id), axes_of(env_id, 4)
+        maze, axes = df_envs.maze_of(env_id), axes_of(env_id, 4)
         for cell in [(1, 1), (maze.height - 2, maze.width - 2)]:
             centre = np.array([*cell, 0.5, 0.25]) - [0.2, 0.2, 0, 0]  # D4RL's place of a cell; down, right
             ours = np.array(axes.sign) * centre[list(axes.source)] + axes.offset

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from df_agent.build import build_model
+from df_agent.agent_model import bf16_pays, build_model, prepare_for_inference
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig, repeat_last_frame
 from df_agent.diffusion.noise_schedule import min_snr_weight
-from df_agent.inference import bf16_pays, computes_in_bf16, prepare_for_inference
+from df_agent.runtime import computes_in_bf16
 from df_agent.types import Batch
 
 PLAIN = {"shared_level": 0.0, "clean_first": 0.0, "repeat_first": 0.0, "terminal": 0.0}
@@ -391,13 +391,13 @@ def test_a_device_computes_in_bf16_if_that_is_not_far_slower(bf16, there, monkey
         now[0] += bf16 if a.dtype == torch.bfloat16 else 1.0
         return product(a, b)
 
-    monkeypatch.setattr("df_agent.inference.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("df_agent.runtime.time", SimpleNamespace(perf_counter=lambda: now[0]))
     monkeypatch.setattr(torch.Tensor, "__matmul__", timed)
     assert computes_in_bf16.__wrapped__(torch.device("cpu"), size=2) is there
 
 
 def test_bf16_that_is_emulated_is_warned_of_and_not_chosen(monkeypatch):
-    monkeypatch.setattr("df_agent.inference.computes_in_bf16", lambda _: False)
+    monkeypatch.setattr("df_agent.runtime.computes_in_bf16", lambda _: False)
     model = tiny()
     prepare_for_inference(model, torch.device("cpu"), "auto")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -407,7 +407,7 @@ def test_bf16_that_is_emulated_is_warned_of_and_not_chosen(monkeypatch):
 
 
 def test_timing_bf16_leaves_the_weights_as_they_were(monkeypatch):
-    monkeypatch.setattr("df_agent.inference.computes_in_bf16", lambda _: True)
+    monkeypatch.setattr("df_agent.runtime.computes_in_bf16", lambda _: True)
     model = tiny().requires_grad_(False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     assert isinstance(bf16_pays(model, batch=2, repeats=1), bool)

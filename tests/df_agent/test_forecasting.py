@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import norm
 
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.forecasting import (
+from df_agent.world_model.forecasting import (
     QUANTILES,
     Forecaster,
     VectorAutoregression,
@@ -168,7 +168,7 @@ def test_sets_of_gluonts_become_windows(monkeypatch):
 def test_the_script_writes_numbers_and_a_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    import forecast
+    from studies import forecast
 
     options = ["--steps=4", "--sampling-steps=2", f"--output={tmp_path}/f.json", f"--picture={tmp_path}/f.png"]
     forecast.run(forecast.read_options(options))

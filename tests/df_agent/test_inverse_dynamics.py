@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from df_planners.plan import Plan
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.episodes import Episodes
-from df_agent.data.moves import displacement_scale
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.data.samplers.inverse_dynamics import displacement_scale
+from df_agent.policies import DiffusionForcingPolicy
 from df_agent.training.run import train
-from planners.plan import Plan
 
 
 def config_in(folder, **changes):

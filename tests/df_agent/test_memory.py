@@ -12,7 +12,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from df_agent.memory import keep_freed_memory
+from df_agent.runtime import keep_freed_memory
 
 said = keep_freed_memory() if {kept} else None
 
@@ -44,7 +44,7 @@ def test_freed_memory_is_kept() -> None:
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     import ctypes
 
-    from df_agent.memory import keep_freed_memory
+    from df_agent.runtime import keep_freed_memory
 
     def missing(name: object) -> object:
         raise OSError("no such library")

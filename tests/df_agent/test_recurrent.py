@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.diffusion.conditioning import Continued
 from df_agent.models.recurrent import Recurrent, RecurrentConfig
 

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.baselines import training as baselines
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models.time_to_goal import TimeToGoal
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policies import DiffusionForcingPolicy
+from df_agent.training import baseline as baselines
 from df_agent.training import run
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
@@ -321,7 +321,7 @@ def test_missing_keys_are_named(config):
 BARE = """
 import importlib.util
 import sys
-blocked = ("gymnasium", "minari", "hydra", "omegaconf", "mujoco", "envs", "stable_baselines3", "matplotlib",
+blocked = ("gymnasium", "minari", "hydra", "omegaconf", "mujoco", "df_envs", "stable_baselines3", "matplotlib",
            "scipy", "h5py", "rich", "tensorboard", "wandb")
 class Block:
     def find_spec(self, name, path=None, target=None):

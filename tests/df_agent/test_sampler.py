@@ -3,8 +3,8 @@ import torch
 
 from df_agent.diffusion.conditioning import Weighted
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
-from df_agent.diffusion.guidance import goal_objective
 from df_agent.diffusion.noise_schedule import add_noise, alpha_bar_table
+from df_agent.diffusion.objectives import goal_objective
 from df_agent.diffusion.sampler import ddim_step, guided, sample
 from df_agent.diffusion.scheduling_matrix import MATRICES, scheduling_matrix, to_levels
 from df_agent.models.transformer import Transformer, TransformerConfig

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.types import Pairs
 

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
+from df_agent.models.fourier_features import waves
 from df_agent.models.transformer import Transformer, TransformerConfig, sinusoidal
-from df_agent.models.waves import waves
 
 
 def network(seed=0, **options):

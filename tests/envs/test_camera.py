@@ -1,16 +1,15 @@
 import itertools
 
+import df_envs
 import gymnasium as gym
 import numpy as np
 import pytest
-
-import envs
-from envs import camera
-from envs.camera import BALL_ON_FILM, Endless, Filmed, ball_in, camera_on, open_renderer, pixel_of, view_of
-from envs.fetch import FETCH_TASKS
-from envs.physics import Physics
-from envs.rendering import opengl_backend
-from envs.waypoints import demonstrator
+from df_envs import camera
+from df_envs.camera import BALL_ON_FILM, Endless, Filmed, ball_in, camera_on, open_renderer, pixel_of, view_of
+from df_envs.fetch import FETCH_TASKS
+from df_envs.physics import Physics
+from df_envs.rendering import opengl_backend
+from df_envs.waypoints import demonstrator
 
 SIZE = 64
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
@@ -26,7 +25,7 @@ def maze():
 @pytest.mark.parametrize("name", ["umaze", "medium", "large"])
 def test_the_ball_is_read_from_its_picture_to_a_tenth_of_a_metre(name):
     env = Filmed(gym.make(f"walk2d-{name}").unwrapped, SIZE)
-    plan = envs.maze_of(name)
+    plan = df_envs.maze_of(name)
     rng = np.random.default_rng(0)
     true = np.array([np.array(plan.centre(cell)) + rng.uniform(-0.3, 0.3, 2) for cell in plan.free_cells])
     frames = np.stack(
@@ -44,16 +43,16 @@ def test_the_ball_is_read_from_its_picture_to_a_tenth_of_a_metre(name):
 
 
 def test_no_ball_is_no_position():
-    found, spots = ball_in(np.zeros((2, SIZE, SIZE, 3), np.uint8), envs.maze_of("umaze"))
+    found, spots = ball_in(np.zeros((2, SIZE, SIZE, 3), np.uint8), df_envs.maze_of("umaze"))
     assert np.isnan(found).all()
     assert (spots == 0).all()
 
 
 def test_goals_are_not_drawn():
     env = Filmed(gym.make("walk2d-umaze").unwrapped, SIZE)
-    place = envs.maze_of("umaze").centre((1, 1))
+    place = df_envs.maze_of("umaze").centre((1, 1))
     seen = [
-        env.reset(options={"state": place, "goal": envs.maze_of("umaze").centre(c)})[0]["pixels"]
+        env.reset(options={"state": place, "goal": df_envs.maze_of("umaze").centre(c)})[0]["pixels"]
         for c in ((3, 1), (2, 3))
     ]
     env.close()
@@ -78,7 +77,7 @@ def test_of_a_pixel_maze_only_pictures_are_seen(maze):
     assert set(observation) == {"observation", "achieved_goal", "desired_goal"}
     assert all(part.dtype == np.uint8 and part.shape == (SIZE, SIZE, 3) for part in observation.values())
     assert maze.observation_space.contains(observation)
-    plan = envs.maze_of("medium")
+    plan = df_envs.maze_of("medium")
     for key, place in (("observation", "achieved_goal"), ("desired_goal", "desired_goal")):
         found, _ = ball_in(observation[key], plan)
         assert np.linalg.norm(found - info[place]) < 0.2
@@ -141,8 +140,8 @@ def test_where_nothing_can_draw_the_packages_are_named(monkeypatch):
     monkeypatch.setattr(camera, "opengl_backend", lambda: None)
     monkeypatch.setattr(camera.mujoco, "Renderer", fail)
     with pytest.raises(RuntimeError, match=r"libegl1 \(or libosmesa6\)"):
-        open_renderer(Physics(envs.maze_of("umaze")).model, 8)
+        open_renderer(Physics(df_envs.maze_of("umaze")).model, 8)
 
 
 def test_the_ball_is_drawn_larger_than_it_is():
-    assert Physics(envs.maze_of("umaze")).model.geom("particle_geom").size[0] < BALL_ON_FILM
+    assert Physics(df_envs.maze_of("umaze")).model.geom("particle_geom").size[0] < BALL_ON_FILM

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-
-from envs.costs import GoalCost, PathDistance, straight_distance
-from envs.geometry import geodesic_to_disc
-from envs.maps import MAZES
-from envs.routes import shortest_route
+from df_envs.costs import GoalCost, PathDistance, straight_distance
+from df_envs.geometry import geodesic_to_disc
+from df_envs.maps import MAZES
+from df_envs.routes import shortest_route
 
 
 def distance_to(env_id, goal, places):

@@ -1,8 +1,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-
-from envs.disturbances import DisturbedActions
+from df_envs.disturbances import DisturbedActions
 
 
 class Told(gym.Env):

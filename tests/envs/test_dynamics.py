@@ -1,11 +1,10 @@
+import df_envs  # noqa: F401
 import gymnasium as gym
 import numpy as np
 import pytest
-
-import envs  # noqa: F401
-from envs.dynamics import MazeDynamics
-from envs.maps import MAZES
-from envs.physics import Physics
+from df_envs.dynamics import MazeDynamics
+from df_envs.maps import MAZES
+from df_envs.physics import Physics
 
 
 def throws(name, number, steps, seed=0):

@@ -1,9 +1,9 @@
+import df_envs  # noqa: F401 - registers Fetch
 import numpy as np
 import pytest
+from df_envs.fetch import FETCH_TASKS, FetchDemonstrator
 
-import envs  # noqa: F401 - registers Fetch
 from df_agent.evaluation.rollout import rollout
-from envs.fetch import FETCH_TASKS, FetchDemonstrator
 
 
 @pytest.mark.parametrize(

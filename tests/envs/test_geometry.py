@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
+from df_envs.geometry import crosses_wall, geodesic_to_disc
+from df_envs.maps import MAZES, maze_of, wall_boxes
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
-
-from envs.geometry import crosses_wall, geodesic_to_disc
-from envs.maps import MAZES, maze_of, wall_boxes
 
 # umaze, free cells in a C open to the left: centres (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1).
 KNOWN = [
@@ -56,7 +55,7 @@ def test_random_segments_against_dense_sampling():
 
 def test_a_walked_path_is_clear_but_for_soft_contacts():
     # The centre of a real ball is never as near to a wall as 0.03, however it was driven.
-    from envs.physics import Physics
+    from df_envs.physics import Physics
 
     physics, random, path = Physics(MAZES["medium"]), np.random.default_rng(1), []
     physics.set_state(*MAZES["medium"].centre((1, 1)), 0.0, 0.0)

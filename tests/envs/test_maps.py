@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
+from df_envs.costs import PathDistance
+from df_envs.dynamics import MazeDynamics
+from df_envs.maps import MAZES, maze_bounds, maze_of, wall_boxes
+from df_envs.oracle import OraclePolicy
 from gymnasium_robotics.envs.maze import maps as published
 from gymnasium_robotics.envs.maze.maze_v4 import Maze as PublishedMaze
-
-from envs.costs import PathDistance
-from envs.dynamics import MazeDynamics
-from envs.maps import MAZES, maze_bounds, maze_of, wall_boxes
-from envs.oracle import OraclePolicy
 
 PUBLISHED = {"umaze": published.U_MAZE, "medium": published.MEDIUM_MAZE, "large": published.LARGE_MAZE}
 
@@ -48,7 +47,7 @@ def test_nearest_free_cell_of_a_point_in_a_wall():
     assert maze.nearest_free(*maze.centre((1, 2))) == (1, 2)
 
 
-@pytest.mark.parametrize("env_id", ["maze2d-large", "multi2d-large", "walk2d-large", "envs:maze2d-large", "large"])
+@pytest.mark.parametrize("env_id", ["maze2d-large", "multi2d-large", "walk2d-large", "df_envs:maze2d-large", "large"])
 def test_maze_of_an_id(env_id):
     assert maze_of(env_id) is MAZES["large"]
 

@@ -1,10 +1,9 @@
+import df_envs
 import gymnasium as gym
 import numpy as np
 import pytest
-
-import envs
-from envs.maps import OGBENCH_MAZES, maze_of
-from envs.ogbench_mazes import (
+from df_envs.maps import OGBENCH_MAZES, maze_of
+from df_envs.ogbench_mazes import (
     GOAL_RADIUS,
     OGBENCH_IDS,
     TASKS,
@@ -194,4 +193,4 @@ def test_what_to_install_is_said(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"\[ogbench\]"):
-        envs.ogbench_mazes.make_goal_maze("medium")
+        df_envs.ogbench_mazes.make_goal_maze("medium")

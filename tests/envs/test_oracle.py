@@ -1,12 +1,11 @@
+import df_envs  # noqa: F401
 import gymnasium as gym
 import numpy as np
 import pytest
-
-import envs  # noqa: F401
-from envs.maps import MAZES
-from envs.oracle import MAX_AXIS_STEP, OraclePolicy, lower_bound_steps, oracle_steps
-from envs.physics import Physics
-from envs.waypoints import WaypointPolicy, demonstrator
+from df_envs.maps import MAZES
+from df_envs.oracle import MAX_AXIS_STEP, OraclePolicy, lower_bound_steps, oracle_steps
+from df_envs.physics import Physics
+from df_envs.waypoints import WaypointPolicy, demonstrator
 
 STARTS = 60
 # Means over 2000 starts.

@@ -4,10 +4,9 @@ import gymnasium as gym
 import gymnasium_robotics
 import numpy as np
 import pytest
-
-from envs.maps import MAZES
-from envs.oracle import MAX_AXIS_STEP
-from envs.physics import Physics
+from df_envs.maps import MAZES
+from df_envs.oracle import MAX_AXIS_STEP
+from df_envs.physics import Physics
 
 gym.register_envs(gymnasium_robotics)
 PUBLISHED = {"umaze": "PointMaze_UMaze-v3", "medium": "PointMaze_Medium-v3", "large": "PointMaze_Large-v3"}

@@ -2,15 +2,14 @@ import subprocess
 import sys
 import warnings
 
+import df_envs  # noqa: F401
 import gymnasium as gym
 import numpy as np
 import pytest
+from df_envs.maps import MAZES
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_env_sb3
-
-import envs  # noqa: F401
-from envs.maps import MAZES
 
 IDS = [f"{family}-{name}" for family in ("maze2d", "multi2d") for name in MAZES]
 RIGHT = np.array([1.0, 0.0], dtype=np.float32)
@@ -30,7 +29,7 @@ def test_is_made_by_a_bare_name_and_in_spawned_workers():
     code = """
 import gymnasium as gym, sys
 if __name__ == "__main__":
-    env = gym.make("envs:maze2d-large")
+    env = gym.make("df_envs:maze2d-large")
     assert env.reset(seed=0)[0]["observation"].shape == (4,)
     venv = gym.make_vec("maze2d-umaze", num_envs=2, vectorization_mode="async", vector_kwargs={"context": "spawn"})
     obs, _ = venv.reset(seed=[3, 4])

@@ -1,11 +1,11 @@
+import df_envs  # noqa: F401 - registers the tasks
 import gymnasium as gym
 import numpy as np
 import pytest
+from df_envs.fetch import RECALL_TASKS, fetch_demonstrator
+from df_envs.recall import MIDDLE, GoalCue
 
-import envs  # noqa: F401 - registers the tasks
 from df_agent.evaluation.rollout import rollout
-from envs.fetch import RECALL_TASKS, fetch_demonstrator
-from envs.recall import MIDDLE, GoalCue
 
 
 def observations(env_id, steps):

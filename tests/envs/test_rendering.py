@@ -2,8 +2,7 @@ import os
 import subprocess
 
 import pytest
-
-from envs import rendering
+from df_envs import rendering
 
 
 @pytest.fixture

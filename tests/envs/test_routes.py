@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
+from df_envs.maps import MAZES
+from df_envs.routes import depth_first_route, shortest_route
 from scipy.sparse.csgraph import shortest_path
-
-from envs.maps import MAZES
-from envs.routes import depth_first_route, shortest_route
 
 
 def pairs(maze):

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-
-from envs.costs import PathDistance
-from envs.geometry import convex_corners, crosses_wall, wall_distance
-from envs.maps import maze_of
-from envs.shortest_paths import CHORD, ShortestPaths
+from df_envs.costs import PathDistance
+from df_envs.geometry import convex_corners, crosses_wall, wall_distance
+from df_envs.maps import maze_of
+from df_envs.shortest_paths import CHORD, ShortestPaths
 
 
 def places(env_id, number, seed=0):

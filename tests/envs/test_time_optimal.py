@@ -1,12 +1,11 @@
+import df_envs  # noqa: F401
 import gymnasium as gym
 import numpy as np
 import pytest
-
-import envs  # noqa: F401
-from envs.maps import MAZES
-from envs.oracle import lower_bound_steps, oracle_steps
-from envs.physics import Physics
-from envs.time_optimal import TimeOptimalPolicy, ValueTable, load_table, solve, time_optimal_steps
+from df_envs.maps import MAZES
+from df_envs.oracle import lower_bound_steps, oracle_steps
+from df_envs.physics import Physics
+from df_envs.time_optimal import TimeOptimalPolicy, ValueTable, load_table, solve, time_optimal_steps
 
 IDS = [f"maze2d-{name}" for name in MAZES]
 
@@ -46,7 +45,7 @@ def test_the_steps_are_what_the_policy_takes_in_the_environment_where_it_then_st
 def test_rows_are_independent_and_restart():
     starts, goals = draws("maze2d-medium", 5)
     observation = {"observation": starts, "desired_goal": goals}
-    policy = TimeOptimalPolicy("envs:maze2d-medium")
+    policy = TimeOptimalPolicy("df_envs:maze2d-medium")
     actions, _ = policy.predict(observation)
     single, state = policy.predict({key: value[2] for key, value in observation.items()})
     assert (single == actions[2]).all()

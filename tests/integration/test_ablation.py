@@ -1,4 +1,4 @@
-"""scripts/ablation.py on two rows of the shipped agent and one whose model is not there."""
+"""studies/ablation.py on two rows of the shipped agent and one whose model is not there."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ from df_agent.checkpoint import CheckpointError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import ablation  # noqa: E402
-from policies import make_policy  # noqa: E402
+from df_agent.cli.policies import make_policy  # noqa: E402
+from studies import ablation  # noqa: E402
 
 SMALL = """
 env: maze2d-umaze
@@ -83,7 +83,7 @@ def test_the_command_of_a_row_makes_its_agent(options):
 
 
 def test_all_rows_are_options_that_there_are():
-    from df_agent.policy.config import PolicyConfig
+    from df_agent.policies.config import PolicyConfig
 
     rows = ablation.rows_of(OmegaConf.to_container(OmegaConf.load(ablation.CONFIG)))
     assert len(rows) == len({(row["group"], row["label"]) for row in rows}) > 30

@@ -17,8 +17,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from df_agent.evaluation.comparison.failure_page import LISTED
-from df_agent.evaluation.comparison.store import PolicyStore, StoreError
+from df_agent.benchmark.failure_page import LISTED
+from df_agent.benchmark.store import PolicyStore, StoreError
 from df_agent.evaluation.records import PlanRecord, read_records
 from df_agent.evaluation.rollout import PolicyError
 
@@ -108,7 +108,7 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
 
     store = PolicyStore(tmp_path, ENV, "oracle")
     path = store.folder / "run.json"
-    path.write_text(re.sub(r'("envs.oracle": )"\w+"', r'\1"other"', path.read_text()))
+    path.write_text(re.sub(r'("df_envs.oracle": )"\w+"', r'\1"other"', path.read_text()))
     more = ["policies=[oracle]", "episodes=3", "seeds=[1000]"]
     with pytest.raises(StoreError, match=r"code\.envs\.oracle: 'other' there"):
         compare(*more)
@@ -116,7 +116,7 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
     assert len(rows[ENV, "oracle"].records) == 2
     _, rows = compare(*more, "adopt=true")
     assert len(rows[ENV, "oracle"].records) == 3
-    assert store.run()["earlier"][0]["code"]["envs.oracle"] == "other"
+    assert store.run()["earlier"][0]["code"]["df_envs.oracle"] == "other"
 
 
 def test_an_episode_that_goes_otherwise_when_it_is_run_again_leaves_no_path(compare, tmp_path):
@@ -204,7 +204,7 @@ def test_an_environment_that_cannot_be_made_does_not_sink_the_others(compare, mo
 
 
 def test_what_is_not_trained_is_left_out_unless_it_was_asked_for(compare, script, monkeypatch, tmp_path):
-    import compare_options
+    from df_agent.cli import compare_options
 
     monkeypatch.chdir(tmp_path)  # no runs/ here
     monkeypatch.setattr(compare_options, "policy_names", lambda: ["full_sequence", "oracle"])
@@ -293,7 +293,7 @@ def test_episodes_of_unequal_length_are_refused_before_any_is_run(compare, tmp_p
 
 
 def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
-    import policies
+    from df_agent.cli import policies
 
     monkeypatch.setattr(policies, "FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_text("name: mine\nmake: {_target_: builtins.dict}\n")
@@ -321,7 +321,7 @@ def test_a_baseline_that_does_not_ship_is_taken_from_where_its_training_leaves_i
     monkeypatch.chdir(tmp_path)
 
     def checkpoint(name):
-        return script.policy_config(name, "envs:multi2d-large").policy.checkpoint
+        return script.policy_config(name, "df_envs:multi2d-large").policy.checkpoint
 
     assert checkpoint("full_sequence") == "maze2d-large-full_sequence"  # named in the error, as there is none
     for name in ("full_sequence", "gcbc"):

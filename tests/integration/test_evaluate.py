@@ -18,17 +18,17 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import evaluate as evaluate_script  # noqa: E402
-import ship as ship_script  # noqa: E402
-from policies import is_usual, view_of  # noqa: E402
+from df_envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps  # noqa: E402
 
-import results as results_script  # noqa: E402
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
+from df_agent.cli.policies import goal_spec_of, is_usual  # noqa: E402
 from df_agent.data.episodes import Episodes  # noqa: E402
-from df_agent.data.goal_view import GoalView  # noqa: E402
+from df_agent.data.goal_spec import GoalSpec  # noqa: E402
 from df_agent.evaluation.harness import evaluate  # noqa: E402
-from df_agent.evaluation.metrics import Yardsticks, yardstick_steps  # noqa: E402
+from df_agent.evaluation.metrics import References, reference_steps  # noqa: E402
 from df_agent.evaluation.rollout import PLAIN, rollout  # noqa: E402
-from envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps  # noqa: E402
+from studies import results as results_script  # noqa: E402
+from studies import ship as ship_script  # noqa: E402
 
 TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second", "provenance"}
 
@@ -41,8 +41,8 @@ def run_script(*arguments, folder):
 @pytest.mark.parametrize("env_id", ["maze2d-umaze", "multi2d-large"])
 def test_the_oracle_in_the_harness_is_the_oracle_of_the_yardstick(env_id):
     records = rollout(OraclePolicy(env_id), env_id, episodes=6, seed=1000)
-    steps = yardstick_steps(records, lambda starts, goals: oracle_steps(env_id, starts, goals))
-    bound = yardstick_steps(records, lambda starts, goals: lower_bound_steps(env_id, starts, goals))
+    steps = reference_steps(records, lambda starts, goals: oracle_steps(env_id, starts, goals))
+    bound = reference_steps(records, lambda starts, goals: lower_bound_steps(env_id, starts, goals))
     assert [record.time_to_goal for record in records] == steps.tolist()
     assert (bound <= steps).all()
     assert all(record.success and record.at_goal_at_end for record in records)
@@ -70,13 +70,13 @@ def test_the_script_writes_a_report_that_another_process_repeats(tmp_path):
     assert summary["score_occupancy"] == pytest.approx(100 * (summary["episode_reward"] - 23.85) / (161.86 - 23.85))
     assert summary["provenance"]["config"]["env"] == "maze2d-umaze"
 
-    yardsticks = Yardsticks(
+    references = References(
         oracle_steps=partial(oracle_steps, "maze2d-umaze"),
         lower_bound_steps=partial(lower_bound_steps, "maze2d-umaze"),
         score_references=(23.85, 161.86),
     )
     policy, options = OraclePolicy("maze2d-umaze"), {"episodes": 5, "seed": 1, "num_envs": 2, "pictures": False}
-    again = evaluate(policy, "maze2d-umaze", tmp_path / "again", policy_name="oracle", yardsticks=yardsticks, **options)
+    again = evaluate(policy, "maze2d-umaze", tmp_path / "again", policy_name="oracle", references=references, **options)
     assert {key: again[key] for key in again if key not in TIMED} == {
         key: summary[key] for key in summary if key not in TIMED
     }
@@ -192,13 +192,13 @@ def test_goals_are_found_where_it_is_said_and_else_where_the_checkpoint_says(tmp
 
     def view(said, checkpoint):
         policy = {"name": "mine", "checkpoint": checkpoint}
-        return view_of(OmegaConf.create({"env": "maze2d-umaze", "goal": {**goal, **said}, "policy": policy}))
+        return goal_spec_of(OmegaConf.create({"env": "maze2d-umaze", "goal": {**goal, **said}, "policy": policy}))
 
     assert view({}, None).is_plain
-    assert view({"achieved": [2]}, None) == GoalView(achieved=(2,))
+    assert view({"achieved": [2]}, None) == GoalSpec(achieved=(2,))
     with pytest.raises(ValueError, match=r"give goal\.success="):
         view({}, str(tmp_path))
-    assert view({"success": "terminated"}, str(tmp_path)) == GoalView(achieved=(0, 1), success="terminated")
+    assert view({"success": "terminated"}, str(tmp_path)) == GoalSpec(achieved=(0, 1), success="terminated")
 
 
 def walks(path, places, **columns):
@@ -212,16 +212,16 @@ def walks(path, places, **columns):
 
 
 def test_how_often_walks_touch_the_goal_is_asked_of_the_environments_reward(tmp_path, capsys):
-    def wandering(env, dataset, view=PLAIN):
+    def wandering(env, dataset, goal_spec=PLAIN):
         goals = np.zeros((2, 3))
-        return evaluate_script.data_wandering(OmegaConf.create({"env": env, "dataset": dataset}), view, goals, 2)
+        return evaluate_script.data_wandering(OmegaConf.create({"env": env, "dataset": dataset}), goal_spec, goals, 2)
 
     places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
     seen = np.concatenate([places + 5, places], axis=1)  # the gripper first, then the object
     flat = walks(tmp_path / "flat.npz", seen)
     told = walks(tmp_path / "told.npz", seen, achieved_goals=np.repeat(places, 3, axis=0))
     assert wandering("FetchPush-v4", told) == pytest.approx(0.5, abs=0.05)  # its rewards are -1 and 0
-    assert wandering("FetchPush-v4", flat, GoalView(achieved=(3, 4, 5))) == pytest.approx(0.5, abs=0.05)
+    assert wandering("FetchPush-v4", flat, GoalSpec(achieved=(3, 4, 5))) == pytest.approx(0.5, abs=0.05)
     assert wandering("FetchPush-v4", flat) is None
     assert wandering("Pendulum-v1", told) is None
     said = " ".join(capsys.readouterr().out.split())

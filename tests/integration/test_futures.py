@@ -1,4 +1,4 @@
-"""scripts/futures.py on the shipped agent of the U-maze."""
+"""studies/futures.py on the shipped agent of the U-maze."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
-import futures
+from studies import futures
 
 
 def test_more_futures_vary_less(tmp_path, monkeypatch):

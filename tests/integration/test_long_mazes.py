@@ -139,7 +139,7 @@ def test_every_maze_has_its_options_for_diffuser(study):
 def test_the_longest_part_of_a_name_decides(study):
     by_name = sys.modules["policies"].by_name
     assert by_name("pointmaze-giant-navigate", {"navigate": 1, "giant-navigate": 2, "stitch": 3}) == 2
-    assert by_name("envs:pointmaze-large-navigate", {"navigate": 1, "giant-navigate": 2}) == 1
+    assert by_name("df_envs:pointmaze-large-navigate", {"navigate": 1, "giant-navigate": 2}) == 1
     assert by_name("FetchPush-v4", {"giant": 1, "elsewhere": 2}) == 2
     with pytest.raises(ValueError, match="nothing is known for FetchPush-v4, only for giant, large"):
         by_name("FetchPush-v4", {"giant": 1, "large": 2})

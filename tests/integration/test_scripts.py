@@ -17,25 +17,25 @@ from stable_baselines3 import SAC
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import actions as actions_script  # noqa: E402
-import benchmark as benchmark_script  # noqa: E402
 import collect as collect_script  # noqa: E402
 import compare as compare_script  # noqa: E402
-import demonstrators  # noqa: E402
+import df_envs  # noqa: E402, F401
 import evaluate as evaluate_script  # noqa: E402
-import guidance as guidance_script  # noqa: E402
 import list as list_script  # noqa: E402
-import recall as recall_script  # noqa: E402
-import robustness as robustness_script  # noqa: E402
-import sensors as sensors_script  # noqa: E402
 import train as train_script  # noqa: E402
 import train_baseline as train_baseline_script  # noqa: E402
 import tune as tune_script  # noqa: E402
 
-import envs  # noqa: E402, F401
-from df_agent.build import build_model  # noqa: E402
+from df_agent.agent_model import build_model  # noqa: E402
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
-from df_agent.policy import DiffusionForcingPolicy  # noqa: E402
+from df_agent.cli import demonstrators  # noqa: E402
+from df_agent.policies import DiffusionForcingPolicy  # noqa: E402
+from studies import actions as actions_script  # noqa: E402
+from studies import benchmark as benchmark_script  # noqa: E402
+from studies import costs as guidance_script  # noqa: E402
+from studies import recall as recall_script  # noqa: E402
+from studies import robustness as robustness_script  # noqa: E402
+from studies import sensors as sensors_script  # noqa: E402
 
 
 def test_everything_there_is_can_be_listed(capsys, monkeypatch, tmp_path):
@@ -313,7 +313,7 @@ def test_the_benchmark_shows_what_the_comparison_has_now():
     for policy, label in benchmark_script.OTHERS.items():
         rows = benchmark_script.kept_steps(policy, SimpleNamespace(env=kept["env"], options=options))
         shown = {key: points[label][key] for key in rows}
-        assert shown == pytest.approx(rows), f"{policy} has other rows now: run scripts/benchmark.py quality again"
+        assert shown == pytest.approx(rows), f"{policy} has other rows now: run studies/benchmark.py quality again"
 
 
 def test_what_planning_costs(tmp_path, monkeypatch, capsys):

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from df_envs.oracle import OraclePolicy
 
 from df_agent import DiffusionForcingPolicy
 from df_agent.checkpoint import list_pretrained
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.rollout import rollout
-from df_agent.inference import computes_in_bf16
-from envs.oracle import OraclePolicy
+from df_agent.runtime import computes_in_bf16
 
 ROOT = Path(__file__).parents[2]
 MAZES = ("maze2d-umaze", "maze2d-medium", "maze2d-large", "multi2d-large")
@@ -61,9 +61,9 @@ def test_the_shipped_agent_arrives_stays_and_is_faster_than_the_oracle(env_id):
 
 @pytest.mark.parametrize(("env_id", "policy_name"), shipped())
 def test_committed_rows_can_be_made_again(env_id, policy_name, monkeypatch):
-    """On the same starts: yardsticks to the step, the learned nearly, since another processor rounds otherwise."""
+    """On the same starts: references to the step, the learned nearly, since another processor rounds otherwise."""
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    from policies import make_policy, policy_config
+    from df_agent.cli.policies import make_policy, policy_config
 
     precision = "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"
     policy = make_policy(policy_config(policy_name, env_id, precision=precision))

@@ -10,9 +10,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.data.episodes import Episodes
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policies import DiffusionForcingPolicy
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -73,7 +73,7 @@ def test_it_trains_validates_and_the_checkpoint_acts(pack, tmp_path):
     assert 0 < rows[-1]["validation/training_minutes"] < 10
     assert (run_dir / "validation" / "step_000000006.png").stat().st_size > 5000
     policy = DiffusionForcingPolicy.from_pretrained(run_dir / "final", max_steps=300)
-    env = gym.make("envs:maze2d-umaze")
+    env = gym.make("df_envs:maze2d-umaze")
     action, _ = policy.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.action_space.contains(action.astype(np.float32))
 
@@ -93,7 +93,7 @@ def test_a_method_of_the_originals_trains_and_acts_by_one_command(method, pack, 
     result = script(tmp_path, "env=maze2d-umaze", *options)
     assert result.returncode == 0, result.stderr
     policy = DiffusionForcingPolicy.from_pretrained(tmp_path / "run" / "final", max_steps=300)
-    env = gym.make("envs:maze2d-umaze")
+    env = gym.make("df_envs:maze2d-umaze")
     action, state = policy.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.action_space.contains(action.astype(np.float32))
     assert np.isfinite(state.path).all()
@@ -136,8 +136,8 @@ def test_mistakes_are_named_without_a_traceback(arguments, message, tmp_path):
 
 
 def test_our_module_may_be_named_before_the_environment(tmp_path):
-    for env in ("envs:maze2d-umaze", "envs:multi2d-umaze"):
-        known = env == "envs:maze2d-umaze"
+    for env in ("df_envs:maze2d-umaze", "df_envs:multi2d-umaze"):
+        known = env == "df_envs:maze2d-umaze"
         more = [] if known else ["dataset=no/such.npz"]
         result = script(tmp_path, f"env={env}", "resolve_to=x.json", *more)
         if known:

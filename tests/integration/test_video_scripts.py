@@ -9,6 +9,7 @@ import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
+from df_envs.rendering import opengl_backend
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -18,16 +19,16 @@ from df_agent.models.autoencoder import AutoencoderConfig
 from df_agent.world_model.metrics import position_errors
 from df_agent.world_model.training import describe
 from df_agent.world_model.video_model import VideoModel, build_video_model
-from envs.rendering import opengl_backend
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 import evaluate_video  # noqa: E402
 import predict_video  # noqa: E402
-import result_tables  # noqa: E402
-from collect import job_of  # noqa: E402
-from filming import CONFIG, film_clips  # noqa: E402
+
+from df_agent.cli.collecting import job_of  # noqa: E402
+from df_agent.cli.filming import CONFIG, film_clips  # noqa: E402
+from studies import result_tables  # noqa: E402
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
 

@@ -1,9 +1,8 @@
 """Choosing among plans that know no goal."""
 
 import numpy as np
-
-from planners.best_of_n import best_of_n
-from planners.plan import Plan
+from df_planners.best_of_n import best_of_n
+from df_planners.plan import Plan
 
 
 def line(*points):

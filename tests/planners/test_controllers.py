@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from planners.controllers import (
+from df_planners.controllers import (
     PathTrackerConfig,
     arc_lengths,
     follow_waypoints,

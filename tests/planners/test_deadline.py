@@ -1,4 +1,4 @@
-from planners.deadline import Deadline
+from df_planners.deadline import Deadline
 
 
 def overs(milliseconds, ends):

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-
-from planners.cem import CEM
-from planners.mppi import MPPI
-from planners.shooting import predicted, shifted, smooth
+from df_planners.cem import CEM
+from df_planners.mppi import MPPI
+from df_planners.shooting import predicted, shifted, smooth
 
 HORIZON = 15
 DT = 0.2

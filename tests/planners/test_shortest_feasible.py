@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
-from planners.diffusion_forcing import (
+from df_planners.plan import Plan
+from df_planners.shortest_feasible import (
     MotionLimits,
     ShortestFeasibleConfig,
     roughness,
@@ -9,7 +9,6 @@ from planners.diffusion_forcing import (
     shortest_feasible,
     travel_time,
 )
-from planners.plan import Plan
 
 LIMITS = MotionLimits(step=np.array([1.0, 1.0]), turn=np.array([0.5, 0.5]), speed=np.array([0.1, 0.1]))
 FRAMES = 12

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-
-from planners.plan import Plan
-from planners.tree_search import Node, Tree, TreeSearch, TreeSearchConfig
+from df_planners.plan import Plan
+from df_planners.tree_search import Node, Tree, TreeSearch, TreeSearchConfig
 
 GAP = np.array([0.0, 4.0])  # the wall x = 0 is open above it
 SPEED = np.array([0.1, 0.1])

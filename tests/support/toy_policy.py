@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from df_agent.build import build_model
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.agent_model import build_model
+from df_agent.policies import DiffusionForcingPolicy
 
 CHECKPOINT = {
     "env": "toy",

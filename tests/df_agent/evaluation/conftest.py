@@ -7,10 +7,10 @@ from typing import ClassVar
 import gymnasium as gym
 import numpy as np
 import pytest
+from df_planners.plan import Plan, PlanEvent
 from gymnasium import spaces
 
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
-from planners.plan import Plan, PlanEvent
 
 SPEED, RADIUS = 0.1, 0.15
 
@@ -64,7 +64,7 @@ class Straight:
         self.on_plan, self.seeds, self.plan_every = None, [], plan_every
         self.batches = []
 
-    def reset_seed(self, seed):
+    def set_random_seed(self, seed):
         self.seeds.append(seed)
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):

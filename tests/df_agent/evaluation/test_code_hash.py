@@ -54,9 +54,11 @@ def test_layout_and_comments_do_not_count_but_code_does(package):
 
 
 def test_our_agent_follows_from_its_planner_but_not_from_its_training():
-    found = code_hashes(["df_agent.policy.agent"])
-    assert {"planners.diffusion_forcing", "df_agent.proposals", "df_agent.models.transformer"} <= set(found)
-    assert not [name for name in found if name.startswith(("df_agent.training", "envs", "torch"))]
+    found = code_hashes(["df_agent.policies.diffusion_forcing"])
+    assert {"df_planners.shortest_feasible", "df_agent.policies.plan_sampler", "df_agent.models.transformer"} <= set(
+        found
+    )
+    assert not [name for name in found if name.startswith(("df_agent.training", "df_envs", "torch"))]
 
 
 def test_a_module_that_is_not_there_is_named():

@@ -10,7 +10,7 @@ class Sees:
     def __init__(self):
         self.seen, self.seeds = [], []
 
-    def reset_seed(self, seed):
+    def set_random_seed(self, seed):
         self.seeds.append(seed)
 
     def predict(self, observation, state=None, episode_start=None, deterministic=False):
@@ -21,7 +21,7 @@ class Sees:
 def shown(steps=50, **options):
     inner = Sees()
     policy = Corrupted(inner, scale=np.array([1.0, 10.0]), **{"kind": "noise", "share": 0.5, "noise": 0.3, **options})
-    policy.reset_seed(3)
+    policy.set_random_seed(3)
     truth = {"observation": np.full((40, 2), 5.0), "desired_goal": np.ones((40, 1))}
     for _ in range(steps):
         policy.predict(truth)

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.build import build_model
+from df_agent.agent_model import build_model
 from df_agent.evaluation.denoising import DenoisedPlan, DenoisingRecorder, denoising_frames, write_denoising_video
 from df_agent.evaluation.metrics import NO_YARDSTICKS
 from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.rollout import rollout
-from df_agent.policy import DiffusionForcingPolicy
+from df_agent.policies import DiffusionForcingPolicy
 
 CHECKPOINT = {
     "network": {"token_dim": 4, "max_tokens": 8, "width": 16, "depth": 1, "heads": 2},

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from df_agent.evaluation.metrics import (
-    Yardsticks,
+    References,
     arrival_curve,
     bootstrap_interval,
     normalised_score,
     planning_latency,
     real_time_factor,
+    reference_steps,
     seconds_per_action,
     summarize,
     wall_crossing_rate,
     wilson_interval,
-    yardstick_steps,
 )
 from df_agent.evaluation.records import PlanRecord
 
@@ -67,7 +67,7 @@ def test_times_to_goal_count_timeouts_as_the_limit(make_record):
     ]
     summary = summarize(
         records,
-        Yardsticks(score_references=(0.0, 50.0)),
+        References(score_references=(0.0, 50.0)),
         seed=3,
         oracle=np.array([0.0, 20.0, 30.0, 50.0]),
         lower_bound=np.array([0.0, 10.0, 20.0, 30.0]),
@@ -153,8 +153,8 @@ def test_yardsticks_get_the_records_own_starts_and_goals(make_record):
         assert starts.tolist() == [[1, 2, 3], [5, 6, 7]]
         return goals[:, 0]
 
-    assert yardstick_steps(records, steps).tolist() == [4.0, 8.0]
-    assert yardstick_steps(records, None) is None
+    assert reference_steps(records, steps).tolist() == [4.0, 8.0]
+    assert reference_steps(records, None) is None
 
 
 def test_a_yardstick_that_arrives_after_the_limit_is_censored_too(make_record):
@@ -166,7 +166,7 @@ def test_a_yardstick_that_arrives_after_the_limit_is_censored_too(make_record):
 
 def test_scores_are_of_episodes_of_the_references_length(make_record):
     for limit, score in ((100, 182.0), (60, None), (None, 182.0)):
-        known = Yardsticks(score_references=(0.0, 50.0), score_limit=limit)
+        known = References(score_references=(0.0, 50.0), score_limit=limit)
         summary = summarize([make_record()], known, seed=0)
         assert (summary["score_occupancy"], summary["score_latched"]) == (score, score)
 

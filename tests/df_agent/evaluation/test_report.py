@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from df_agent.evaluation.harness import evaluate
-from df_agent.evaluation.metrics import Yardsticks
+from df_agent.evaluation.metrics import References
 from df_agent.evaluation.plots import FLOOR, GOAL, WALL, drawing_bounds, plot_plans, plot_time_to_goal, positions
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import read_records
@@ -21,8 +21,8 @@ TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second"
 
 
 @pytest.fixture
-def yardsticks():
-    return Yardsticks(
+def references():
+    return References(
         oracle_steps=lambda starts, goals: np.ceil(np.abs(goals - starts).max(axis=1) / 0.1),
         lower_bound_steps=lambda starts, goals: np.zeros(len(starts)),
         crosses_wall=lambda paths: np.abs(paths).max(axis=(1, 2)) > 1.2,
@@ -38,8 +38,8 @@ def share_of_colour(image, colour, tolerance=4):
     return float((np.abs(np.asarray(image, dtype=float)[..., :3] - wanted).max(axis=-1) <= tolerance).mean())
 
 
-def test_evaluate_writes_the_whole_folder(tmp_path, straight, yardsticks):
-    summary = evaluate(straight, "toy-point", tmp_path, episodes=9, yardsticks=yardsticks, provenance={"a": 1})
+def test_evaluate_writes_the_whole_folder(tmp_path, straight, references):
+    summary = evaluate(straight, "toy-point", tmp_path, episodes=9, references=references, provenance={"a": 1})
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {"episodes.jsonl", "summary.json", "plans.png", "time_to_goal.png", "rollout.mp4"}
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -57,28 +57,28 @@ def test_evaluate_writes_the_whole_folder(tmp_path, straight, yardsticks):
     assert "2 ms p50" in text
 
 
-def test_the_summary_repeats_apart_from_timings(tmp_path, make_straight, yardsticks):
+def test_the_summary_repeats_apart_from_timings(tmp_path, make_straight, references):
     def run(name):
-        options = {"episodes": 8, "seed": 5, "yardsticks": yardsticks, "pictures": False}
+        options = {"episodes": 8, "seed": 5, "references": references, "pictures": False}
         summary = evaluate(make_straight(), "toy-point", tmp_path / name, **options)
         return {key: value for key, value in summary.items() if key not in TIMED}
 
     assert run("one") == run("two")
 
 
-def test_the_report_needs_nothing_but_records(tmp_path, straight, yardsticks):
+def test_the_report_needs_nothing_but_records(tmp_path, straight, references):
     records = rollout(straight, "toy-point", episodes=4)
-    write_report(tmp_path / "one", records, yardsticks, seed=0, pictures=False)
+    write_report(tmp_path / "one", records, references, seed=0, pictures=False)
     again = read_records(tmp_path / "one" / "episodes.jsonl")
-    write_report(tmp_path / "two", again, yardsticks, seed=0, pictures=False)
+    write_report(tmp_path / "two", again, references, seed=0, pictures=False)
     one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two"))
     assert one == two
     assert {file.name for file in (tmp_path / "two").iterdir()} == {"episodes.jsonl", "summary.json"}
 
 
-def test_plans_png_shows_walls_floor_and_goals(tmp_path, straight, yardsticks):
+def test_plans_png_shows_walls_floor_and_goals(tmp_path, straight, references):
     records = rollout(straight, "toy-point", episodes=5, seed=2)
-    image = Image.open(plot_plans(records, tmp_path / "plans.png", yardsticks))
+    image = Image.open(plot_plans(records, tmp_path / "plans.png", references))
     # Four walls of 0.3 around a square of 3: 36 % of every panel's area, and panels fill most of the picture.
     wall, floor = share_of_colour(image, WALL), share_of_colour(image, FLOOR)
     assert 0.1 < wall < 0.5
@@ -119,7 +119,7 @@ def test_drawing_bounds_hold_walls_or_else_paths_and_goals(make_record):
 
 def test_the_ball_in_the_video_is_where_the_record_says(make_record):
     record = make_record(path=[[-1.0 + 0.02 * i, 0.5] for i in range(101)], goal=[0.9, -0.9], time_to_goal=60)
-    frames = list(video_frames([record], Yardsticks(walls=WALLS), 20, 300))
+    frames = list(video_frames([record], References(walls=WALLS), 20, 300))
     assert len(frames) == 6
     for frame, step in zip(frames, (0, 20, 40, 60, 80, 100), strict=True):
         assert frame.shape == frames[0].shape
@@ -135,8 +135,8 @@ def test_the_environments_own_pictures_stand_above_the_plans(straight):
     film = Film(width=40)
     records = rollout(straight, "toy-point", episodes=2, seed=2, num_envs=2, render_mode="rgb_array", on_frame=film.add)
     assert len(film.scenes) == 31  # the start, and after each of 30 steps
-    plain = next(video_frames(records, Yardsticks(), 5, 60))
-    filmed = list(video_frames(records, Yardsticks(), 5, 60, film))
+    plain = next(video_frames(records, References(), 5, 60))
+    filmed = list(video_frames(records, References(), 5, 60, film))
     assert filmed[0].shape[0] - plain.shape[0] == pytest.approx(film.height, abs=12)
     for frame, step in ((filmed[0], 0), (filmed[2], 10), (filmed[-1], 30)):
         for i, record in enumerate(records):
@@ -150,7 +150,7 @@ def test_an_episode_that_has_ended_keeps_its_last_picture(make_record):
         film.add([np.full((60, 80, 3), 30 * step, np.uint8)] * 2)
     short = make_record(length=3, time_to_goal=3, path=[[0.1 * i, 0.0] for i in range(4)])
     long = make_record(length=6, time_to_goal=6, path=[[0.1 * i, 0.0] for i in range(7)])
-    *_, last = video_frames([short, long], Yardsticks(), 1, 60, film)
+    *_, last = video_frames([short, long], References(), 1, 60, film)
     shown = last[26 + film.height // 2, [10 + 30, 10 + 70 + 30], 0]
     assert shown.tolist() == [90, 180]
 

@@ -3,12 +3,12 @@ from types import SimpleNamespace
 import gymnasium as gym
 import numpy as np
 import pytest
+from df_planners.plan import Plan
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 
-from df_agent.baselines.random import RandomPolicy
 from df_agent.evaluation.rollout import PolicyError, episode_seed, rollout
-from planners.plan import Plan
+from df_agent.policies.random import RandomPolicy
 
 TIMINGS = ("policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds", "num_envs", "plans")
 
@@ -261,7 +261,7 @@ def test_a_random_episode_repeats_whatever_runs_beside_it():
 
     def actions(rows, seed=0, steps=3):
         policy, state, found = RandomPolicy(space), None, []
-        policy.reset_seed(seed)
+        policy.set_random_seed(seed)
         for step in range(steps):
             observation = {"observation": places[rows] + step, "desired_goal": places[rows]}
             action, state = policy.predict(observation, state, deterministic=True)

@@ -1,0 +1,297 @@
+"""Policies by name: each is a file in configs/policy that says how it is made.
+
+`make` in it is what Hydra instantiates; its values may use `${env}`, `${maze2d:${env}}` (the maze whose data the policy
+learned from) and `${limit:${env},${max_steps}}` (length of an episode). So a policy of one's own is one file with
+`predict` and one YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import df_envs
+import gymnasium as gym
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
+from df_agent.cli.yardsticks import MAZE_IDS, file_name, plain
+from df_agent.data.episodes import OWN_NAMESPACE
+from df_agent.data.goal_spec import GoalSpec, validated
+from df_agent.evaluation.code_hash import code_hashes
+from df_agent.evaluation.provenance import content_hash, hardware, versions
+from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
+from df_agent.options import make
+from df_agent.types import Policy
+
+# Versions that what a policy does may depend on.
+ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
+FOLDER = Path(__file__).parents[2] / "configs" / "policy"
+
+
+def maze2d(env_id: str) -> str:
+    """Return the environment that stands for a maze: "df_envs:multi2d-large" and "maze2d-large" give "maze2d-large"."""
+    return env_id.removeprefix("df_envs:").replace("multi2d-", "maze2d-")
+
+
+def trained(env_id: str, algorithm: str = "") -> str:
+    """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
+    name = f"{maze2d(env_id)}-{algorithm}".strip("-")
+    run = Path("runs", name, "final")
+    return str(run) if run.exists() and name not in list_pretrained() else name
+
+
+def eyes(env_id: str) -> str:
+    """Return the encoder of the pictures of a maze: what ships, or else where its training leaves it."""
+    return trained(plain(env_id), "compact")
+
+
+def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
+    """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
+    if elsewhere is not None and plain(env_id) not in MAZE_IDS:
+        return elsewhere
+    return {"umaze": umaze, "medium": medium, "large": large}[df_envs.maze_of(env_id).name]
+
+
+def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
+    """Return the value whose key, the longest such, is part of an environment's name; else that of "elsewhere"."""
+    found = [key for key in values if key in plain(env_id)] or [key for key in values if key == "elsewhere"]
+    if not found:
+        raise ValueError(f"nothing is known for {env_id}, only for {', '.join(values)}")
+    return values[max(found, key=len)]
+
+
+def demonstrations(env_id: str) -> str:
+    """Return the dataset that scripts/collect.py writes by default."""
+    name = env_id.removeprefix("df_envs:")
+    if name in MAZE_IDS:
+        return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
+    return f"{OWN_NAMESPACE}/{file_name(name)}-demonstrator-v0"
+
+
+OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
+OmegaConf.register_new_resolver("trained", trained, replace=True)
+OmegaConf.register_new_resolver("eyes", eyes, replace=True)
+OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
+OmegaConf.register_new_resolver("by_name", by_name, replace=True)
+OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
+OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
+
+
+def check_arguments(arguments: list[str]) -> None:
+    """Exit, naming the policies there are, if one is asked for that is not; Hydra's own error is harder to read."""
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "policy":
+            try:
+                check_name(value)
+            except ValueError as error:
+                raise SystemExit(f"{type(error).__name__}: {error}") from error
+
+
+def policy_names() -> list[str]:
+    """Return the names of the policies there are."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, naming the policies there are and the closest one, unless `name` is one of them."""
+    names = policy_names()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}.{hint}")
+
+
+def check_policy(policy: DictConfig, file: str | None = None) -> None:
+    """Raise ValueError if what configs/policy says of a policy is incomplete, or has another name than its file."""
+    missing = [key for key in ("name", "sees", "make") if key not in policy]
+    where = f"configs/policy/{file or policy.get('name') or '?'}.yaml"
+    if missing:
+        raise ValueError(f"{where} lacks {', '.join(missing)}")
+    if file is not None and policy.name != file:
+        raise ValueError(f"{where} says name: {policy.name}, it must be {file}")
+
+
+def described(name: str) -> DictConfig:
+    """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
+    check_name(name)
+    policy = OmegaConf.load(FOLDER / f"{name}.yaml")
+    if not isinstance(policy, DictConfig):
+        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, sees: and make:")
+    check_policy(policy, name)
+    return policy
+
+
+def policy_config(
+    name: str,
+    env_id: str,
+    max_steps: int | None = None,
+    precision: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> DictConfig:
+    """Return what `make_policy` takes: a configuration with "env", "max_steps" and "policy".
+
+    Args:
+        name: of a file in configs/policy.
+        env_id: gymnasium id.
+        max_steps: length of an episode; None takes the environment's own.
+        precision: of policies that leave the choice; None leaves it to them.
+        changes: over the values in the file.
+    """
+    policy: Any = described(name)
+    if precision is not None and "precision" in policy:
+        policy.precision = precision
+    policy = OmegaConf.merge(policy, changes or {})
+    return OmegaConf.create({"env": env_id, "max_steps": max_steps, "policy": policy})
+
+
+def use_checkpoint(policy: DictConfig, checkpoint: str) -> None:
+    """Give a policy other weights; raises ValueError if it loads none."""
+    if "checkpoint" not in policy:
+        raise ValueError(f"policy {policy.name!r} loads no checkpoint, so {checkpoint!r} cannot be given to it")
+    policy.checkpoint = checkpoint
+
+
+def load_weights(policy: DictConfig) -> Checkpoint:
+    """Return a policy's checkpoint; raises CheckpointError, saying how to train it where the policy says so."""
+    try:
+        return load_checkpoint(policy.checkpoint)
+    except CheckpointError as error:
+        if "trained_by" not in policy or Path(policy.checkpoint).exists():
+            raise
+        raise CheckpointError(
+            f"no checkpoint {policy.checkpoint!r} ships, and none is in runs/{policy.checkpoint}/final; train it by "
+            f"`{policy.trained_by}`"
+        ) from error
+
+
+def checkpoint_folder(policy: DictConfig) -> Path | None:
+    """Return where a policy's weights are; None if it loads none."""
+    return load_weights(policy).folder if policy.get("checkpoint") else None
+
+
+def make_policy(config: DictConfig, **overrides: Any) -> Policy:
+    """Return the policy of a configuration with "env", "max_steps" and "policy"; overrides go over its `make`.
+
+    Raises:
+        PolicyError: it cannot be made, say for lack of a checkpoint.
+    """
+    try:
+        checkpoint_folder(config.policy)
+        policy: Policy = instantiate(config.policy.make, _convert_="all", **overrides)
+    except InstantiationException as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        what = str(cause) if isinstance(cause, InstantiationException) else f"{type(cause).__name__}: {cause}"
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {what}") from cause
+    except (CheckpointError, OmegaConfBaseException) as error:
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
+    return policy
+
+
+def goal_spec_of(config: DictConfig) -> GoalSpec:
+    """Return where the environment's goals are found: as the policy's checkpoint says, but for what is said in "goal".
+
+    Args:
+        config: as for `make_policy`; "goal", options of GoalSpec, may be missing, and so may any of it.
+    """
+    goal: Any = OmegaConf.to_container(config.goal, resolve=True) if config.get("goal") else {}
+    said = {name: value for name, value in goal.items() if value is not None}
+    goal_spec = make(GoalSpec, said)  # imports the functions that are named, also for the checkpoint
+    if not config.policy.get("checkpoint"):
+        return goal_spec
+    spec_of(config.env)  # imports the module that the environment's name begins with
+    own = load_weights(config.policy).config.get("goal") or {}
+    unsaid = validated({name: value for name, value in own.items() if name not in said})
+    return make(GoalSpec, {**unsaid, **said})
+
+
+def changed_options(config: DictConfig) -> dict[str, Any]:
+    """Return what of a run's `policy.make` is not as configs/policy has it, and `max_steps` if it is not the usual.
+
+    Args:
+        config: as for `make_policy`. Device and precision are no change.
+    """
+    kept = {key: config.policy[key] for key in ("device", "precision") if key in config.policy}
+    usual = config.copy()
+    usual.policy = OmegaConf.merge(described(config.policy.name), kept)
+    made, before = as_json(config.policy.make), as_json(usual.policy.make)
+    changed = {key: made.get(key) for key in sorted({*made, *before}) if made.get(key, ...) != before.get(key, ...)}
+    if config.max_steps not in (None, spec_of(config.env).max_episode_steps):
+        changed["max_steps"] = config.max_steps
+    return changed
+
+
+def is_usual(config: Mapping[str, Any]) -> bool:
+    """Whether a run, by the configuration that is kept with its results, was of a policy as configs/policy has it."""
+    try:
+        return not config["checkpoint"] and not changed_options(OmegaConf.create(dict(config)))
+    except (ValueError, ImportError, gym.error.Error):  # of a policy or an environment that is not there any more
+        return False
+
+
+def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:
+    """Return what the rows of a policy follow from, as JSON values: two rollouts of equal identity are alike.
+
+    Args:
+        config: as for `make_policy`.
+        num_envs: episodes side by side.
+
+    Raises:
+        PolicyError: something that it names is not there.
+    """
+    shown = config.copy()
+    try:
+        if config.policy.get("checkpoint"):
+            weights = content_hash(load_weights(config.policy).folder)
+            shown.policy.checkpoint = f"sha256:{weights}"  # wherever they lie
+        make = as_json(shown.policy.make)
+        modules = [get_object(target).__module__ for target in _targets(make)]
+        code = code_hashes([*modules, _module_of(config.env), "df_agent.evaluation.rollout"])
+    except (CheckpointError, ImportError, OSError, ValueError, OmegaConfBaseException) as error:
+        raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
+    return {
+        "env": config.env,
+        "limit": episode_limit(config.env, config.max_steps),
+        "num_envs": num_envs,
+        "make": make,
+        "code": code,
+        "versions": {name: version for name, version in versions().items() if name in ACTS_WITH},
+        "accelerator": hardware()["accelerator"],
+    }
+
+
+def as_json(config: DictConfig) -> Any:
+    """Return a configuration, resolved, as JSON values; infinity, which JSON has not, as text."""
+    return _finite(OmegaConf.to_container(config, resolve=True))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _targets(make: Any) -> Iterator[str]:
+    """Yield all that is made: the policy and its parts."""
+    if isinstance(make, dict):
+        if "_target_" in make:
+            yield make["_target_"]
+        make = list(make.values())
+    for inner in make if isinstance(make, list) else []:
+        yield from _targets(inner)
+
+
+def _module_of(env_id: str) -> str:
+    entry: Any = spec_of(env_id).entry_point
+    return str(entry.partition(":")[0] if isinstance(entry, str) else entry.__module__)

@@ -1,0 +1,167 @@
+"""How an environment, or data, is read as goal-conditioned: what was achieved, what is desired, when it is done.
+
+A gymnasium `GoalEnv` says all that itself. For any other the user names channels of the flat observation, or functions.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from df_agent.data.episodes import Episodes
+
+Array = NDArray[Any]
+Source = str | tuple[int, ...] | None
+KEYS = ("observation", "achieved_goal", "desired_goal")
+
+
+@dataclass(frozen=True)
+class GoalSpec:
+    """Where goals are found.
+
+    Attributes:
+        achieved: what goals are about: channels of the observation, or "module:function" from observations (..., Do)
+            to (..., G); None is the GoalEnv's "achieved_goal".
+        desired: the goal itself, likewise; None is the GoalEnv's "desired_goal".
+        success: "terminated"; a key of the step's info; or "module:function" from the observation (a dict as a
+            GoalEnv's) and the info to a bool. None is info["success"] or info["is_success"].
+        appended: the model sees what was achieved as further channels behind the observation's, since it is not
+            among these.
+    """
+
+    achieved: Source = None
+    desired: Source = None
+    success: str | None = None
+    appended: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("achieved", "desired"):
+            value = getattr(self, name)
+            if isinstance(value, str):
+                _function(value, f"goal.{name}")
+            elif value is not None:
+                channels = tuple(value)
+                if not channels or any(not isinstance(c, int) or c < 0 for c in channels):
+                    raise ValueError(f"goal.{name} must be channels, e.g. [0,1], or 'module:function', got {value}")
+                object.__setattr__(self, name, channels)
+        if self.success is not None and ":" in self.success:
+            _function(self.success, "goal.success")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the environment's own word is taken for everything."""
+        return self.achieved is None and self.desired is None and self.success is None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the view can be made again."""
+        return asdict(self)
+
+    def goal_dict(self, observation: Any) -> dict[str, Array]:
+        """Return an observation, flat or a dict, with a leading axis or not, as a GoalEnv's.
+
+        Raises:
+            ValueError: it has no goal, and none was named.
+        """
+        given = dict(observation) if isinstance(observation, Mapping) else {"observation": np.asarray(observation)}
+        if "observation" not in given:
+            raise ValueError(f"the observation lacks 'observation', it has {sorted(given)}")
+        for key, source in (("achieved_goal", self.achieved), ("desired_goal", self.desired)):
+            if source is not None:
+                given[key] = read(source, np.asarray(given["observation"]), f"goal.{key.partition('_')[0]}")
+        missing = [key for key in KEYS[1:] if key not in given]
+        if missing:
+            options = " and ".join(f"goal.{key.partition('_')[0]}" for key in missing)
+            raise ValueError(
+                f"the observation has no {' and no '.join(missing)}: name channels of it, or a 'module:function', with "
+                f"{options}"
+            )
+        return {key: given[key] for key in KEYS}
+
+    def model_values(self, observation: Mapping[str, Array]) -> Array:
+        """Return what the model sees, (..., Do), of an observation as a GoalEnv's."""
+        values = np.asarray(observation["observation"], dtype=np.float64)
+        if not self.appended:
+            return values
+        return np.concatenate([values, np.asarray(observation["achieved_goal"], dtype=np.float64)], -1)
+
+    def succeeded(self, observation: Mapping[str, Array], terminated: bool, info: Mapping[str, Any]) -> bool | None:
+        """Return whether a step has reached the goal; None leaves that to the environment's info."""
+        if self.success is None:
+            return None
+        if self.success == "terminated":
+            return bool(terminated)
+        if ":" in self.success:
+            return bool(_function(self.success, "goal.success")(observation, info))
+        if self.success not in info:
+            raise ValueError(f"goal.success={self.success!r} is no key of the environment's info, {sorted(info)}")
+        return bool(info[self.success])
+
+    def apply(self, episodes: Episodes) -> Episodes:
+        """Return the data with what was achieved, and with it among the observations if it is `appended`."""
+        if self.achieved is not None:
+            achieved = read(self.achieved, episodes.observations, "goal.achieved").astype(np.float32)
+            episodes = replace(episodes, achieved_goals=achieved, desired_goals=None)
+        if self.appended:
+            if episodes.achieved_goals is None:
+                raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")
+            both = np.concatenate([episodes.observations, episodes.achieved_goals], axis=1)
+            episodes = replace(episodes, observations=both)
+        return episodes
+
+
+def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a checkpoint says of its goals, to make the specification from.
+
+    Raises:
+        ValueError: it names a function of a module that was not imported, or of Python's own. A checkpoint may be a
+            stranger's, and loading it must neither import what it names nor call what every program has.
+    """
+    for name, value in (said or {}).items():
+        module = value.partition(":")[0] if isinstance(value, str) and ":" in value else None
+        own = module is not None and module.partition(".")[0] in sys.stdlib_module_names
+        if module is not None and (own or module not in sys.modules):
+            raise ValueError(
+                f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names: "
+                f"import {module} first, or give goal.{name}= to evaluate.py, if you trust it"
+            )
+    return dict(said or {})
+
+
+def read(source: str | Sequence[int], observations: Array, name: str) -> Array:
+    """Return what `source`, channels or "module:function", says of observations (..., Do).
+
+    Raises:
+        ValueError: channels that are not there, or a function that returns another number of rows.
+    """
+    if not isinstance(source, str):
+        if max(source) >= observations.shape[-1]:
+            raise ValueError(f"{name}={list(source)} reaches beyond the {observations.shape[-1]} observation channels")
+        return observations[..., list(source)]
+    values = np.asarray(_function(source, name)(observations))
+    if values.ndim != observations.ndim or values.shape[:-1] != observations.shape[:-1]:
+        raise ValueError(
+            f"{name}={source} must return (..., G) for observations (..., {observations.shape[-1]}), got "
+            f"{values.shape} for {observations.shape}"
+        )
+    return values
+
+
+def _function(path: str, name: str) -> Callable[..., Any]:
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ValueError(f"{name} must be channels or 'module:function', got {path!r}")
+    try:
+        found = getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise ValueError(f"{name}={path}: {error}; is the module installed or on PYTHONPATH?") from error
+    except AttributeError as error:
+        raise ValueError(f"{name}={path}: the module {module} has no {attribute}") from error
+    if not callable(found):
+        raise ValueError(f"{name}={path} is no function")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""What training batches are drawn by."""

@@ -1,0 +1,54 @@
+"""The actions of a frame and where they led, for the inverse model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from df_agent.data.samplers.windows import WindowSampler
+from df_agent.types import InverseDynamicsBatch
+
+
+def displacement_scale(step: list[float]) -> Tensor:
+    """Return the unit, (G,), of displacements within a frame: a third of the most that the data moves, its "step".
+
+    It is 1 where the data does not move.
+    """
+    most = torch.tensor(step, dtype=torch.float32)
+    return torch.where((most > 0) & most.isfinite(), most / 3, 1.0)
+
+
+class InverseDynamicsSampler:
+    """Draws the mean action of a frame with the observation before it and the places after it.
+
+    Where the data's actions are noisy, a single one has little part in where a frame ends; their mean has all.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        scale: (G,) unit of displacements.
+
+    Raises:
+        ValueError: every episode is shorter than a frame.
+    """
+
+    def __init__(self, windows: WindowSampler, scale: Tensor) -> None:
+        config = windows.tokenizer.config
+        self.windows, self.scale, self.ahead = windows, scale.to(windows.observations.device), config.frame_skip
+        self.channels = list(config.goal_channels)
+        dim = config.observation_dim
+        self.mean, self.std = (
+            x[:dim].to(windows.observations.device) for x in (windows.tokenizer.mean, windows.tokenizer.std)
+        )
+        step = torch.arange(len(windows.last), device=windows.last.device)
+        self.anchors = step[step + self.ahead <= windows.last]
+        if not len(self.anchors):
+            raise ValueError(f"every episode is shorter than a frame of {self.ahead} steps")
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> InverseDynamicsBatch:
+        """Draw `batch_size` moves with a CPU generator; the same generator gives the same moves."""
+        pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
+        step = self.anchors[pick.to(self.anchors.device)]
+        now, later = self.windows.observations[step], self.windows.observations[step + self.ahead]
+        displacement = (later - now)[:, self.channels] / self.scale
+        actions = self.windows.actions[step[:, None] + torch.arange(self.ahead, device=step.device)].mean(1)
+        return InverseDynamicsBatch((now - self.mean) / self.std, displacement, actions)

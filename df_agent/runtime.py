@@ -1,0 +1,66 @@
+"""Where and in which precision networks run, and how this process takes memory."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import time
+import warnings
+
+import torch
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's malloc.h
+EMULATED = 3.0  # a processor without bf16 arithmetic takes 30 times as long and more
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the named device; "auto" is CUDA if there is one, then Apple's MPS, then the CPU."""
+    if name != "auto":
+        if name.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"device {name!r}: this PyTorch sees no CUDA device; use 'auto' or 'cpu'")
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise ValueError unless it is one of "auto", "bf16" and "fp32"; warn of bf16 where it is emulated."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"unknown precision {precision!r}, available: ['auto', 'bf16', 'fp32']")
+    if precision == "bf16" and not computes_in_bf16(device):
+        warnings.warn(
+            f"this {device.type} has no arithmetic for bf16 and emulates it, many times slower than fp32; "
+            "precision='auto' takes fp32 here",
+            stacklevel=3,
+        )
+
+
+@functools.cache
+@torch.no_grad()
+def computes_in_bf16(device: torch.device, size: int = 128, repeats: int = 5) -> bool:
+    """Whether the device has arithmetic for bf16; many processors emulate it, at a small part of their speed."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        times = []
+        for _ in range(repeats):
+            factor = torch.ones(size, size, device=device, dtype=dtype)
+            began = time.perf_counter()
+            float((factor @ factor).sum())
+            times.append(time.perf_counter() - began)
+        seconds[dtype] = min(times)
+    return seconds[torch.bfloat16] < EMULATED * seconds[torch.float32]
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory for the next allocation and return whether that can be asked for; it can with glibc only.
+
+    PyTorch's tensors on the CPU are malloc's blocks. As it comes, glibc maps each large one anew and the kernel clears
+    its pages one by one as they are touched, which in a U-Net with large batches is 12 % of a training step and 30 %
+    of a pass. The price is that the process stays as large as it once was, so it is for programs and not for libraries.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # another C library, Windows
+        return False
+    return bool(mallopt(MMAP_MAX, 0)) and bool(mallopt(TRIM_THRESHOLD, -1))

@@ -1,0 +1,46 @@
+"""Training the learned offline baselines, each a module with a loss and a sampler, by the package's trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from df_agent.baselines.learners import learner_class
+from df_agent.data.episodes import load_episodes
+from df_agent.training.processes import make_accelerator
+from df_agent.training.run import Validation, command, run_tracker, run_training
+from df_agent.training.trainer import TrainConfig
+
+
+def train_baseline(
+    config: Mapping[str, Any],
+    validate: Validation | None = None,
+    make_policy: Callable[[nn.Module], object] | None = None,
+) -> nn.Module:
+    """Train, or continue, the run that `config` describes; return the EMA model.
+
+    Args:
+        config: plain values: "algorithm", "env", "dataset" (see `load_episodes`), "run_dir", "tracker", "learner"
+            (options of the algorithm's `from_data`) and "train" (options of TrainConfig).
+        validate: called every train.validate_every steps.
+        make_policy: called with the untrained model, so that options that make no policy of it are refused now and
+            not at the first validation.
+    """
+    options = TrainConfig.from_dict(config["train"])
+    torch.manual_seed(options.seed)  # the same seed gives the same initial weights
+    cls = learner_class(config["algorithm"])
+    with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
+        episodes = load_episodes(config["dataset"])
+    learner, sampler = cls.from_data(episodes, **config["learner"])
+    if make_policy is not None:
+        make_policy(learner)
+    checkpoint_config = {
+        "algorithm": config["algorithm"],
+        "env": config["env"],
+        "learner": learner.config,
+        "provenance": {"dataset": str(config["dataset"]), "train": dict(config["train"]), "command": command()},
+    }
+    return run_training(learner, sampler, options, config, checkpoint_config, run_tracker(config), validate)
