@@ -79,7 +79,7 @@ def midway(env_id: str, plans: int, seed: int) -> Midway:
     c = tokenizer.config
     present = torch.as_tensor(seen["observation"][:, list(c.observation_indices)], dtype=torch.float32)
     goal = tokenizer.goal_token(torch.as_tensor(seen["desired_goal"], dtype=torch.float32))
-    length = policy.planner.proposer.lengths[-1]
+    length = policy.sampler.lengths[-1]
     free = to_levels(scheduling_matrix("pyramid", length - c.context, STEPS, 1.0), STEPS, policy.model.config.levels)
     levels = torch.cat([torch.zeros(len(free), c.context, dtype=torch.long), torch.as_tensor(free)], 1)[: PASS + 1]
     x = torch.randn(plans, length, c.token_dim, generator=torch.Generator().manual_seed(seed))

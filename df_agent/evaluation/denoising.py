@@ -23,7 +23,7 @@ from df_agent.evaluation.plots import INK, drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.video import CAPTION, GAP, LINGER, SUPERSAMPLING, Panel, View, draw_disc, encode, even
 from df_agent.policies import DiffusionForcingPolicy
-from df_agent.policies.plan_sampler import Denoising
+from df_agent.policies.plan_frames import Denoising
 from df_agent.types import Observation
 
 Array = NDArray[Any]
@@ -92,7 +92,7 @@ class DenoisingRecorder:
             self.episodes.append([])
             self._step = -1
         self._step += 1
-        proposer = self.policy.planner.proposer
+        proposer = self.policy.sampler
         before, proposer.on_denoise = proposer.on_denoise, self._keep
         try:
             return self.policy.predict(observation, state, episode_start, deterministic)

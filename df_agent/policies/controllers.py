@@ -1,130 +1,263 @@
-"""How the agent follows its plans: what to do now, how far along it is, and when a plan has had its time."""
+"""Following plans: which action a plan asks for now, when it has to be made anew, and what is left of it.
+
+A controller remembers nothing itself; what it notes goes into the `PolicyState` that it returns.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-from df_planners.controllers import arc_lengths, follow_waypoints, planned_place, point_at, track_path
-from df_planners.shortest_feasible import MotionLimits
-from numpy.typing import NDArray
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from df_agent.data.samplers.inverse_dynamics import displacement_scale
-from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.policies.config import PolicyConfig
-from df_agent.policies.state import Array, PolicyState
+import numpy as np
+from df_planners.feasibility import MotionLimits
+from df_planners.tracking import arc_lengths, follow_waypoints, pd_action, planned_place, point_at, track_path
+
+from df_agent.policies.config import MPCConfig
+from df_agent.policies.state import Array, BoolArray, IntArray, PolicyState
 
 FEW_STEPS = 5  # in which the robot may be off a new plan, which began where it was
 SLOW = 0.1  # of the data's speed, below which a plan leads nowhere
 
 
-class Follower:
-    """Follows the plans in a `PolicyState`, each row its own, and remembers nothing itself.
+@dataclass(frozen=True)
+class Robot:
+    """What a controller is told of the robot.
 
-    Args:
-        model: the model, for controller="inverse_dynamics" its inverse model.
-        tokenizer: its tokenizer.
-        limits: how the data moves.
-        action_limits: smallest and largest actions in the data, (Da,) each.
-        config: how to act.
+    Attributes:
+        goal_channels: where the position that goals are about lies in a modelled observation; None for the leading
+            channels, behind which its velocity follows, if it is observed at all.
+        frame_skip: control steps between two frames of a plan.
+        velocity_indices: where the whole observation holds the velocities of these; empty if nowhere.
+        limits: how the data moves; None where nothing is known of it, so that no plan is said to lead nowhere.
+        action_limits: smallest and largest actions, (Da,) each or one for all.
+        inverse_dynamics: actions (B, Da) that lead, within a frame, from observations (B, Do) by (B, G); None without.
+        top_level: noise level of an observation that is missing.
     """
 
-    def __init__(
-        self,
-        model: DiffusionForcing,
-        tokenizer: Tokenizer,
-        limits: MotionLimits,
-        action_limits: tuple[Array, Array],
-        config: PolicyConfig,
-    ) -> None:
-        self.model, self.tokenizer, self.limits = model, tokenizer, limits
-        self.action_limits, self.config = action_limits, config
-        self.channels = list(tokenizer.config.goal_channels)
+    goal_channels: tuple[int, ...] | None = None
+    frame_skip: int = 1
+    velocity_indices: tuple[int, ...] = ()
+    limits: MotionLimits | None = None
+    action_limits: tuple[Array, Array] = (np.array(-np.inf), np.array(np.inf))
+    inverse_dynamics: Callable[[Array, Array], Array] | None = None
+    top_level: int = 1
 
-    def act(self, state: PolicyState, values: Array) -> Array:
-        """Return the actions (B, Da) that the plans ask for now, and note in the state how far they are done.
+    def channels(self, goals: Array) -> list[int]:
+        """Return the goal channels, given goals (B, G)."""
+        return list(range(goals.shape[1])) if self.goal_channels is None else list(self.goal_channels)
+
+
+class Controller(ABC):
+    """Follows the plans in a `PolicyState`, each row its own.
+
+    Args:
+        config: when to plan again, and gains.
+        robot: what is followed with.
+
+    Attributes:
+        own_pace: it follows a plan at the plan's own pace. That begins anew with each plan, so a new one is always
+            taken.
+        executes_actions: it executes the actions that were planned.
+        needs_inverse_dynamics: it acts by an inverse model.
+    """
+
+    own_pace: ClassVar[bool] = True
+    executes_actions: ClassVar[bool] = False
+    needs_inverse_dynamics: ClassVar[bool] = False
+
+    def __init__(self, config: MPCConfig, robot: Robot) -> None:
+        self.config, self.robot = config, robot
+
+    @abstractmethod
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return the actions (B, Da) that the plans ask for now, and the state that says how far they are done.
 
         Args:
             state: that holds the observation already.
-            values: (B, Do) the observation, for velocities.
+            values: (B, Do) the whole observation, for velocities.
         """
-        if self.config.controller == "actions":
-            step = np.clip(state.age, 0, np.maximum(state.planned - 1, 0))
-            return np.clip(state.actions[np.arange(len(step)), step], *self.action_limits)
-        position, velocity = self.motion(state, values)
-        actions, progress, off_path = track_path(state.path, position, velocity, state.progress, self.config.tracker)
-        state.progress, state.off_path = progress, off_path
-        skip = self.tokenizer.config.frame_skip
-        if self.config.controller == "inverse_dynamics":
-            actions = self._towards(state, planned_place(state.path, state.age + skip, skip) - position)
-        if self.config.controller == "waypoints":
-            actions = follow_waypoints(state.path, position, velocity, state.age, skip, self.config.tracker)
-        return actions
 
-    def motion(self, state: PolicyState, values: Array) -> tuple[Array, Array]:
-        """Return positions, (B, G), in the goal's channels and their velocities per second."""
-        position = state.history[:, -1, self.channels]
-        velocity = (position - state.history[:, -2, self.channels]) / self.config.control_period
-        if self.config.velocity_indices:
-            given = values[:, list(self.config.velocity_indices)]
-            missing = np.isnan(given) | (state.level[:, -1:] == self.model.config.levels)
-            velocity = np.where(missing, velocity, given)
-        return position, velocity
+    def path(self, state: PolicyState) -> Array:
+        """Return the planned positions, (B, H, G)."""
+        channels = self.robot.channels(state.goal)
+        if channels == list(range(state.frames.shape[2])):
+            return state.frames
+        if not state.frames.shape[2]:  # before the first plan
+            return np.zeros((*state.frames.shape[:2], len(channels)))
+        return np.asarray(state.frames[..., channels])
 
-    @torch.no_grad()
-    def _towards(self, state: PolicyState, displacement: Array) -> Array:
-        """Return the actions (B, Da) that the inverse model takes for displacements (B, G) within a frame."""
-        inverse = self.model.inverse_dynamics
-        assert inverse is not None
-        observed = state.history[:, -1]
-        mean, std = (x[: observed.shape[1]].numpy() for x in (self.tokenizer.mean, self.tokenizer.std))
-        most = self.limits.step
-        unit = displacement_scale(most.tolist()).numpy()
-        inputs = ((observed - mean) / std, np.clip(displacement, -most, most) / unit)
-        device = self.model.alpha_bar.device
-        observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
-        actions = inverse(observation, move).cpu().double().numpy()
-        return np.asarray(np.clip(actions, *self.action_limits))
+    def done(self, state: PolicyState, path: Array) -> Array:
+        """Return the arc length, (B,), of the path that is done."""
+        return state.progress
 
-    def ended(self, state: PolicyState) -> NDArray[np.bool_]:
+    def ended(self, state: PolicyState) -> BoolArray:
         """Return the rows, (B,), whose plan is due to be made anew, was left, or leads nowhere."""
         c = self.config
-        if c.controller == "actions":
-            return np.asarray(state.age >= np.minimum(c.open_loop_horizon, np.maximum(state.planned, 1)))
-        left = arc_lengths(state.path)[:, -1] - state.progress
-        due = (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
-        lost = (state.off_path > c.deviation) & (state.age >= FEW_STEPS)
-        stalled = (state.age >= c.patience) & (left > c.hold_distance) & self.stuck(state, np.arange(len(left)))
-        return np.asarray(due | lost | stalled)
+        ended = (state.off_path > c.deviation) & (state.age >= FEW_STEPS)
+        if c.open_loop_horizon is None and c.patience is None:
+            return np.asarray(ended)
+        path = self.path(state)
+        left = arc_lengths(path)[:, -1] - self.done(state, path)
+        if c.open_loop_horizon is not None:
+            ended |= (state.age >= c.open_loop_horizon) & ~(state.settled & (left <= c.hold_distance))
+        if c.patience is not None:
+            ended |= (state.age >= c.patience) & (left > c.hold_distance) & self.stuck(state, np.arange(len(left)))
+        return np.asarray(ended)
 
-    def stuck(self, state: PolicyState, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def stuck(self, state: PolicyState, rows: IntArray) -> BoolArray:
         """Return which of `rows`, (n,), were led off their plan, or nowhere since it was last looked at."""
+        if self.robot.limits is None:
+            return np.zeros(len(rows), dtype=bool)
         moved = state.progress[rows] - state.progress_at_plan[rows]
-        slow = moved < SLOW * self.limits.fastest * state.age[rows]
+        slow = moved < SLOW * self.robot.limits.fastest * state.age[rows]
         return np.asarray((state.off_path[rows] > self.config.deviation) | slow)
 
-    def time_left(self, state: PolicyState, rows: NDArray[np.int64]) -> Array:
+    def time_left(self, state: PolicyState, rows: IntArray) -> Array:
         """Return the control steps, (n,), that the rest of these rows' paths takes at the data's speed."""
-        path = state.path[rows]
+        assert self.robot.limits is not None
+        path = self.path(state)[rows]
         arc = arc_lengths(path)
-        segment = (np.abs(np.diff(path, axis=1)) / self.limits.speed).max(-1)
+        segment = (np.abs(np.diff(path, axis=1)) / self.robot.limits.speed).max(-1)
         length = np.maximum(np.diff(arc, axis=1), 1e-9)
         ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
         return np.asarray((segment * ahead).sum(1))
 
-    @property
-    def foresees(self) -> bool:
-        """Whether a path says all of what will be observed along it."""
-        observed = self.tokenizer.config.observation_indices
-        return self.config.controller != "actions" and len(observed) == len(self.channels)
+    def frames_left(self, state: PolicyState, rows: IntArray) -> IntArray:
+        """Return how many frames, (n,), of these rows' plans still lie ahead."""
+        arc = arc_lengths(self.path(state)[rows])  # the robot runs ahead of the plan's pace, or lags behind it
+        ahead = (arc >= state.progress[rows, None]) & (np.arange(arc.shape[1]) < state.length[rows, None])
+        return np.asarray(ahead.sum(1))
 
-    def ahead(self, state: PolicyState, rows: NDArray[np.int64], lead: int) -> Array:
+    def foresees(self, state: PolicyState) -> bool:
+        """Return whether a path says all of what will be observed along it."""
+        return not self.executes_actions and state.history.shape[2] == len(self.robot.channels(state.goal))
+
+    def ahead(self, state: PolicyState, rows: IntArray, lead: int) -> Array:
         """Observations, (n, lead, Do), of the next control steps if each row goes on along its path as fast as now."""
-        here, before = (state.history[rows, k][:, self.channels] for k in (-1, -2))
-        path, progress = state.path[rows], state.progress[rows]
+        channels = self.robot.channels(state.goal)
+        here, before = (state.history[rows, k][:, channels] for k in (-1, -2))
+        path, progress = self.path(state)[rows], state.progress[rows]
         arc, speed = arc_lengths(path), np.linalg.norm(here - before, axis=1)
         off = here - point_at(path, arc, progress)
         places = [point_at(path, arc, progress + k * speed) + off for k in range(1, lead + 1)]
         ahead = np.repeat(state.history[rows, -1:], lead, axis=1)
-        ahead[..., self.channels] = np.stack(places, 1)
-        return ahead
+        ahead[..., channels] = np.stack(places, 1)
+        return np.asarray(ahead)
+
+    def motion(self, state: PolicyState, values: Array) -> tuple[Array, Array]:
+        """Return positions, (B, G), in the goal's channels and their velocities per second."""
+        channels, r = self.robot.channels(state.goal), self.robot
+        position = state.history[:, -1, channels]
+        if r.goal_channels is None:
+            g = len(channels)
+            velocity = values[:, g : 2 * g]
+            return position, velocity if velocity.shape[1] == g else np.zeros_like(position)
+        velocity = (position - state.history[:, -2, channels]) / self.config.control_period
+        if r.velocity_indices:
+            given = values[:, list(r.velocity_indices)]
+            missing = np.isnan(given) | (state.level[:, -1:] == r.top_level)
+            velocity = np.where(missing, velocity, given)
+        return position, velocity
+
+
+class PathController(Controller):
+    """Follows a plan's path as fast as the actuators can, whatever the plan's own pace."""
+
+    own_pace = False
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return actions by pure pursuit; see `track_path`."""
+        position, velocity = self.motion(state, values)
+        return self.track(state, position, velocity)
+
+    def track(self, state: PolicyState, position: Array, velocity: Array) -> tuple[Array, PolicyState]:
+        """Return the actions that follow the path, and the state with what is done of it."""
+        path, tracker = self.path(state), self.config.tracker
+        actions, progress, off_path = track_path(path, position, velocity, state.progress, tracker)
+        return actions, replace(state, progress=progress, off_path=off_path)
+
+
+class WaypointController(PathController):
+    """Follows a plan's positions at its own pace, as Diffusion Forcing v1.5 does."""
+
+    own_pace = True
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return actions towards the next planned position; see `follow_waypoints`."""
+        position, velocity = self.motion(state, values)
+        state = self.track(state, position, velocity)[1]
+        skip, tracker = self.robot.frame_skip, self.config.tracker
+        return follow_waypoints(self.path(state), position, velocity, state.age, skip, tracker), state
+
+
+class InverseDynamicsController(PathController):
+    """Follows a plan's positions at its own pace, by the actions that lead to them in the data."""
+
+    own_pace = needs_inverse_dynamics = True
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return the actions that the inverse model takes for the next displacement."""
+        assert self.robot.inverse_dynamics is not None
+        position, velocity = self.motion(state, values)
+        state, skip = self.track(state, position, velocity)[1], self.robot.frame_skip
+        displacement = planned_place(self.path(state), state.age + skip, skip) - position
+        return self.robot.inverse_dynamics(state.history[:, -1], displacement), state
+
+
+class PlannedStatesController(Controller):
+    """Steers to the next planned position and velocity, one frame per control step, and holds the last position.
+
+    Diffuser's controller in Maze2D (Janner et al. 2022).
+    """
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return actions by proportional-derivative control."""
+        position, velocity = self.motion(state, values)
+        g = position.shape[1]
+        following = state.age + 1 < state.length
+        waypoint = state.frames[np.arange(len(values)), np.minimum(state.age + 1, state.length - 1)]
+        target_velocity = np.where(following[:, None], waypoint[:, g : 2 * g], 0.0)
+        return pd_action(position, velocity, waypoint[:, :g], target_velocity, self.config.tracker), state
+
+    def done(self, state: PolicyState, path: Array) -> Array:
+        """Return the arc length, (B,), up to the frame that is due now."""
+        arc = arc_lengths(path)
+        return np.asarray(arc[np.arange(len(arc)), np.minimum(state.age, arc.shape[1] - 1)])
+
+    def frames_left(self, state: PolicyState, rows: IntArray) -> IntArray:
+        """Return how many frames, (n,), come after the one that is due now."""
+        return np.asarray(state.length[rows] - state.age[rows])
+
+
+class ActionController(Controller):
+    """Executes the actions that were planned, whatever they do."""
+
+    executes_actions = True
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return the action that was planned for this step; the last one is held."""
+        step = np.clip(state.age, 0, np.maximum(state.action_count - 1, 0))
+        actions = state.actions[np.arange(len(step)), step]
+        return np.clip(actions, *self.robot.action_limits), state
+
+    def ended(self, state: PolicyState) -> BoolArray:
+        """Return the rows, (B,), whose actions are used up, or old enough."""
+        steps = np.maximum(state.action_count, 1)
+        if self.config.open_loop_horizon is not None:
+            steps = np.minimum(self.config.open_loop_horizon, steps)
+        return np.asarray(state.age >= steps)
+
+    def stuck(self, state: PolicyState, rows: IntArray) -> BoolArray:
+        """No row: what the actions do is not looked at."""
+        return np.zeros(len(rows), dtype=bool)
+
+
+CONTROLLERS: dict[str, type[Controller]] = {
+    "path": PathController,
+    "waypoints": WaypointController,
+    "inverse_dynamics": InverseDynamicsController,
+    "planned_states": PlannedStatesController,
+    "actions": ActionController,
+}

@@ -1,4 +1,4 @@
-"""What a user wants of plans besides the goal: a place to keep out of, one to pass, a speed to keep to.
+"""What plans should be besides short: a place to keep out of, one to pass, a speed to keep to.
 
 A cost says by how many control steps a plan is worse than it takes. Its gradient guides the sampling, and of the
 feasible candidates the one is taken that is least in time and costs together. Three are here; any function will do that
@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from df_planners.plan import Plan
+from numpy.typing import NDArray
 from torch import Tensor
 
 Cost = Callable[[Tensor, Tensor], Tensor]
@@ -22,21 +25,21 @@ class Avoid:
         centre: of the ball, in the channels.
         radius: of the ball.
         channels: of the modelled observation that say where the agent is.
-        steps: cost of a frame in the middle of the ball [control steps].
+        weight: cost of a frame in the middle of the ball [control steps].
     """
 
     def __init__(
-        self, centre: Sequence[float], radius: float, channels: Sequence[int] = (0, 1), steps: float = 500.0
+        self, centre: Sequence[float], radius: float, channels: Sequence[int] = (0, 1), weight: float = 500.0
     ) -> None:
         _check(centre, channels)
         if radius <= 0:
             raise ValueError(f"radius must be positive, got {radius}")
-        self.centre, self.radius, self.channels, self.steps = tuple(centre), radius, list(channels), steps
+        self.centre, self.radius, self.channels, self.weight = tuple(centre), radius, list(channels), weight
 
     def __call__(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Return the cost: how deep the frames lie in the ball."""
         depth = (1 - _distance(frames, self.channels, self.centre) / self.radius).clamp_min(0)
-        return self.steps * (depth * valid).sum(1)
+        return self.weight * (depth * valid).sum(1)
 
 
 class PassBy:
@@ -46,20 +49,20 @@ class PassBy:
         place: in the channels.
         radius: how near is near enough.
         channels: of the modelled observation that say where the agent is.
-        steps: cost per unit of distance beyond that [control steps].
+        weight: cost per unit of distance beyond that [control steps].
     """
 
     def __init__(
-        self, place: Sequence[float], radius: float, channels: Sequence[int] = (0, 1), steps: float = 500.0
+        self, place: Sequence[float], radius: float, channels: Sequence[int] = (0, 1), weight: float = 500.0
     ) -> None:
         _check(place, channels)
-        self.place, self.radius, self.channels, self.steps = tuple(place), radius, list(channels), steps
+        self.place, self.radius, self.channels, self.weight = tuple(place), radius, list(channels), weight
 
     def __call__(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Return the cost: how far from the place the nearest frame is."""
         distance = _distance(frames, self.channels, self.place)
         nearest = torch.where(valid, distance, torch.inf).amin(1)
-        return self.steps * (nearest - self.radius).clamp_min(0)
+        return self.weight * (nearest - self.radius).clamp_min(0)
 
 
 class KeepSpeed:
@@ -69,19 +72,19 @@ class KeepSpeed:
         speed: units per control step.
         frame_skip: control steps per frame.
         channels: of the modelled observation that say where the agent is.
-        steps: cost per frame at twice the speed [control steps].
+        weight: cost per frame at twice the speed [control steps].
     """
 
-    def __init__(self, speed: float, frame_skip: int, channels: Sequence[int] = (0, 1), steps: float = 100.0) -> None:
+    def __init__(self, speed: float, frame_skip: int, channels: Sequence[int] = (0, 1), weight: float = 100.0) -> None:
         if speed <= 0 or frame_skip < 1:
             raise ValueError(f"need a positive speed and a frame_skip of at least 1, got {speed} and {frame_skip}")
-        self.step, self.channels, self.steps = speed * frame_skip, list(channels), steps
+        self.step, self.channels, self.weight = speed * frame_skip, list(channels), weight
 
     def __call__(self, frames: Tensor, valid: Tensor) -> Tensor:
         """Return the cost: by how much frames exceed the speed."""
         move = frames[:, 1:, self.channels] - frames[:, :-1, self.channels]
         excess = ((move.square().sum(-1) + 1e-12).sqrt() / self.step - 1).clamp_min(0)
-        return self.steps * (excess * valid[:, 1:]).sum(1)
+        return self.weight * (excess * valid[:, 1:]).sum(1)
 
 
 def _distance(frames: Tensor, channels: list[int], place: tuple[float, ...]) -> Tensor:
@@ -92,3 +95,26 @@ def _distance(frames: Tensor, channels: list[int], place: tuple[float, ...]) -> 
 def _check(place: Sequence[float], channels: Sequence[int]) -> None:
     if len(place) != len(channels):
         raise ValueError(f"a place in channels {list(channels)} has {len(channels)} numbers, got {list(place)}")
+
+
+def total_cost(costs: Sequence[Cost], plan: Plan) -> NDArray[np.float64]:
+    """Return the sum, (N,), of what N plans cost.
+
+    Raises:
+        ValueError: a cost does not return a finite number for each plan.
+    """
+    total = np.zeros(len(plan))
+    if not costs:
+        return total
+    frames = torch.as_tensor(plan.observations)
+    valid = torch.arange(frames.shape[1])[None] < torch.as_tensor(plan.lengths)[:, None]
+    for cost in costs:
+        value = cost(frames, valid).detach().numpy()
+        if value.shape != total.shape or not np.isfinite(value).all():
+            name = getattr(cost, "__name__", type(cost).__name__)
+            raise ValueError(
+                f"the cost {name} must return {len(plan)} finite numbers, one per plan, for frames "
+                f"{tuple(frames.shape)}, got {value.shape}: {value.ravel()[:3]}"
+            )
+        total += value
+    return total

@@ -6,41 +6,51 @@ what a learned planner takes longer is the plan's.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from df_planners.controllers import PathTrackerConfig, track_path
-from df_planners.plan import Plan, PlanEvent
-from numpy.typing import NDArray
+from df_planners.plan import Plan, Planner, PlanRequest
+from df_planners.tracking import PathTrackerConfig
 
 from df_agent.options import make
-from df_agent.policies.observations import beginning_rows, read_observation
+from df_agent.policies.config import MPCConfig
+from df_agent.policies.controllers import PathController, Robot
+from df_agent.policies.mpc import MPCPolicy
+from df_agent.policies.state import Array, Seen
 from df_agent.types import Observation
 
-Array = NDArray[np.float64]
 # Places (B, G) and goals (B, G) -> ways (B, H, G); shorter ones repeat their end
 Paths = Callable[[Array, Array], Array]
 
 
-@dataclass
-class PathState:
-    """What the policy remembers of B environments, one row each.
+@dataclass(frozen=True)
+class KnownPathConfig:
+    """There is nothing to choose."""
 
-    Attributes:
-        goal: (B, G) goal the way leads to.
-        path: (B, H, G) the way; shorter ones repeat their end.
-        progress: (B,) arc length of it that is done.
+
+class KnownPathPlanner(Planner):
+    """Asks for the way to the goal.
+
+    Args:
+        paths: ways from places to goals.
     """
 
-    goal: Array
-    path: Array
-    progress: Array
+    Config = KnownPathConfig
+    ends_at_goal = settles = True
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return the ways, a frame per place."""
+        places = request.history[:, -1, : request.goal.shape[1]]
+        ways = np.asarray(self.paths(places, request.goal), dtype=np.float64)
+        return Plan(ways, np.full(len(ways), ways.shape[1]), 1)
 
 
-class PathFollowingPolicy:
+class PathFollowingPolicy(MPCPolicy):
     """Asks for the way once, and again for a new goal, and follows it as fast as the agent can.
 
     Observations begin with the place that goals are about, (G,), and its velocity. Nothing is drawn at random, so
@@ -52,45 +62,13 @@ class PathFollowingPolicy:
     """
 
     def __init__(self, paths: Paths, tracker: Mapping[str, Any] | None = None) -> None:
-        self.paths, self.tracker = paths, make(PathTrackerConfig, dict(tracker or {}))
-        self.on_plan: Callable[[PlanEvent], None] | None = None
+        config = MPCConfig(goal_change="since_step", tracker=make(PathTrackerConfig, dict(tracker or {})))
+        super().__init__(KnownPathPlanner(paths), PathController(config, Robot()), config)
 
-    def predict(
-        self,
-        observation: Observation,
-        state: PathState | None = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Array, PathState]:
-        """Return actions (B, Da) or (Da,), in [-1, 1], and the next state; see `df_agent.types.Policy`."""
-        values, goal, single = read_observation(observation)
-        dims = goal.shape[1]
-        if values.shape[1] < 2 * dims:
-            raise ValueError(f"observations begin with place and velocity, {2 * dims} values, got {values.shape[1]}")
-        fresh = beginning_rows(None if state is None else len(state.goal), len(values), episode_start)
-        position, velocity = values[:, :dims], values[:, dims : 2 * dims]
-        if state is None:
-            state = PathState(goal.copy(), position[:, None].copy(), np.zeros(len(goal)))
-        rows = np.flatnonzero(fresh | (np.abs(state.goal - goal) > 1e-6).any(1))
-        path, progress = state.path, state.progress.copy()
-        if len(rows):
-            path, progress[rows] = self._renewed(path, rows, position, goal), 0.0
-        actions, progress, _ = track_path(path, position, velocity, progress, self.tracker)
-        return (actions[0] if single else actions), PathState(goal.copy(), path, progress)
-
-    def _renewed(self, path: Array, rows: NDArray[np.int64], position: Array, goal: Array) -> Array:
-        """Return the ways (B, H, G), those of some rows new."""
-        began = time.perf_counter()
-        new = np.asarray(self.paths(position[rows], goal[rows]), dtype=np.float64)
-        length = max(path.shape[1], new.shape[1])
-        renewed, new = (_padded(ways, length) for ways in (path, new))
-        renewed[rows] = new
-        if self.on_plan is not None:
-            plan = Plan(new.copy(), np.full(len(rows), length), 1)
-            self.on_plan(PlanEvent(rows, plan, time.perf_counter() - began))
-        return renewed
-
-
-def _padded(ways: Array, length: int) -> Array:
-    """Return a copy (B, length, G) of ways (B, H, G) whose ends are repeated."""
-    return np.concatenate([ways, np.repeat(ways[:, -1:], length - ways.shape[1], axis=1)], axis=1)
+    def read(self, observation: Observation) -> Seen:
+        """Check an observation; raises ValueError where it holds no velocity."""
+        seen = super().read(observation)
+        width = 2 * seen.goal.shape[1]
+        if seen.values.shape[1] < width:
+            raise ValueError(f"observations begin with place and velocity, {width} values, got {seen.values.shape[1]}")
+        return seen

@@ -1,57 +1,122 @@
-"""What the agent remembers of its environments between two steps."""
+"""What a policy remembers of its environments between two steps. All of it is replaced as a whole, never written to."""
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from df_agent.policies.async_planner import Pending
+from df_planners.plan import Plan
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
+T = TypeVar("T", bound=np.generic)
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Seen:
+    """An observation of B environments, checked.
+
+    Attributes:
+        values: (B, Do) all of it.
+        goal: (B, G).
+        level: (B,) noise level at which it is shown to a model; 0 is the truth, the top level says nothing.
+        single: whether it came without the leading axis.
+    """
+
+    values: Array
+    goal: Array
+    level: IntArray
+    single: bool
+
+
+@dataclass(frozen=True)
+class PendingPlan:
+    """One row of a plan that is being made in the background.
+
+    Attributes:
+        future: the plans of all rows that were asked for together, and what they took [s].
+        row: which of them.
+        asked: control step of its episode at which it was asked for.
+        lead: control steps after that at which it is meant to be handed over.
+        goal: (G,) goal it is for.
+        fresh: whether the plan before it was for another goal.
+        stuck: whether the plan before it led nowhere.
+    """
+
+    future: Future[tuple[Plan, float]]
+    row: int
+    asked: int
+    lead: int
+    goal: Array
+    fresh: bool
+    stuck: bool
+
+    def due(self, step: int) -> bool:
+        """Return whether it is ready, and late enough, to be followed at this step of its episode."""
+        return step >= self.asked + self.lead and self.future.done()
+
+
+@dataclass(frozen=True)
 class PolicyState:
-    """What the agent remembers of B environments, one row each.
+    """What a policy remembers of B environments, one row each.
 
     Attributes:
         step: (B,) control steps since the episode began.
         history: (B, L, Do) the last observations, the present last.
-        level: (B, L) noise level at which each of these is fed to the model; 0 is the truth.
-        goal: (B, G) goal the plan is for.
+        level: (B, L) noise level at which each of these is shown to a model; 0 is the truth.
+        goal: (B, G) goal that a moved goal is compared with, see `MPCConfig.goal_change`.
         seed: (B,) seed of the episode's noise.
         plans: (B,) plans made in this episode.
         age: (B,) control steps since the last replan.
-        actions: (B, A, Da) planned actions, the first for the step after the last replan; A = 0 without.
-        planned: (B,) how many of these there are.
-        path: (B, H, G) positions to follow; its first point is where the plan began.
-        progress: (B,) arc length of the path that is done.
+        frames: (B, H, Do) the plan that is followed; its first frame is where it began, its last one is repeated.
+        length: (B,) how many frames of it are valid.
+        actions: (B, A, Da) planned actions, the first for the step of the last replan; A = 0 where none are executed.
+        action_count: (B,) how many of these there are.
+        progress: (B,) arc length of the plan's path that is done.
         progress_at_plan: (B,) the same at the last replan.
         off_path: (B,) distance to the path.
-        doubt: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
-        settled: (B,) whether the path ends at the goal, so that its end is a place to stay.
+        shortcut_penalty: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
+        settled: (B,) whether the path ends at a place to stay.
         cost: (B,) cost of the plan that is followed, see `df_agent.policies.costs` [control steps].
         pending: B plans that are being made in the background, or None.
     """
 
-    step: NDArray[np.int64]
+    step: IntArray
     history: Array
-    level: NDArray[np.int64]
+    level: IntArray
     goal: Array
-    seed: NDArray[np.int64]
-    plans: NDArray[np.int64]
-    age: NDArray[np.int64]
+    seed: IntArray
+    plans: IntArray
+    age: IntArray
+    frames: Array
+    length: IntArray
     actions: Array
-    planned: NDArray[np.int64]
-    path: Array
+    action_count: IntArray
     progress: Array
     progress_at_plan: Array
     off_path: Array
-    doubt: Array
-    settled: NDArray[np.bool_]
+    shortcut_penalty: Array
+    settled: BoolArray
     cost: Array
-    pending: list[Pending | None]
+    pending: list[PendingPlan | None]
+
+
+def with_rows(array: NDArray[T], rows: IntArray, values: ArrayLike) -> NDArray[T]:
+    """Return a copy of an array in which some rows hold other values."""
+    array = array.copy()
+    array[rows] = values
+    return array
+
+
+def with_plans(held: Array, rows: IntArray, new: Array) -> Array:
+    """Return planned sequences (B, H, D) in which `rows` hold new ones (n, H', D); shorter ones repeat their end."""
+    width = max(held.shape[1], new.shape[1])
+    if held.shape[2] != new.shape[2]:  # before the first plan
+        held = np.zeros((len(held), width, new.shape[2]))
+    out = held[:, np.minimum(np.arange(width), held.shape[1] - 1)]
+    out[rows] = new[:, np.minimum(np.arange(width), new.shape[1] - 1)]
+    return out

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from df_planners.plan import PlanEvent
-from df_planners.shooting import ShootingPlanner
 from numpy.typing import NDArray
 
 from df_agent.evaluation.active_rows import take_rows
@@ -102,22 +101,32 @@ class PixelPolicy:
 
     @classmethod
     def shooting(
-        cls, eyes: str | Path, agent: str | Path, planner: ShootingPlanner, *, replan_every: int = 2, end: float = 1.0
+        cls,
+        eyes: str | Path,
+        agent: str | Path,
+        planner: str = "cem",
+        *,
+        options: Mapping[str, Any] | None = None,
+        open_loop_horizon: int = 2,
+        end: float = 1.0,
     ) -> PixelPolicy:
         """Load the encoder and its dynamics, and plan in these by MPPI or CEM, towards the least time to the goal.
 
         Args:
             eyes: name of the encoder's checkpoint.
             agent: name of the checkpoint whose learned time to the goal is the cost.
-            planner: `df_planners.cem.CEM` or `df_planners.mppi.MPPI`; its steps are pictures.
-            replan_every: pictures between plans.
+            planner: "cem" or "mppi"; its steps are pictures.
+            options: of the planner.
+            open_loop_horizon: pictures between plans.
             end: see `TimeLeft`.
         """
         model, config = load_compact(eyes, "cpu")
         every = int(config["compact"]["every"])
         action_dim = model.dynamics.config.action_dim // every
         steps, cost = LatentSteps(model.dynamics, every), load_time_left(str(agent), end)
-        policy = ShootingPolicy(planner, steps, cost, action_dim=action_dim, replan_every=replan_every)
+        policy = ShootingPolicy(
+            planner, steps, cost, options=options, action_dim=action_dim, open_loop_horizon=open_loop_horizon
+        )
         return cls(model, policy, every)
 
     @property

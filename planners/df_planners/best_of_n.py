@@ -2,10 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from df_planners.plan import Plan
+from df_planners.model_planner import ModelPlanner
+from df_planners.plan import Plan, PlanRequest
+
+
+@dataclass(frozen=True)
+class BestOfNConfig:
+    """How many plans there are to choose from.
+
+    Attributes:
+        candidates: N.
+    """
+
+    candidates: int = 64
+
+    def __post_init__(self) -> None:
+        if self.candidates < 1:
+            raise ValueError(f"candidates must be at least 1, got {self.candidates}")
+
+
+class BestOfN(ModelPlanner):
+    """Samples N plans without a goal for what is left of the episode and takes the best, see `best_of_n`."""
+
+    Config = BestOfNConfig
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return the best plans."""
+        n = self.config.candidates
+        rows, horizons = np.repeat(np.arange(len(request)), n), np.repeat(self.horizons_left(request), n)
+        plans = self.sampler.sample_plans(request, rows, horizons, to_goal=False)
+        return best_of_n(plans, request.goal, self.sampler.goal_channels, n)
 
 
 def best_of_n(plan: Plan, goals: NDArray[np.float64], goal_channels: tuple[int, ...], n: int) -> Plan:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from df_planners.plan import Plan
-from df_planners.shooting import ActionSampler, Array, Cost, Dynamics, Noise, evaluate, predicted
+from df_planners.plan import Array
+from df_planners.shooting import ActionSamplingConfig, ActionSequencePlanner
 
 
 @dataclass(frozen=True)
-class CEM(ActionSampler):
-    """Cross-entropy method (Rubinstein 1999), with noise that is correlated in time (iCEM, Pinneri et al. 2020).
+class CEMConfig(ActionSamplingConfig):
+    """Options of CEM.
 
     Mean and deviation of each step and channel are refitted to the elites; the mean is among the samples. For the
-    other attributes see `df_planners.shooting.ActionSampler`; every plan begins with the deviation `sigma`.
+    other attributes see `df_planners.shooting.ActionSamplingConfig`; every plan begins with the deviation `sigma`.
 
     Attributes:
         elites: samples that the Gaussian is refitted to.
@@ -37,16 +38,20 @@ class CEM(ActionSampler):
                 f"least_sigma must not be negative and keep in [0, 1), got {self.least_sigma} and {self.keep}"
             )
 
-    def plan(
-        self, states: Array, goals: Array, mean: Array, noise: Noise, dynamics: Dynamics, cost: Cost
-    ) -> tuple[Plan, Array]:
-        """Plan for B rows; see `df_planners.shooting.ShootingPlanner`."""
-        sigma = np.full_like(mean, self.sigma)
-        for iteration in range(self.iterations):
-            actions = self.around(mean, sigma, noise, iteration)
-            costs = evaluate(states, actions, goals, dynamics, cost)
-            best = np.argsort(costs, axis=1, kind="stable")[:, : self.elites]
+
+class CEM(ActionSequencePlanner):
+    """Cross-entropy method (Rubinstein 1999), with noise that is correlated in time (iCEM, Pinneri et al. 2020)."""
+
+    Config = CEMConfig
+
+    def improve(self, states: Array, goals: Array, mean: Array, seeds: Sequence[Sequence[int]]) -> Array:
+        """Return better action sequences; see `ActionSequencePlanner`."""
+        c, sigma = self.config, np.full_like(mean, self.config.sigma)
+        for iteration in range(c.iterations):
+            actions = self.around(mean, sigma, seeds, iteration)
+            costs = self.costs(states, actions, goals)
+            best = np.argsort(costs, axis=1, kind="stable")[:, : c.elites]
             elites = np.take_along_axis(actions, best[:, :, None, None], axis=1)
-            mean = self.keep * mean + (1 - self.keep) * elites.mean(1)
-            sigma = np.maximum(self.keep * sigma + (1 - self.keep) * elites.std(1), self.least_sigma)
-        return predicted(states, mean, dynamics), mean
+            mean = c.keep * mean + (1 - c.keep) * elites.mean(1)
+            sigma = np.maximum(c.keep * sigma + (1 - c.keep) * elites.std(1), c.least_sigma)
+        return mean

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from df_planners.plan import Plan
-from df_planners.shooting import ActionSampler, Array, Cost, Dynamics, Noise, evaluate, predicted
+from df_planners.plan import Array
+from df_planners.shooting import ActionSamplingConfig, ActionSequencePlanner
 
 
 @dataclass(frozen=True)
-class MPPI(ActionSampler):
-    """Information-theoretic MPPI (Williams et al. 2017, "Information Theoretic MPC", algorithm 2).
+class MPPIConfig(ActionSamplingConfig):
+    """Options of MPPI.
 
     The noise is correlated in time, and the unchanged mean is among the samples. For the other attributes see
-    `df_planners.shooting.ActionSampler`; the paper's number of iterations is 1.
+    `df_planners.shooting.ActionSamplingConfig`; the paper's number of iterations is 1.
 
     Attributes:
         temperature: lambda; by how much a sample's cost may exceed the best one's to weigh 1/e of it [cost].
@@ -30,15 +31,20 @@ class MPPI(ActionSampler):
         if self.temperature <= 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
 
-    def plan(
-        self, states: Array, goals: Array, mean: Array, noise: Noise, dynamics: Dynamics, cost: Cost
-    ) -> tuple[Plan, Array]:
-        """Plan for B rows; see `df_planners.shooting.ShootingPlanner`."""
-        for iteration in range(self.iterations):
-            actions = self.around(mean, self.sigma, noise, iteration)
-            costs = evaluate(states, actions, goals, dynamics, cost)
-            costs = costs + self.control_cost / self.sigma**2 * (mean[:, None] * actions).sum((2, 3))
-            weights = np.exp(-(costs - costs.min(1, keepdims=True)) / self.temperature)
+
+class MPPI(ActionSequencePlanner):
+    """Information-theoretic MPPI (Williams et al. 2017, "Information Theoretic MPC", algorithm 2)."""
+
+    Config = MPPIConfig
+
+    def improve(self, states: Array, goals: Array, mean: Array, seeds: Sequence[Sequence[int]]) -> Array:
+        """Return better action sequences; see `ActionSequencePlanner`."""
+        c = self.config
+        for iteration in range(c.iterations):
+            actions = self.around(mean, c.sigma, seeds, iteration)
+            costs = self.costs(states, actions, goals)
+            costs = costs + c.control_cost / c.sigma**2 * (mean[:, None] * actions).sum((2, 3))
+            weights = np.exp(-(costs - costs.min(1, keepdims=True)) / c.temperature)
             weights /= weights.sum(1, keepdims=True)
             mean = (weights[:, :, None, None] * actions).sum(1)
-        return predicted(states, mean, dynamics), mean
+        return mean

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from df_planners.plan import Plan
-
-Array = NDArray[np.float64]
+from df_planners.plan import Array, Plan, Planner, PlanRequest
 
 
 class Dynamics(Protocol):
@@ -29,43 +29,8 @@ class Cost(Protocol):
         ...
 
 
-class Noise(Protocol):
-    """Standard normal noise of one iteration for each of B rows, (B, K, H, Da)."""
-
-    def __call__(self, iteration: int, shape: tuple[int, ...], /) -> Array:
-        """Return the noise, given (K, H, Da)."""
-        ...
-
-
-class ShootingPlanner(Protocol):
-    """Improves action sequences by simulating random ones around them: `MPPI` and `CEM` do."""
-
-    @property
-    def horizon(self) -> int:
-        """Control steps in a sequence, H."""
-        ...
-
-    def plan(
-        self, states: Array, goals: Array, mean: Array, noise: Noise, dynamics: Dynamics, cost: Cost
-    ) -> tuple[Plan, Array]:
-        """Plan for B rows.
-
-        Args:
-            states: (B, Ds) where they are.
-            goals: (B, G) handed to the cost.
-            mean: (B, H, Da) the actions to begin from: zeros, or the last plan `shifted`.
-            noise: where the random numbers come from.
-            dynamics: the model that is rolled out.
-            cost: what is minimised.
-
-        Returns:
-            The plan, whose observations are what the model predicts, and its actions (B, H, Da).
-        """
-        ...
-
-
 @dataclass(frozen=True)
-class ActionSampler:
+class ActionSamplingConfig:
     """Random action sequences around a mean; the mean itself is the first of them.
 
     Attributes:
@@ -96,12 +61,56 @@ class ActionSampler:
                 f"{self.action_limit} and {self.smoothing}"
             )
 
-    def around(self, mean: Array, sigma: Array | float, noise: Noise, iteration: int) -> Array:
+
+class ActionSequencePlanner(Planner):
+    """Improves action sequences by simulating random ones around them; `MPPI` and `CEM` do.
+
+    Args:
+        config: its options, a `Config`.
+        dynamics: the simulator that is rolled out; its states are the observations.
+        cost: what is minimised.
+        action_dim: Da.
+    """
+
+    def __init__(self, config: Any, dynamics: Dynamics, cost: Cost, action_dim: int) -> None:
+        self.config, self.dynamics, self.future_cost, self.action_dim = config, dynamics, cost, action_dim
+
+    @abstractmethod
+    def improve(self, states: Array, goals: Array, mean: Array, seeds: Sequence[Sequence[int]]) -> Array:
+        """Return better action sequences, (B, H, Da).
+
+        Args:
+            states: (B, Ds) where the environments are.
+            goals: (B, G) handed to the cost.
+            mean: (B, H, Da) the actions to begin from: zeros, or the rest of the last plan.
+            seeds: B seeds of the noise.
+        """
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return plans that begin from the rest of the last ones; their observations are what the model predicts."""
+        mean = np.zeros((len(request), self.config.horizon, self.action_dim))
+        going_on = np.flatnonzero(~request.fresh)
+        mean[going_on] = shifted(request.actions[going_on], request.age[going_on])
+        states = request.history[:, -1]
+        return predicted(states, self.improve(states, request.goal, mean, request.seeds), self.dynamics)
+
+    def around(self, mean: Array, sigma: Array | float, seeds: Sequence[Sequence[int]], iteration: int) -> Array:
         """Return sequences (B, K, H, Da) around means (B, H, Da); sigma is one number or (B, H, Da)."""
-        spread = smooth(noise(iteration, (self.samples, self.horizon, mean.shape[-1])), self.smoothing)
+        c, shape = self.config, (self.config.samples, self.config.horizon, mean.shape[-1])
+        noise = np.stack([np.random.default_rng([*seed, iteration]).standard_normal(shape) for seed in seeds])
+        spread = smooth(noise, c.smoothing)
         spread *= np.broadcast_to(sigma, mean.shape)[:, None]
         spread[:, 0] = 0.0
-        return np.clip(mean[:, None] + spread, -self.action_limit, self.action_limit)
+        return np.clip(mean[:, None] + spread, -c.action_limit, c.action_limit)
+
+    def costs(self, states: Array, actions: Array, goals: Array) -> Array:
+        """Costs (B, K) of action sequences (B, K, H, Da); what is not a number costs infinitely much."""
+        batch, samples, horizon, width = actions.shape
+        flat = self.dynamics(np.repeat(states, samples, axis=0), actions.reshape(batch * samples, horizon, width))
+        costs = self.future_cost(flat.reshape(batch, samples, horizon, -1), goals)
+        if costs.shape != (batch, samples):
+            raise ValueError(f"the cost must return shape {(batch, samples)}, got {costs.shape}")
+        return np.where(np.isnan(costs), np.inf, costs)
 
 
 def smooth(noise: Array, share: float) -> Array:
@@ -124,18 +133,9 @@ def shifted(mean: Array, steps: NDArray[np.int64]) -> Array:
     return np.asarray(np.take_along_axis(mean, index[..., None], axis=1))
 
 
-def evaluate(states: Array, actions: Array, goals: Array, dynamics: Dynamics, cost: Cost) -> Array:
-    """Costs (B, K) of action sequences (B, K, H, Da); what is not a number costs infinitely much."""
-    batch, samples, horizon, width = actions.shape
-    flat = dynamics(np.repeat(states, samples, axis=0), actions.reshape(batch * samples, horizon, width))
-    costs = cost(flat.reshape(batch, samples, horizon, -1), goals)
-    if costs.shape != (batch, samples):
-        raise ValueError(f"the cost must return shape {(batch, samples)}, got {costs.shape}")
-    return np.where(np.isnan(costs), np.inf, costs)
-
-
 def predicted(states: Array, actions: Array, dynamics: Dynamics) -> Plan:
     """The plan (B, H) that actions (B, H, Da) make: its frame 0 is the present, where action 0 is taken."""
     future = dynamics(states, actions)
     frames = np.concatenate([states[:, None], future[:, :-1]], axis=1)
-    return Plan(frames, np.full(len(states), actions.shape[1]), 1, actions)
+    lengths = np.full(len(states), actions.shape[1])
+    return Plan(frames, lengths, 1, actions, lengths.copy())

@@ -1,111 +1,51 @@
-"""Flexible-horizon planning over a generative model: propose many plans, take the fastest feasible one.
+"""Flexible-horizon planning over a generative model: sample many plans that end at the goal, take the fastest feasible.
 
-The planner knows nothing of diffusion, tokens or mazes. It is handed a `propose` function that samples paths
-which end at the goal after a given number of tokens, statistics of what the data's paths do, and an estimate of
-how long the data takes from one place to another.
+The planner knows nothing of diffusion or mazes. A sampler gives it plans that end at the goal after a given number of
+tokens, statistics of how the data moves, and an estimate of how long the data takes from one place to another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from df_planners.plan import Plan
+from df_planners.feasibility import travel_time
+from df_planners.model_planner import ModelPlanner, PlanSampler
+from df_planners.plan import Array, IntArray, Plan, PlanRequest
 
-Array = NDArray[np.float64]
-PACES = ("planned", "full")
-
-
-@dataclass(frozen=True)
-class MotionLimits:
-    """What the data's motion allows, per goal channel, in environment units.
-
-    A channel that does not move in the data, where 0 is given, allows everything: there is nothing to judge it by.
-
-    Attributes:
-        step: (G,) largest change between two frames of a plan.
-        turn: (G,) largest second difference between frames.
-        speed: (G,) largest change per control step.
-    """
-
-    step: Array
-    turn: Array
-    speed: Array
-
-    def __post_init__(self) -> None:
-        if not np.any(self.speed):
-            raise ValueError("nothing moves in any goal channel of the data, so there is nothing to plan")
-        for name in ("step", "turn", "speed"):
-            given = np.asarray(getattr(self, name), dtype=np.float64)
-            object.__setattr__(self, name, np.where(given > 0, given, np.inf))
-
-    @property
-    def fastest(self) -> float:
-        """The largest change per control step of any channel that moves."""
-        return float(self.speed[np.isfinite(self.speed)].max())
-
-
-class Propose(Protocol):
-    """Samples plans for environments `rows` (N,), ending at the goal after `horizons` (N,) tokens."""
-
-    def __call__(self, rows: NDArray[np.int64], horizons: NDArray[np.int64], /) -> Plan:
-        """Return one candidate per entry."""
-        ...
-
-
-class Reach(Protocol):
-    """Estimates the control steps that the data's direct ways take between places of paths (N, H, G)."""
-
-    def __call__(self, paths: Array, gaps: tuple[int, ...], /) -> list[Array]:
-        """Return for every gap the estimates, (N, H - gap), from each place to the one `gap` frames later."""
-        ...
+PASS_DECAY = 0.7  # of the slowest pass so far, from plan to plan
 
 
 @dataclass(frozen=True)
 class ShortestFeasibleConfig:
-    """How candidates are spread and judged.
+    """How candidates are spread and which are rejected.
 
     Attributes:
-        stretch: horizons as multiples of the estimated time to the goal.
-        horizons: horizons in tokens where there is no estimate; empty leaves the choice to the policy.
+        horizon_multipliers: horizons as multiples of the estimated time to the goal.
+        horizons: horizons in tokens where there is no estimate; empty spreads them over what the model sees.
         whole_windows: round horizons up to whole windows, for a model that has not learned what padding is.
         samples: candidates per horizon.
         retries: further rounds of candidates, as long as none is feasible.
-        roughness_limit: mean share per frame by which a candidate may exceed the data's steps and turns.
-        shortcut_limit: how many times faster than the data's direct ways a stretch of it may be.
-        shortcut_pace: at which pace that is, "planned" or "full". Who follows paths as fast as possible takes shortcuts
-            that a plan takes slowly, as plans do that were learned from walks with stops.
-        gaps: stretches looked at for shortcuts, in frames.
-        hopeless: a candidate that exceeds a limit this many times, times the doubt, is no plan at all.
+        reject_above: a candidate that exceeds a limit this many times, times the shortcut penalty, is no plan at all.
     """
 
-    stretch: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)
+    horizon_multipliers: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)
     horizons: tuple[int, ...] = ()
     whole_windows: bool = False
     samples: int = 4
     retries: int = 0
-    roughness_limit: float = 0.4
-    shortcut_limit: float = 1.5
-    shortcut_pace: str = "planned"
-    gaps: tuple[int, ...] = (3, 4, 6)
-    hopeless: float = 2.0
+    reject_above: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("stretch", "horizons", "gaps"):
+        for name in ("horizon_multipliers", "horizons"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.stretch or not self.gaps or min(*self.stretch, 1) <= 0 or min(*self.gaps, 1) < 1:
+        if not self.horizon_multipliers or min(*self.horizon_multipliers, 1) <= 0:
             raise ValueError(
-                f"need at least one stretch > 0 and one gap >= 1, got stretch={self.stretch}, gaps={self.gaps}"
+                f"need at least one horizon multiplier > 0, got horizon_multipliers={self.horizon_multipliers}"
             )
-        limits = {k: getattr(self, k) for k in ("samples", "roughness_limit", "shortcut_limit", "hopeless")}
-        if min(limits.values()) <= 0:
-            raise ValueError(f"need positive samples and limits, got {limits}")
-        if self.shortcut_pace not in PACES:
-            raise ValueError(f"unknown shortcut_pace {self.shortcut_pace!r}, available: {list(PACES)}")
+        if min(self.samples, self.reject_above) <= 0:
+            raise ValueError(f"samples and reject_above must be positive, got {self.samples} and {self.reject_above}")
         if self.retries < 0:
             raise ValueError(f"retries must not be negative, got {self.retries}")
 
@@ -115,102 +55,127 @@ class BestPlans:
     """The best plan found so far for each of B rows.
 
     Attributes:
-        plan: B plans.
-        over: (B,) how infeasible each is; at most 1 is feasible.
+        plan: B plans, with their `violation`.
         rank: (B,) by which plans are compared, lower is better: the time of a feasible one; all others lie behind.
     """
 
     plan: Plan
-    over: Array
     rank: Array
 
-    def improve(self, rows: NDArray[np.int64], found: BestPlans) -> None:
+    def improve(self, rows: IntArray, found: BestPlans) -> None:
         """Take over what was found for `rows`, where it is better."""
         better = found.rank < self.rank[rows]
         taken = rows[better]
         self.plan.replace(taken, found.plan.rows(np.flatnonzero(better)))
-        self.over[taken], self.rank[taken] = found.over[better], found.rank[better]
+        self.rank[taken] = found.rank[better]
 
 
-def travel_time(paths: Array, speed: Array) -> Array:
-    """Control steps, (N,), that paths (N, H, G) take when the fastest channel always moves at its limit."""
-    return np.asarray((np.abs(np.diff(paths, axis=1)) / speed).max(-1).sum(1))
+class ShortestFeasible(ModelPlanner):
+    """Samples plans at many horizons, all in one batch, and takes the fastest feasible one of each row.
 
-
-def roughness(plan: Plan, paths: Array, limits: MotionLimits) -> Array:
-    """Mean share per frame, (N,), by which steps and turns of paths (N, H, G) exceed the data's limits."""
-    step = np.maximum(np.abs(np.diff(paths, axis=1)) / limits.step - 1, 0)
-    turn = np.maximum(np.abs(np.diff(paths, 2, axis=1)) / limits.turn - 1, 0)
-    frame = np.arange(paths.shape[1])[None, :, None]
-    inside = frame < plan.lengths[:, None, None]  # a repeated last frame stops dead, which no plan means
-    return np.asarray(((step * inside[:, 1:]).sum((1, 2)) + (turn * inside[:, 2:]).sum((1, 2))) / plan.lengths)
-
-
-def shortcut(plan: Plan, paths: Array, reach: Reach, gaps: tuple[int, ...], full_speed: Array | None = None) -> Array:
-    """Return how many times faster than the data's direct ways the boldest stretch of paths (N, H, G) is, (N,).
-
-    A path through a wall joins places that lie close together but are far apart to walk. With a `full_speed` (G,) the
-    pace is that, whatever the plan's own; half a frame is granted besides, for jitter is no way.
+    Where none is feasible, the least infeasible one is taken, and where that is no plan at all, the agent goes on as
+    the data does and looks again from there.
     """
-    gaps = tuple(gap for gap in gaps if gap < paths.shape[1])
-    worst = np.zeros(len(paths))
-    if full_speed is not None:
-        each = (np.abs(np.diff(paths, axis=1)) / full_speed).max(-1)
-        passed = np.concatenate([np.zeros((len(paths), 1)), np.cumsum(each, axis=1)], axis=1)
-    for gap, needed in zip(gaps, reach(paths, gaps), strict=True):
-        frame = np.arange(paths.shape[1] - gap)[None]
-        inside = (frame + gap < plan.lengths[:, None]) | (frame == 0)
-        steps = np.minimum(gap, np.maximum(plan.lengths[:, None] - 1 - frame, 1)) * plan.frame_skip
-        if full_speed is not None:
-            steps = passed[:, gap:] - passed[:, :-gap] + plan.frame_skip / 2
-        worst = np.maximum(worst, np.where(inside, needed / steps, 0).max(1))
-    return worst
+
+    Config = ShortestFeasibleConfig
+    ends_at_goal = settles = True
+
+    def __init__(self, config: ShortestFeasibleConfig, sampler: PlanSampler) -> None:
+        if not config.horizons:
+            config = replace(config, horizons=default_horizons(sampler.longest))
+        super().__init__(config, sampler)
+        self._pass_seconds: dict[int, float] = {}  # rows -> what a pass took of late, with its share of the judgement
+
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return the shortest feasible plans; rows for which nothing feasible was found get another round.
+
+        Under a deadline the candidates come one per horizon at a time, and what was found by then is taken.
+        """
+        c, n = self.config, len(request)
+        rows, first, samples, steps = np.arange(n), 1, c.samples, None
+        deadline = request.new_deadline()
+        if deadline is not None:
+            first, samples, steps = samples, 1, self._affordable_passes(request)
+        best = self._round(request, samples, 0, steps)
+        if deadline is not None:
+            spent = deadline.spent() / best.plan.passes
+            self._pass_seconds[n] = max(spent, PASS_DECAY * self._pass_seconds.get(n, 0.0))
+        for number in range(1, first + c.retries):
+            if number >= first:
+                rows = np.flatnonzero(_violation(best.plan) > 1)
+            if not len(rows) or (deadline is not None and deadline.over()):
+                break
+            best.improve(rows, self._round(request.take(rows), samples, number, steps))
+        lost = np.flatnonzero(_violation(best.plan) > c.reject_above * request.shortcut_penalty)
+        if len(lost):  # go on as the data does, and look again from there
+            some = request.take(lost)
+            onwards = self.sampler.sample_plans(
+                some, np.arange(len(lost)), self.horizons_left(some), to_goal=False, steps=steps
+            )
+            onwards.violation = np.full(len(lost), np.inf)
+            best.plan.replace(lost, onwards)
+        return best.plan
+
+    def horizons(self, request: PlanRequest, samples: int) -> IntArray:
+        """Return the horizons to try, (n, K) tokens, each `samples` times."""
+        c, s = self.config, self.sampler
+        if s.time_along is None:
+            grid = np.broadcast_to(np.array(c.horizons), (len(request), len(c.horizons)))
+        else:
+            position = request.history[:, -1, list(s.goal_channels)]
+            steps = request.shortcut_penalty * s.time_to_goal(position, request.goal)
+            grid = np.clip(np.ceil(steps[:, None] * np.array(c.horizon_multipliers) / s.span), 2, s.longest)
+        if c.whole_windows:
+            whole = np.array(s.horizons)
+            if grid.max() > whole[-1]:
+                raise ValueError(f"horizons must be at most {whole[-1]} tokens, got {int(grid.max())}")
+            grid = whole[np.searchsorted(whole, grid)]
+        return np.repeat(grid.astype(np.int64), samples, axis=1)
+
+    def _affordable_passes(self, request: PlanRequest) -> int:
+        """Return in how many passes plans are to be sampled, for their first round to meet the deadline.
+
+        Fewer passes from the start make better plans than more of them that are cut off.
+        """
+        s, known = self.sampler, self._pass_seconds.get(len(request))
+        if known is None or request.max_plan_ms is None:
+            return s.steps
+        return int(np.clip(request.max_plan_ms / 1000 / known, min(s.least_steps, s.steps), s.steps))
+
+    def _round(
+        self,
+        request: PlanRequest,
+        samples: int,
+        number: int,
+        steps: int | None = None,
+    ) -> BestPlans:
+        """Return the best of `samples` candidates per horizon; every round has noise of its own."""
+        horizons, s = self.horizons(request, samples), self.sampler
+        batch, k = horizons.shape
+        rows = np.repeat(np.arange(batch), k)
+        plan = s.sample_plans(request, rows, horizons.ravel(), number=number, steps=steps)
+        over = self.violation(plan, np.repeat(request.shortcut_penalty, k))
+        paths = plan.observations[..., list(s.goal_channels)]
+        own = (plan.lengths - 1.0) * plan.frame_skip
+        time = own if request.own_pace else travel_time(paths, s.limits.speed)
+        time = (time + s.cost(plan)).reshape(batch, k)
+        over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
+        rank = np.where(over <= 1, time, 1e9 * (1 + over))  # infeasible ones behind all feasible ones
+        row, best = np.arange(batch), rank.argmin(1)
+        chosen = plan.rows(row * k + best)
+        chosen.violation = over[row, best]
+        return BestPlans(chosen, rank[row, best])
 
 
-def infeasibility(
-    plan: Plan,
-    paths: Array,
-    limits: MotionLimits,
-    reach: Reach | None,
-    c: ShortestFeasibleConfig,
-    doubt: Array | None = None,
-) -> Array:
-    """Return how many times plans with paths (N, H, G) exceed what they may, (N,); at most 1 is feasible.
+def _violation(plan: Plan) -> Array:
+    assert plan.violation is not None
+    return plan.violation
 
-    `doubt` (N,) tightens the limit on shortcuts.
+
+def default_horizons(longest: int) -> tuple[int, ...]:
+    """Horizons from 2 to `longest` tokens: every one up to 8, then ever sparser.
+
+    One token would be the goal itself, a straight line without any planning.
     """
-    over = roughness(plan, paths, limits) / c.roughness_limit
-    if reach is None:
-        return over
-    full_speed = limits.speed if c.shortcut_pace == "full" else None
-    bold = shortcut(plan, paths, reach, c.gaps, full_speed) / c.shortcut_limit
-    return np.maximum(over, bold if doubt is None else bold * doubt)
-
-
-def shortest_feasible(
-    propose: Propose,
-    horizons: NDArray[np.int64],
-    goal_channels: tuple[int, ...],
-    limits: MotionLimits,
-    reach: Reach | None,
-    c: ShortestFeasibleConfig,
-    doubt: Array | None = None,
-    cost: Callable[[Plan], Array] | None = None,
-    own_pace: bool = False,
-) -> BestPlans:
-    """Propose plans at `horizons` (B, K), all in one batch, and take the fastest feasible one of each row.
-
-    Where none is feasible, the least infeasible one is taken. `doubt` (B,) tightens the limit on shortcuts. `cost` says
-    by how many control steps (N,) plans are worse than the time they take, which is what travelling them at the data's
-    speed takes, or, at their `own_pace`, what they were planned to take.
-    """
-    batch, k = horizons.shape
-    plan = propose(np.repeat(np.arange(batch), k), horizons.ravel())
-    paths = plan.observations[..., list(goal_channels)]
-    over = infeasibility(plan, paths, limits, reach, c, None if doubt is None else np.repeat(doubt, k))
-    time = (plan.lengths - 1.0) * plan.frame_skip if own_pace else travel_time(paths, limits.speed)
-    time = (time if cost is None else time + cost(plan)).reshape(batch, k)
-    over = np.where(np.isfinite(over.reshape(batch, k) + time), over.reshape(batch, k), 1e9)
-    rank = np.where(over <= 1, time, 1e9 * (1 + over))  # infeasible ones behind all feasible ones
-    row, best = np.arange(batch), rank.argmin(1)
-    return BestPlans(plan.rows(row * k + best), over[row, best], rank[row, best])
+    grid = [*range(2, 9), *range(10, 17, 2), *range(19, longest, 3)]
+    return (*(h for h in grid if h < longest), longest)

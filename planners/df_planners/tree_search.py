@@ -7,58 +7,18 @@ that method rolls dice for what a beginning is worth, here an estimate of the ti
 is best-first (Hart et al. 1968): the time spent so far and the time left. Many nodes of many environments are expanded
 as one batch.
 
-The planner knows nothing of diffusion, tokens or mazes; it is handed what makes continuations.
+The planner knows nothing of diffusion or mazes; a sampler gives it continuations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from df_planners.plan import Plan
-from df_planners.shortest_feasible import BestPlans, travel_time
-
-Array = NDArray[np.float64]
-
-
-class Extend(Protocol):
-    """Goes on from the last frames (N, F, Do) of beginnings for environments `rows` (N,), by one segment.
-
-    Guided towards the goal with `strengths` (N,). The plans' first frame is the last of the beginning. `number` tells
-    the rounds of a search apart, which are to have noise of their own.
-    """
-
-    def __call__(self, rows: NDArray[np.int64], frames: Array, strengths: Array, number: int, /) -> Plan:
-        """Return one continuation per entry."""
-        ...
-
-
-class Arrive(Protocol):
-    """Goes on from the last frames (N, F, Do) of beginnings to the goal, in `horizons` (N,) tokens."""
-
-    def __call__(self, rows: NDArray[np.int64], frames: Array, horizons: NDArray[np.int64], number: int, /) -> Plan:
-        """Return one continuation per entry."""
-        ...
-
-
-class Infeasibility(Protocol):
-    """Says how infeasible plans for environments `rows` (N,) are, (N,); at most 1 is feasible."""
-
-    def __call__(self, rows: NDArray[np.int64], plan: Plan, /) -> Array:
-        """Return it."""
-        ...
-
-
-class TimeLeft(Protocol):
-    """Estimates the control steps, (N,), from places (N, G) to the goals of environments `rows` (N,)."""
-
-    def __call__(self, rows: NDArray[np.int64], places: Array, /) -> Array:
-        """Return the estimates."""
-        ...
+from df_planners.feasibility import travel_time
+from df_planners.model_planner import ModelPlanner, PlanSampler
+from df_planners.plan import Array, IntArray, Plan, PlanRequest
 
 
 @dataclass(frozen=True)
@@ -68,47 +28,51 @@ class TreeSearchConfig:
     Attributes:
         segment: tokens by which a child is longer than its parent.
         strengths: of the guidance of a node's children, one child each.
-        stretch: horizons of the jumps from a node, as multiples of the estimated time to the goal, one jump each.
-        jump: longest jump that is tried, in tokens; 0 for as far as `TreeSearch.reach`.
+        horizon_multipliers: horizons of the jumps from a node, as multiples of the estimated time to the goal, one
+            jump each.
+        jump: longest jump that is tried, in tokens; 0 for as far as can be sampled at once.
         width: nodes per environment that are expanded at a time.
         rounds: of expansion at most.
-        apart: a node that ends within so many steps, at full speed, of another, and is there no more than as many
-            steps sooner, is dropped, so that the search spreads out where the estimate misleads it [control steps].
-        hopeless: a continuation that exceeds a limit this many times is dropped. One that exceeds it by less takes as
-            many times its time, so that it gains nothing by it.
-        greed: by how much the time left counts more than the time spent; 1 looks longest for the fastest plan,
-            more takes a good one sooner.
-        enough: a complete plan is taken once no beginning promises to take less than this share of its time.
+        min_separation: a node that ends within so many steps, at full speed, of another, and is there no more than as
+            many steps sooner, is dropped, so that the search spreads out where the estimate misleads it
+            [control steps].
+        reject_above: a continuation that exceeds a limit this many times is dropped. One that exceeds it by less takes
+            as many times its time, so that it gains nothing by it.
+        heuristic_weight: by how much the time left counts more than the time spent; 1 looks longest for the fastest
+            plan, more takes a good one sooner.
+        stop_ratio: a complete plan is taken once no beginning promises to take less than this share of its time.
     """
 
     segment: int = 6
     strengths: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.1, 0.1, 0.3, 0.3)
-    stretch: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
+    horizon_multipliers: tuple[float, ...] = (1.0, 1.15, 1.3, 1.5)
     jump: int = 0
     width: int = 4
     rounds: int = 20
-    apart: float = 8.0
-    hopeless: float = 1.5
-    greed: float = 1.2
-    enough: float = 0.95
+    min_separation: float = 8.0
+    reject_above: float = 1.5
+    heuristic_weight: float = 1.2
+    stop_ratio: float = 0.95
 
     def __post_init__(self) -> None:
-        for name in ("strengths", "stretch"):
+        for name in ("strengths", "horizon_multipliers"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if min(self.segment, self.width, self.rounds) < 1 or min(self.jump, self.apart) < 0:
+        if min(self.segment, self.width, self.rounds) < 1 or min(self.jump, self.min_separation) < 0:
             raise ValueError(
-                f"segment, width and rounds must be at least 1, jump and apart not negative, got {self.segment}, "
-                f"{self.width}, {self.rounds}, {self.jump} and {self.apart}"
+                "segment, width and rounds must be at least 1, jump and min_separation not negative, got "
+                f"{self.segment}, {self.width}, {self.rounds}, {self.jump} and {self.min_separation}"
             )
-        if not self.strengths or not self.stretch or min(*self.strengths, 0) < 0 or min(*self.stretch, 1) <= 0:
+        if not self.strengths or not self.horizon_multipliers:
+            raise ValueError("need at least one strength and one horizon multiplier, got none")
+        if min(*self.strengths, 0) < 0 or min(*self.horizon_multipliers, 1) <= 0:
             raise ValueError(
-                f"need at least one strength >= 0 and one stretch > 0, got strengths={self.strengths}, "
-                f"stretch={self.stretch}"
+                f"strengths must not be negative and horizon_multipliers positive, got strengths={self.strengths}, "
+                f"horizon_multipliers={self.horizon_multipliers}"
             )
-        if min(self.greed, self.hopeless) < 1 or not 0 < self.enough <= 1:
+        if min(self.heuristic_weight, self.reject_above) < 1 or not 0 < self.stop_ratio <= 1:
             raise ValueError(
-                f"greed and hopeless must be at least 1 and enough in (0, 1], got {self.greed}, {self.hopeless} and "
-                f"{self.enough}"
+                f"heuristic_weight and reject_above must be at least 1 and stop_ratio in (0, 1], got "
+                f"{self.heuristic_weight}, {self.reject_above} and {self.stop_ratio}"
             )
 
 
@@ -147,10 +111,10 @@ class Tree:
         self.best: Array | None = None
         self.time = np.inf
 
-    def add(self, node: Node, speed: Array, apart: float) -> None:
-        """Take in a node, unless another ends there, or within `apart` control steps of it, as soon."""
-        near = np.abs(np.stack([other.end for other in self.nodes]) - node.end) / speed < apart
-        sooner = np.array([other.spent for other in self.nodes]) <= node.spent + apart
+    def add(self, node: Node, speed: Array, separation: float) -> None:
+        """Take in a node, unless another ends there, or within `separation` control steps of it, as soon."""
+        near = np.abs(np.stack([other.end for other in self.nodes]) - node.end) / speed < separation
+        sooner = np.array([other.spent for other in self.nodes]) <= node.spent + separation
         if (near.all(1) & sooner).any():
             return
         self.open.append(node)
@@ -160,121 +124,113 @@ class Tree:
 
     def pick(self, c: TreeSearchConfig) -> list[Node]:
         """Take out the most promising nodes; none if the plan there is will do."""
-        self.open = [node for node in self.open if node.spent + node.left < c.enough * self.time]
-        self.open.sort(key=lambda node: node.spent + c.greed * node.left)
+        self.open = [node for node in self.open if node.spent + node.left < c.stop_ratio * self.time]
+        self.open.sort(key=lambda node: node.spent + c.heuristic_weight * node.left)
         picked, self.open = self.open[: c.width], self.open[c.width :]
         return picked
 
 
-@dataclass(frozen=True)
-class TreeSearch:
-    """Searches for the fastest feasible plan.
+class TreeSearch(ModelPlanner):
+    """Searches for the fastest feasible plan; rows without one follow the beginning that ends nearest to the goal."""
 
-    Attributes:
-        extend, arrive: what makes continuations.
-        time_left: the estimate by which beginnings are compared.
-        infeasibility: judges continuations; see `TreeSearchConfig.hopeless` for what is above 1.
-        channels: where the goal lies in a frame.
-        speed: (G,) largest change per control step, for the time that plans take.
-        frame_skip: control steps between two frames.
-        span: control steps per token.
-        longest: tokens of the longest plans.
-        reach: tokens of the longest jumps.
-        config: how to search.
-    """
+    Config = TreeSearchConfig
+    ends_at_goal = settles = needs_time_to_goal = joins_pieces = True
+    plans_actions = takes_costs = False
 
-    extend: Extend
-    arrive: Arrive
-    time_left: TimeLeft
-    infeasibility: Infeasibility
-    channels: tuple[int, ...]
-    speed: Array
-    frame_skip: int
-    span: int
-    longest: int
-    reach: int
-    config: TreeSearchConfig
+    def __init__(self, config: TreeSearchConfig, sampler: PlanSampler) -> None:
+        super().__init__(config, sampler)
+        composes = sampler.horizons[-1] > sampler.window
+        if config.segment > sampler.window or (config.jump > sampler.window and not composes):
+            raise ValueError(
+                f"the model plans {sampler.window} tokens at once, got tree_search.segment={config.segment} and "
+                f"tree_search.jump={config.jump}; longer jumps, not longer segments, can be composed with "
+                "sampling.overlap"
+            )
 
-    def __call__(self, history: Array, over: Callable[[], bool] | None = None) -> BestPlans:
-        """Search for B environments.
-
-        Args:
-            history: (B, F, Do) what was observed, the present last.
-            over: asked before every round but the first; ends the search, with the best plans so far.
-
-        Returns:
-            Complete plans where there are any; elsewhere the beginning that ends nearest to the goal, which is as
-            infeasible as can be (its `over` is infinite).
-        """
-        rows = np.arange(len(history))
-        ends = history[:, -1, list(self.channels)]
-        left = self.time_left(rows, ends)
+    def plan(self, request: PlanRequest) -> Plan:
+        """Return complete plans where there are any; elsewhere beginnings, whose violation is infinite."""
+        rows, history = np.arange(len(request)), request.history
+        deadline = request.new_deadline()
+        ends = history[:, -1, list(self.sampler.goal_channels)]
+        left = self.sampler.time_to_goal(ends, request.goal)
         trees = [Tree(Node(history[row], ends[row], 0, 0.0, float(left[row]))) for row in rows]
         for number in range(self.config.rounds):
-            if number and over is not None and over():
+            if number and deadline is not None and deadline.over():
                 break
             picked = [(int(row), node) for row in rows for node in trees[row].pick(self.config)]
             if not picked:
                 break
-            self._jump(picked, trees, history.shape[1], number)
-            self._grow(picked, trees, history.shape[1], number)
-        return self._choice(trees, history.shape[1])
+            self._jump(request, picked, trees, number)
+            self._grow(request, picked, trees, number)
+        return self._best(trees, history.shape[1])
 
-    def _jump(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int, number: int) -> None:
+    def _jump(self, request: PlanRequest, picked: list[tuple[int, Node]], trees: list[Tree], number: int) -> None:
         """Try nodes out: make the rest of a plan at once, at several horizons, and keep what arrives feasibly."""
-        c, tried = self.config, []
+        c, s, tried = self.config, self.sampler, []
+        observed = request.history.shape[1]
         for row, node in picked:
-            horizons = [max(2, int(np.ceil(stretch * node.left / self.span))) for stretch in c.stretch]
-            furthest = min(c.jump or self.reach, self.longest - node.tokens)
+            horizons = [max(2, int(np.ceil(factor * node.left / s.span))) for factor in c.horizon_multipliers]
+            furthest = min(c.jump or s.horizons[-1], s.longest - node.tokens)
             tried += [(row, node, h) for h in horizons if h <= furthest]
         if not tried:
             return
-        rows = np.array([row for row, _, _ in tried])
+        rows, lengths = np.array([row for row, _, _ in tried]), np.array([h for _, _, h in tried])
         frames = np.stack([node.frames[-observed:] for _, node, _ in tried])
-        plan = self.arrive(rows, frames, np.array([h for _, _, h in tried]), number)
-        over, time = self._judged(rows, plan)
-        for k in np.flatnonzero(over <= c.hopeless):
+        plan = s.sample_plans(request, rows, lengths, frames=frames, number=2 * number + 1)
+        over, time = self._judged(plan)
+        for k in np.flatnonzero(over <= c.reject_above):
             node, tree = tried[k][1], trees[rows[k]]
             if (total := node.spent + float(time[k])) < tree.time:
                 rest = plan.observations[k, 1 : plan.lengths[k]]
                 tree.best, tree.time = np.concatenate([node.frames[observed - 1 :], rest]), total
 
-    def _grow(self, picked: list[tuple[int, Node]], trees: list[Tree], observed: int, number: int) -> None:
+    def _grow(self, request: PlanRequest, picked: list[tuple[int, Node]], trees: list[Tree], number: int) -> None:
         """Give nodes their children: feasible continuations, each guided with another strength."""
-        c = self.config
-        parents = [(row, node) for row, node in picked if node.tokens + c.segment <= self.longest]
+        c, s = self.config, self.sampler
+        observed, children = request.history.shape[1], len(c.strengths)
+        parents = [(row, node) for row, node in picked if node.tokens + c.segment <= s.longest]
         if not parents:
             return
-        children = len(c.strengths)
         rows = np.repeat([row for row, _ in parents], children)
         frames = np.repeat(np.stack([node.frames[-observed:] for _, node in parents]), children, axis=0)
-        plan = self.extend(rows, frames, np.tile(c.strengths, len(parents)), number)
-        over, time = self._judged(rows, plan)
-        possible = (over <= c.hopeless).reshape(-1, children)
+        plan = s.sample_plans(
+            request,
+            rows,
+            np.full(len(rows), c.segment),
+            to_goal=False,
+            guide="time_to_goal",
+            strength=np.tile(c.strengths, len(parents)),
+            frames=frames,
+            number=2 * number,
+        )
+        over, time = self._judged(plan)
+        possible = (over <= c.reject_above).reshape(-1, children)
         for i in np.flatnonzero(~possible.any(1)):
             if parents[i][1].tokens == 0:  # of the root's children one stays, or there would be nothing to follow
                 possible[i, over.reshape(-1, children)[i].argmin()] = True
-        ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(self.channels)]
-        left = self.time_left(rows, ends)
+        ends = plan.observations[np.arange(len(rows)), plan.lengths - 1][:, list(s.goal_channels)]
+        left = s.time_to_goal(ends, request.goal[rows])
         order = np.argsort(left, kind="stable")  # of those that end together the best stays
         for k in order[possible.ravel()[order] & np.isfinite(left[order])]:
             parent, tree = parents[k // children][1], trees[rows[k]]
             made = np.concatenate([parent.frames, plan.observations[k, 1 : plan.lengths[k]]])
-            spent = parent.spent + float(time[k])
-            tree.add(Node(made, ends[k], parent.tokens + c.segment, spent, float(left[k])), self.speed, c.apart)
+            node = Node(made, ends[k], parent.tokens + c.segment, parent.spent + float(time[k]), float(left[k]))
+            tree.add(node, s.limits.speed, c.min_separation)
 
-    def _judged(self, rows: NDArray[np.int64], plan: Plan) -> tuple[Array, Array]:
-        """Return how infeasible plans are, (N,), and the control steps that they are taken to take."""
-        over = self.infeasibility(rows, plan)
-        time = travel_time(plan.observations[..., list(self.channels)], self.speed)
-        return over, time * np.maximum(over, 1.0)
+    def _judged(self, plan: Plan) -> tuple[Array, Array]:
+        """Return how infeasible plans are, (N,), and the control steps that they are taken to take.
 
-    def _choice(self, trees: list[Tree], observed: int) -> BestPlans:
+        Without a shortcut penalty: the limit is close to the data's own pace, and below that nothing would be left.
+        """
+        over = self.violation(plan)
+        paths = plan.observations[..., list(self.sampler.goal_channels)]
+        return over, travel_time(paths, self.sampler.limits.speed) * np.maximum(over, 1.0)
+
+    def _best(self, trees: list[Tree], observed: int) -> Plan:
         """Return every tree's plan, all of one width; shorter ones repeat their last frame."""
         found = [tree.nearest.frames[observed - 1 :] if tree.best is None else tree.best for tree in trees]
-        lengths = np.array([len(frames) for frames in found])
+        lengths: IntArray = np.array([len(frames) for frames in found])
         index = np.minimum(np.arange(max(int(lengths.max()), 2))[None], lengths[:, None] - 1)
         observations = np.stack([frames[at] for frames, at in zip(found, index, strict=True)])
-        time = np.array([tree.time for tree in trees])
-        plan = Plan(observations, np.maximum(lengths, 2), self.frame_skip)
-        return BestPlans(plan, np.where(np.isfinite(time), 0.0, np.inf), time)
+        violation = np.array([0.0 if np.isfinite(tree.time) else np.inf for tree in trees])
+        return Plan(observations, np.maximum(lengths, 2), self.sampler.frame_skip, violation=violation)

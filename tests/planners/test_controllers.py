@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from df_planners.controllers import (
+from df_planners.tracking import (
     PathTrackerConfig,
     arc_lengths,
     follow_waypoints,

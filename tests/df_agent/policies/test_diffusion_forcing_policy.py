@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from df_planners.controllers import arc_lengths, point_at
+from df_planners.tracking import arc_lengths, point_at
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from toy_policy import (
