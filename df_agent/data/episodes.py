@@ -1,4 +1,4 @@
-"""Trajectories in memory, and where they come from: the Minari store, a folder of it, or an `.npz` pack."""
+"""Trajectories in memory, and two places they come from: the Minari store, or a folder of it, and an `.npz` pack."""
 
 from __future__ import annotations
 
@@ -222,30 +222,8 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
     return Episodes(starts=np.array([*starts, rows]), **joined)  # type: ignore[arg-type]
 
 
-def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -> Episodes:
-    """Load trajectories.
-
-    Args:
-        name_or_folder: a Minari dataset id ("D4RL/..." is downloaded if it is not in the local store), a
-            Minari dataset's folder, an `.npz` pack, or one of OGBench's, "ogbench/pointmaze-giant-navigate-v0".
-        join_continuing: make one trajectory of neighbouring episodes that continue each other exactly.
-
-    Raises:
-        FileNotFoundError: nothing of that name; says what there is.
-        ConnectionError: a download was needed and failed.
-    """
-    path = Path(name_or_folder)
-    if path.suffix == ".npz":
-        return Episodes.load(path)
-    if str(name_or_folder).startswith("ogbench/") and not path.is_dir():
-        from df_agent.data.ogbench_sets import load_ogbench
-
-        return load_ogbench(str(name_or_folder))
-    return from_segments(_minari_segments(open_dataset(name_or_folder)), join_continuing=join_continuing)
-
-
 def open_dataset(name_or_folder: str | Path) -> Any:
-    """Return the Minari dataset of an id or folder; see `load_episodes`."""
+    """Return the Minari dataset of an id or folder; see `datasets.load_episodes`."""
     path = Path(name_or_folder)
     return _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
 
@@ -282,7 +260,8 @@ def _open_by_id(dataset_id: str) -> Any:
     return minari.load_dataset(dataset_id)
 
 
-def _minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
+def minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
+    """Yield the episodes of a Minari dataset as `from_segments` takes them."""
     for episode in dataset.iterate_episodes():
         observations = episode.observations
         if not isinstance(observations, dict):

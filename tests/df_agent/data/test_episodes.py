@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
-from df_agent.data.episodes import Episodes, from_segments, load_episodes, without_jumps, without_stops
+from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import Episodes, from_segments, without_jumps, without_stops
 
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")

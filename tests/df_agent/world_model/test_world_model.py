@@ -13,7 +13,7 @@ from toy_film import SIZE, toy_clips
 import df_agent.world_model.compact as compact_module
 import df_agent.world_model.training as training_module
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 from df_agent.evaluation.active_rows import take_rows
 from df_agent.training.run_folder import RunError
 from df_agent.world_model.compact import load_compact, train_compact
