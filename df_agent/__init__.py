@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     )
     from df_agent.data.clips import Clips, load_clips
     from df_agent.data.collect import collect
-    from df_agent.data.episodes import Episodes, load_episodes
+    from df_agent.data.datasets import load_episodes
+    from df_agent.data.episodes import Episodes
     from df_agent.evaluation.harness import evaluate
     from df_agent.evaluation.metrics import References, summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
@@ -45,7 +46,8 @@ _HOMES = {
     ),
     "df_agent.data.clips": ("Clips", "load_clips"),
     "df_agent.data.collect": ("collect",),
-    "df_agent.data.episodes": ("Episodes", "load_episodes"),
+    "df_agent.data.datasets": ("load_episodes",),
+    "df_agent.data.episodes": ("Episodes",),
     "df_agent.evaluation.harness": ("evaluate",),
     "df_agent.evaluation.metrics": ("References", "summarize"),
     "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),

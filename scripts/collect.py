@@ -20,7 +20,7 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.collecting import Job, default_steps, is_walk, job_of
 from df_agent.cli.yardsticks import check_env
 from df_agent.data.collect import collect
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 from df_agent.evaluation.rollout import PolicyError
 
 # Segments of Minari's D4RL/pointmaze/*-v2: mean and longest, in steps.

@@ -32,7 +32,8 @@ from df_agent.cli.policies import (
     use_checkpoint,
 )
 from df_agent.cli.yardsticks import MAZE_IDS, check_env, plain, references_of
-from df_agent.data.episodes import Episodes, load_episodes
+from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance

@@ -1,6 +1,6 @@
 """Download TECO's clips of DMLab or Minecraft: `python scripts/fetch_teco.py dmlab`.
 
-Leaves them in data/NAME/train and data/NAME/test. Given again, it goes on where it was interrupted.
+Leaves them in data/NAME/train and data/NAME/test. Run again, it goes on where it was interrupted.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def environments() -> Table:
     """Return the environments that come with demonstrators; any other gymnasium id will do too."""
     table = Table("environment", "steps", "demonstrator", title="environments (any other gymnasium id will do too)")
     for env_id in MAZE_IDS:
-        table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "walks along depth-first routes")
+        table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "follows depth-first routes")
     for env_id in (*FETCH_TASKS, *RECALL_TASKS):
         table.add_row(env_id, str(gym.spec(env_id).max_episode_steps), "scripted")
     for env_id in OGBENCH_IDS:

@@ -22,7 +22,8 @@ from torch import nn
 
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
 from df_agent.cli.yardsticks import check_env, file_name, references_of
-from df_agent.data.episodes import OWN_NAMESPACE, load_episodes
+from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans

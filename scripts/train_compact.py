@@ -1,4 +1,4 @@
-"""Train the eyes of an agent that sees pictures: `python scripts/train_compact.py env=maze2d-umaze`.
+"""Train the encoder of an agent that sees pictures: `python scripts/train_compact.py env=maze2d-umaze`.
 
 An encoder of one small vector per picture, and dynamics over these vectors. Leaves the data's vectors beside them, in
 runs/maze2d-umaze-compact/latents.npz, on which `python scripts/train.py env=maze2d-umaze-pixels` trains the agent.

@@ -47,7 +47,7 @@ def trained(env_id: str, algorithm: str = "") -> str:
     return str(run) if run.exists() and name not in list_pretrained() else name
 
 
-def eyes(env_id: str) -> str:
+def encoder(env_id: str) -> str:
     """Return the encoder of the pictures of a maze: what ships, or else where its training leaves it."""
     return trained(plain(env_id), "compact")
 
@@ -77,7 +77,7 @@ def demonstrations(env_id: str) -> str:
 
 OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
 OmegaConf.register_new_resolver("trained", trained, replace=True)
-OmegaConf.register_new_resolver("eyes", eyes, replace=True)
+OmegaConf.register_new_resolver("encoder", encoder, replace=True)
 OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
 OmegaConf.register_new_resolver("by_name", by_name, replace=True)
 OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)

@@ -57,8 +57,8 @@ class RecordedEpisode:
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
-        arrived = info is not None and (info.get("success") or info.get("is_success"))
-        if arrived and self.time_to_goal is None:
+        success = info is not None and (info.get("success") or info.get("is_success"))
+        if success and self.time_to_goal is None:
             self.time_to_goal = len(self.rewards)
 
     def every(self, steps: int) -> RecordedEpisode:
@@ -163,16 +163,8 @@ def collect(
         FileExistsError: there is such a dataset and `overwrite` is False.
     """
     import minari
-    from minari.dataset.minari_dataset import parse_dataset_id
-    from minari.namespace import create_namespace, list_local_namespaces
 
-    namespace, _, _ = parse_dataset_id(dataset_id)  # a malformed id fails here, not after the work
-    if is_collected(dataset_id) and not overwrite:
-        raise FileExistsError(
-            f"The local Minari store already has {dataset_id!r}: pass overwrite=true, or choose another id"
-        )
-    if namespace is not None and namespace not in list_local_namespaces():
-        create_namespace(namespace)
+    _make_room(dataset_id, overwrite)  # an id that will not do fails here, not after the work
     metadata = {
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
@@ -193,6 +185,20 @@ def collect(
 
     _write(env, recorded(), metadata, every)
     return np.array(lengths, dtype=np.int64)
+
+
+def _make_room(dataset_id: str, overwrite: bool) -> None:
+    """Create the namespace of a dataset; raises FileExistsError if there is such a dataset that must stay."""
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    namespace, _, _ = parse_dataset_id(dataset_id)
+    if is_collected(dataset_id) and not overwrite:
+        raise FileExistsError(
+            f"The local Minari store already has {dataset_id!r}: pass overwrite=true, or choose another id"
+        )
+    if namespace is not None and namespace not in list_local_namespaces():
+        create_namespace(namespace)
 
 
 def _write(

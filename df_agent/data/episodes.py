@@ -1,4 +1,4 @@
-"""Trajectories in memory, and where they come from: the Minari store, a folder of it, or an `.npz` pack."""
+"""Trajectories in memory, and two places they come from: the Minari store, or a folder of it, and an `.npz` pack."""
 
 from __future__ import annotations
 
@@ -107,73 +107,6 @@ class Episodes:
         return cls(**{name: arrays.get(name) for name in names})  # type: ignore[arg-type]
 
 
-def without_stops(episodes: Episodes, places: Array, distance: float, steps: int) -> Episodes:
-    """Cut out where trajectories stand still; what lies between two stops becomes a trajectory of its own.
-
-    Who waits along a walk teaches a model to stand still where it should go on, and a distance in steps that places
-    beside each other are far apart.
-
-    Args:
-        episodes: the trajectories.
-        places: (N, G) where they are.
-        distance: who moves no further than this stands still [position units] ...
-        steps: ... within so many control steps, half before and half after. What lasts less is dropped.
-
-    Raises:
-        ValueError: nothing is left.
-    """
-    row, half = np.arange(len(places)), max(steps // 2, 1)
-    first, last = (
-        np.repeat(ends, np.diff(episodes.starts)) for ends in (episodes.starts[:-1], episodes.starts[1:] - 1)
-    )
-    moves = places[np.minimum(row + half, last)] - places[np.maximum(row - half, first)]
-    moving = np.linalg.norm(moves, axis=1) > distance
-    begins = moving & ((row == first) | ~np.roll(moving, 1))
-    ends = moving & ((row == last) | ~np.roll(moving, -1))
-    runs = np.stack([np.flatnonzero(begins), np.flatnonzero(ends) + 1], 1)
-    runs = runs[np.diff(runs, axis=1)[:, 0] > steps]
-    if not len(runs):
-        raise ValueError(f"nothing ever moves by {distance} within {steps} steps for longer than that")
-    return _only(episodes, runs)
-
-
-def without_jumps(episodes: Episodes, places: Array, distance: float) -> Episodes:
-    """Cut trajectories where they are thrown elsewhere; what lies between two jumps becomes one of its own.
-
-    Where a jump leads is chance. In hindsight, among those who arrived, it looks like a choice, and a planner that
-    learns from that counts on its luck.
-
-    Args:
-        episodes: the trajectories.
-        places: (N, G) where they are.
-        distance: a step that is longer is a jump [position units].
-
-    Raises:
-        ValueError: nothing is left.
-    """
-    row = np.arange(len(places))
-    first = np.isin(row, episodes.starts)
-    jumped = np.linalg.norm(np.diff(places, axis=0, prepend=places[:1]), axis=1) > distance
-    begins = np.flatnonzero(first | jumped)
-    runs = np.stack([begins, np.append(begins[1:], len(places))], 1)
-    runs = runs[np.diff(runs, axis=1)[:, 0] > 1]
-    if not len(runs):
-        raise ValueError(f"every step is longer than {distance}")
-    return _only(episodes, runs)
-
-
-def _only(episodes: Episodes, runs: NDArray[np.int64]) -> Episodes:
-    """Return the trajectories whose rows are from runs[:, 0] to runs[:, 1], exclusively, (R, 2)."""
-    rows = np.concatenate([np.arange(*run) for run in runs])
-    starts = np.concatenate([[0], np.cumsum(np.diff(runs, axis=1))])
-    actions, rewards = episodes.actions[rows], episodes.rewards[rows]
-    actions[starts[1:] - 1], rewards[starts[1:] - 1] = 0, 0  # no step is taken there
-    desired, achieved = (
-        None if goals is None else goals[rows] for goals in (episodes.desired_goals, episodes.achieved_goals)
-    )
-    return Episodes(episodes.observations[rows], actions, rewards, desired, achieved, starts)
-
-
 def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: bool = True) -> Episodes:
     """Concatenate episodes given one by one.
 
@@ -181,7 +114,7 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
         segments: mappings with "observations" (T + 1, Do), "actions" (T, Da), "rewards" (T,) and, with goals,
             "desired_goals" and "achieved_goals" (T + 1, Dg).
         join_continuing: an episode whose first observation is the last of the one before continues it (an
-            endless walk that was cut at each arrival): make them one trajectory. The shared row keeps the
+            endless trajectory that was cut at each success): make them one trajectory. The shared row keeps the
             later episode's goal, which is the one pursued from there.
 
     Raises:
@@ -222,30 +155,8 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
     return Episodes(starts=np.array([*starts, rows]), **joined)  # type: ignore[arg-type]
 
 
-def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -> Episodes:
-    """Load trajectories.
-
-    Args:
-        name_or_folder: a Minari dataset id ("D4RL/..." is downloaded if it is not in the local store), a
-            Minari dataset's folder, an `.npz` pack, or one of OGBench's, "ogbench/pointmaze-giant-navigate-v0".
-        join_continuing: make one trajectory of neighbouring episodes that continue each other exactly.
-
-    Raises:
-        FileNotFoundError: nothing of that name; says what there is.
-        ConnectionError: a download was needed and failed.
-    """
-    path = Path(name_or_folder)
-    if path.suffix == ".npz":
-        return Episodes.load(path)
-    if str(name_or_folder).startswith("ogbench/") and not path.is_dir():
-        from df_agent.data.ogbench_sets import load_ogbench
-
-        return load_ogbench(str(name_or_folder))
-    return from_segments(_minari_segments(open_dataset(name_or_folder)), join_continuing=join_continuing)
-
-
 def open_dataset(name_or_folder: str | Path) -> Any:
-    """Return the Minari dataset of an id or folder; see `load_episodes`."""
+    """Return the Minari dataset of an id or folder; see `datasets.load_episodes`."""
     path = Path(name_or_folder)
     return _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
 
@@ -282,7 +193,8 @@ def _open_by_id(dataset_id: str) -> Any:
     return minari.load_dataset(dataset_id)
 
 
-def _minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
+def minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
+    """Yield the episodes of a Minari dataset as `from_segments` takes them."""
     for episode in dataset.iterate_episodes():
         observations = episode.observations
         if not isinstance(observations, dict):

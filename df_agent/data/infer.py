@@ -53,22 +53,8 @@ def infer(
         ValueError: the data does not say what was achieved, or channels were given that goals are not among.
     """
     given = {name: value for name, value in (given or {}).items() if value is not None}
-    seen = goal.apply(episodes)
-    if seen.achieved_goals is None:
-        raise ValueError(
-            f"the data has no achieved goals: say which of its {episodes.observations.shape[1]} observation channels "
-            "goals are about, e.g. goal.achieved=[0,1], or give a 'module:function'"
-        )
-    where = matching_channels(seen.observations, seen.achieved_goals)
-    if where is None:
-        goal = replace(goal, appended=True)
-        seen = goal.apply(episodes)
-        width = seen.achieved_goals.shape[1] if seen.achieved_goals is not None else 0
-        where = list(range(seen.observations.shape[1] - width, seen.observations.shape[1]))
-    desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
-    changes = np.ptp(seen.observations, axis=0) > 1e-6
-    channels = [c for c in range(seen.observations.shape[1]) if (changes[c] or c in where) and c not in desired]
-    channels = list(given.get("observation_indices", channels))
+    goal, observations, where = _located(episodes, goal)
+    channels = list(given.get("observation_indices", _channels(observations, where, goal)))
     if "goal_channels" not in given and not set(where) <= set(channels):
         raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
@@ -88,6 +74,30 @@ def infer(
     if control_period:
         policy["control_period"] = control_period
     return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy)
+
+
+def _located(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, NDArray[Any], list[int]]:
+    """Return how goals are read, the observations (N, Do) read so, and which of their channels goals are about."""
+    seen = goal.apply(episodes)
+    if seen.achieved_goals is None:
+        raise ValueError(
+            f"the data has no achieved goals: say which of its {episodes.observations.shape[1]} observation channels "
+            "goals are about, e.g. goal.achieved=[0,1], or give a 'module:function'"
+        )
+    where = matching_channels(seen.observations, seen.achieved_goals)
+    if where is not None:
+        return goal, seen.observations, where
+    goal = replace(goal, appended=True)
+    observations = goal.apply(episodes).observations
+    width = observations.shape[1]
+    return goal, observations, list(range(width - seen.achieved_goals.shape[1], width))
+
+
+def _channels(observations: NDArray[Any], where: list[int], goal: GoalSpec) -> list[int]:
+    """Return the channels of observations (N, Do) to model: those that change, and what goals are about, `where`."""
+    desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
+    changes = np.ptp(observations, axis=0) > 1e-6
+    return [c for c in range(observations.shape[1]) if (changes[c] or c in where) and c not in desired]
 
 
 def matching_channels(observations: NDArray[Any], goals: NDArray[Any]) -> list[int] | None:

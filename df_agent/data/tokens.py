@@ -14,7 +14,7 @@ With a longer context, tokens of the past lie before that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -196,8 +196,6 @@ class Tokenizer:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the tokenizer can be made again."""
-        from dataclasses import asdict
-
         return {"config": asdict(self.config), "mean": self.mean.tolist(), "std": self.std.tolist()}
 
     @classmethod

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from df_agent.baselines.learners import learner_class
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 from df_agent.training.processes import make_accelerator
 from df_agent.training.run import Validation, command, run_tracker, run_training
 from df_agent.training.trainer import TrainConfig

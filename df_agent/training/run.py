@@ -25,9 +25,9 @@ from torch import nn
 
 from df_agent.agent_model import build_model
 from df_agent.checkpoint import Checkpoint, CheckpointError, json_bytes, load_checkpoint, replace_file, save_checkpoint
-from df_agent.data.episodes import load_episodes, without_jumps, without_stops
+from df_agent.data.datasets import load_episodes
 from df_agent.data.goal_spec import GoalSpec
-from df_agent.data.rewards import dense_rewards
+from df_agent.data.preprocessing import dense_rewards, without_jumps, without_stops
 from df_agent.data.samplers.inverse_dynamics import InverseDynamicsSampler, displacement_scale
 from df_agent.data.samplers.pairs import PairSampler
 from df_agent.data.samplers.windows import WindowSampler, step_statistics

@@ -82,7 +82,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._windows = contexts.windows(seen)
         Imagination(model.model, self.rollout, torch.Generator())  # refuses what cannot step, before the first reset
-        self._mind: Imagination | None = None
+        self._imagination: Imagination | None = None
         self._latents = torch.zeros(num_envs, 0)
 
     def reset(
@@ -93,9 +93,9 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
             raise ValueError("the worlds draw from one generator: give one seed")
         super().reset(seed=seed)
         mask = (options or {}).get("reset_mask")
-        if self._mind is None or mask is None:
+        if self._imagination is None or mask is None:
             generator = torch.Generator().manual_seed(int(self.np_random.integers(2**31)))
-            self._mind = Imagination(self.model.model, self.rollout, generator)
+            self._imagination = Imagination(self.model.model, self.rollout, generator)
             self._steps = np.zeros(self.num_envs, np.int64)
             self._frames = np.zeros((self.num_envs, *self.contexts.frames.shape[1:]), np.uint8)
             self._goals = self._frames.copy()
@@ -114,13 +114,13 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
             ValueError: actions of another shape, or not finite.
             RuntimeError: `reset` was not called.
         """
-        if self._mind is None:
+        if self._imagination is None:
             raise RuntimeError("call reset before step")
         actions = np.asarray(actions, dtype=np.float32)
         if actions.shape != self.action_space.shape or not np.isfinite(actions).all():
             raise ValueError(f"actions must be finite, of shape {self.action_space.shape}; got {actions.shape}")
         held = np.tile(actions.clip(-1, 1), (1, self.every))
-        latents = self._mind.step(self.model.condition(held), self._latents)
+        latents = self._imagination.step(self.model.condition(held), self._latents)
         self._latents = latents
         self._frames = self.model.decode(latents)
         self._steps += 1
@@ -144,7 +144,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
     @torch.no_grad()
     def _begin(self, rows: NDArray[np.int64]) -> None:
         """Begin some worlds from pictures and goals drawn at random."""
-        assert self._mind is not None
+        assert self._imagination is not None
         first = self._windows[self.np_random.integers(len(self._windows), size=len(rows))]
         goals = self.np_random.integers(len(self.contexts.frames), size=len(rows))
         index = first[:, None] + np.arange(self.seen)
@@ -152,12 +152,12 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         cond = self.model.condition(self.contexts.actions[index])
         cond[:, 0] = 0.0  # what led to the first picture is not known
         if len(rows) == self.num_envs:
-            self._mind.cache.blocks.clear()
-            self._mind.cache.frames, self._mind.cache.first = 0, None
-            self._mind.see(latents, cond)
+            self._imagination.cache.blocks.clear()
+            self._imagination.cache.frames, self._imagination.cache.first = 0, None
+            self._imagination.see(latents, cond)
             self._latents = latents[:, -1].clone()
         else:
-            self._mind.begin_anew(torch.from_numpy(rows).to(latents.device), latents, cond)
+            self._imagination.begin_anew(torch.from_numpy(rows).to(latents.device), latents, cond)
             self._latents[rows] = latents[:, -1]
         self._frames = self._frames.copy()
         self._frames[rows] = self.contexts.frames[index[:, -1]]

@@ -180,53 +180,53 @@ def imagine(
         raise ValueError(f"need a frame or more, and a condition for all {seen.shape[1]} + {frames} frames, got {got}")
     if config.cached:
         known = seen.shape[1]
-        mind = Imagination(model, config, generator)
-        mind.see(seen, None if cond is None else cond[:, :known])
-        out = [mind.step(None if cond is None else cond[:, known + i], seen[:, 0]) for i in range(frames)]
+        imagination = Imagination(model, config, generator)
+        imagination.see(seen, None if cond is None else cond[:, :known])
+        out = [imagination.step(None if cond is None else cond[:, known + i], seen[:, 0]) for i in range(frames)]
         return torch.stack(out, 1)
-    return _slide(model, seen, cond, frames, config, generator)
+    done, total = seen, seen.shape[1] + frames
+    while done.shape[1] < total:
+        chunk = min(config.chunk, total - done.shape[1])
+        done = torch.cat([done, _next_chunk(model, done, cond, chunk, config, generator)], 1)
+    return done[:, seen.shape[1] :]
 
 
-def _slide(
+def _next_chunk(
     model: VideoDiffusion,
-    seen: Tensor,
+    done: Tensor,
     cond: Tensor | None,
-    frames: int,
+    chunk: int,
     config: RolloutConfig,
     generator: torch.Generator,
 ) -> Tensor:
-    """Sample `config.chunk` frames at a time over a window that slides."""
+    """Sample (B, chunk, D) jointly, shown as many of the frames `done` (B, T, D) as the window has room for."""
     network: Any = model.network
     window, top = network.config.window, model.config.levels
     if config.chunk >= window:
         raise ValueError(f"chunk must leave room for a frame seen in the window of {window}, got {config.chunk}")
-    done = seen
-    while done.shape[1] < seen.shape[1] + frames:
-        chunk = min(config.chunk, seen.shape[1] + frames - done.shape[1])
-        known = done[:, -(window - chunk) :]
-        first, kept = done.shape[1] - known.shape[1], known.shape[1]
-        shape = (len(done), kept + chunk, done.shape[2])
+    known = done[:, -(window - chunk) :]
+    first, kept = done.shape[1] - known.shape[1], known.shape[1]
+    shape = (len(done), kept + chunk, done.shape[2])
 
-        def noise(_: int, shape: tuple[int, ...] = shape) -> Tensor:
-            return config.temperature * torch.randn(shape, generator=generator)
+    def noise(_: int) -> Tensor:
+        return config.temperature * torch.randn(shape, generator=generator)
 
-        fresh = noise(0)[:, kept:].to(done)
-        rows = to_levels(scheduling_matrix(config.matrix, chunk, config.steps), config.steps, top)
-        levels = torch.cat([torch.zeros(len(rows), kept, dtype=torch.long), torch.from_numpy(rows)], 1)
-        denoiser: Denoiser = model
-        if config.history_guidance != 1:
-            hiding = torch.randn(shape, generator=generator).to(done)
-            level = round(config.history_level * top)
-            given = (torch.arange(kept + chunk, device=done.device) < kept).expand(len(done), -1)
-            denoiser = Weighted(model, given, config.history_guidance, hiding, level)
-        x = sample(
-            denoiser,
-            torch.cat([known, fresh], 1),
-            levels,
-            cond=None if cond is None else cond[:, first : first + kept + chunk],
-            eta=config.eta,
-            stabilization_level=round(config.stabilization * top),
-            noise=noise,
-        )
-        done = torch.cat([done, x[:, kept:]], 1)
-    return done[:, seen.shape[1] :]
+    fresh = noise(0)[:, kept:].to(done)
+    rows = to_levels(scheduling_matrix(config.matrix, chunk, config.steps), config.steps, top)
+    levels = torch.cat([torch.zeros(len(rows), kept, dtype=torch.long), torch.from_numpy(rows)], 1)
+    denoiser: Denoiser = model
+    if config.history_guidance != 1:
+        hiding = torch.randn(shape, generator=generator).to(done)
+        level = round(config.history_level * top)
+        given = (torch.arange(kept + chunk, device=done.device) < kept).expand(len(done), -1)
+        denoiser = Weighted(model, given, config.history_guidance, hiding, level)
+    x = sample(
+        denoiser,
+        torch.cat([known, fresh], 1),
+        levels,
+        cond=None if cond is None else cond[:, first : first + kept + chunk],
+        eta=config.eta,
+        stabilization_level=round(config.stabilization * top),
+        noise=noise,
+    )
+    return x[:, kept:]

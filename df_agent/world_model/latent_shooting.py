@@ -37,12 +37,12 @@ class LatentSteps:
 
 
 class TimeLeft:
-    """What futures cost: the learned time to the goal, on average over the way and once more at its end [pictures].
+    """What futures cost: the learned time to the goal, on average over the future and once more at its end [pictures].
 
     Args:
         estimator: learned from the same latents.
         tokenizer: of the agent that it came with; knows how latents are normalised.
-        end: how many times more the end of the way counts than its mean.
+        end: weight of the end beside the mean over the future.
     """
 
     def __init__(self, estimator: TimeToGoal, tokenizer: Tokenizer, end: float = 1.0) -> None:

@@ -1,6 +1,6 @@
 """How near predicted frames are to true ones. Values are those of uint8 pictures, 0 to 255, throughout.
 
-The originals scored frames in [0, 1] with constants for [-1, 1], and with a red border painted into the truth.
+The original code scored frames in [0, 1] with constants for [-1, 1], and with a red border painted into the truth.
 """
 
 from __future__ import annotations

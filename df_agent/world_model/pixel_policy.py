@@ -71,29 +71,35 @@ class PixelPolicy:
     the latent, "desired_goal": (B, L) the latent of the goal's picture}, once every `every` control steps.
 
     Args:
-        eyes: the encoder.
+        encoder: makes latents (B, L) of pictures.
         policy: what acts.
         every: control steps from one picture to the next.
     """
 
-    def __init__(self, eyes: CompactModel, policy: Policy, every: int) -> None:
-        self.eyes, self.policy, self.every = eyes, policy, every
+    def __init__(self, encoder: CompactModel, policy: Policy, every: int) -> None:
+        self.encoder, self.policy, self.every = encoder, policy, every
         self._on_plan: Callable[[PlanEvent], None] | None = None
         self._asked = np.zeros(0, np.int64)
 
     @classmethod
     def from_pretrained(
-        cls, eyes: str | Path, agent: str | Path, *, max_steps: int | None = None, device: str = "auto", **options: Any
+        cls,
+        encoder: str | Path,
+        agent: str | Path,
+        *,
+        max_steps: int | None = None,
+        device: str = "auto",
+        **options: Any,
     ) -> PixelPolicy:
         """Load the encoder and Diffusion Forcing over its latents.
 
         Args:
-            eyes, agent: names of checkpoints that ship, folders or repositories of the Hub.
+            encoder, agent: checkpoints, by the names of those that ship, as folders or as repositories of the Hub.
             max_steps: length of an episode [control steps].
             device: "auto", "cpu", "cuda", ...
             **options: of `DiffusionForcingPolicy.from_pretrained`.
         """
-        model, config = load_compact(eyes, device)
+        model, config = load_compact(encoder, device)
         every = int(config["compact"]["every"])
         if max_steps is not None:
             options["max_steps"] = -(-max_steps // every)
@@ -102,7 +108,7 @@ class PixelPolicy:
     @classmethod
     def shooting(
         cls,
-        eyes: str | Path,
+        encoder: str | Path,
         agent: str | Path,
         planner: str = "cem",
         *,
@@ -113,14 +119,14 @@ class PixelPolicy:
         """Load the encoder and its dynamics, and plan in these by MPPI or CEM, towards the least time to the goal.
 
         Args:
-            eyes: name of the encoder's checkpoint.
+            encoder: its checkpoint.
             agent: name of the checkpoint whose learned time to the goal is the cost.
             planner: "cem" or "mppi"; its steps are pictures.
             options: of the planner.
             open_loop_horizon: pictures between plans.
             end: see `TimeLeft`.
         """
-        model, config = load_compact(eyes, "cpu")
+        model, config = load_compact(encoder, "cpu")
         every = int(config["compact"]["every"])
         action_dim = model.dynamics.config.action_dim // every
         steps, cost = LatentSteps(model.dynamics, every), load_time_left(str(agent), end)
@@ -169,8 +175,8 @@ class PixelPolicy:
             if group.age + 1 < self.every:
                 out.append(Group(group.rows, group.age + 1, group.latent, group.inner))
                 continue
-            latent = self.eyes.encode(frames[group.rows]).cpu().double().numpy()
-            goal = self.eyes.encode(goals[group.rows]).cpu().double().numpy()
+            latent = self.encoder.encode(frames[group.rows]).cpu().double().numpy()
+            goal = self.encoder.encode(goals[group.rows]).cpu().double().numpy()
             begins = group.inner is None and not group.latent.size
             seen = {
                 "observation": np.concatenate([latent, np.zeros_like(latent) if begins else latent - group.latent], 1),

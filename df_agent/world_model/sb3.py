@@ -25,17 +25,17 @@ class LatentVecEnv(VecEnv):  # type: ignore[misc]
     Args:
         env: pictures under "observation" and "desired_goal", such as `WorldModelVectorEnv` or a real one; it must begin
             ended rows anew in the same step.
-        eyes: the encoder.
+        encoder: makes latents (B, L) of pictures, with the dynamics that say how far these move.
         reach: how near is there, in typical changes from one picture to the next.
     """
 
-    def __init__(self, env: VectorEnv[Any, Any, Any], eyes: CompactModel, reach: float = 4.0) -> None:
+    def __init__(self, env: VectorEnv[Any, Any, Any], encoder: CompactModel, reach: float = 4.0) -> None:
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(f"ended rows must begin anew in the same step, the environment's autoreset_mode is {mode}")
-        self.env, self.eyes = env, eyes
-        width = eyes.encoder.config.latent_channels
-        self.radius = reach * float(eyes.dynamics.step_scale) * width**0.5
+        self.env, self.encoder = env, encoder
+        width = encoder.encoder.config.latent_channels
+        self.radius = reach * float(encoder.dynamics.step_scale) * width**0.5
         latent = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         pair = gym.spaces.Box(-np.inf, np.inf, (2 * width,), np.float32)
         space = gym.spaces.Dict({"observation": pair, "achieved_goal": latent, "desired_goal": latent})
@@ -75,8 +75,8 @@ class LatentVecEnv(VecEnv):  # type: ignore[misc]
         for row in np.flatnonzero(done):
             infos[row]["terminal_observation"] = {key: value[row] for key, value in shown.items()}
             infos[row]["TimeLimit.truncated"] = bool(truncated[row] and not terminated[row] and not there[row])
-        for said, arrived in zip(infos, there.tolist(), strict=True):
-            said["is_success"] = arrived
+        for entry, success in zip(infos, there.tolist(), strict=True):
+            entry["is_success"] = success
         if done.any():
             # Rows that are there by the latents' word have not ended in the environment; they are begun anew.
             early = done & ~ended
@@ -124,7 +124,7 @@ class LatentVecEnv(VecEnv):  # type: ignore[misc]
 
     def _encode(self, observation: dict[str, Any]) -> tuple[Array, Array]:
         both = np.stack([observation["observation"], observation["desired_goal"]])
-        latent, goal = self.eyes.encode(both).float().cpu().numpy()
+        latent, goal = self.encoder.encode(both).float().cpu().numpy()
         return latent, goal
 
     def _observe(self, change: Array) -> dict[str, Array]:

@@ -43,8 +43,8 @@ def test_tecos_networks_have_the_originals_sizes(name, millions):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_builds(method):
     plain = config(f"method={method}", "env=maze2d-umaze")
-    eyes = {k: v for k, v in plain["autoencoder"].items() if k not in ("load", "train")}
-    model = build_video_model(describe(plain, AutoencoderConfig(**eyes).to_dict(), [1.0] * 10))
+    encoder = {k: v for k, v in plain["autoencoder"].items() if k not in ("load", "train")}
+    model = build_video_model(describe(plain, AutoencoderConfig(**encoder).to_dict(), [1.0] * 10))
     assert model.video.method == method
     assert model.network.causal == (method != "full_sequence")
     suffix = "" if method == "diffusion_forcing" else f"-{method}"

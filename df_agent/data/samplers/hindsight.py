@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class HindsightConfig:
     """Which goals a transition gets, and what its reward is. The defaults are OGBench's (Park et al. 2025).
 
-    Goals for values and for the actor are drawn apart: values must be known for goals that the walk did not
-    pursue too, an actor copies what led to its goal.
+    Goals for values and for the actor are drawn apart: values must be known for goals that the trajectory
+    did not pursue too, an actor copies what led to its goal.
 
     Attributes:
         value_current: share of value goals that are the present state.
@@ -27,7 +27,7 @@ class HindsightConfig:
         value_geometric: whether later states are geometrically distributed, by `discount`, or uniformly.
         actor_future: share of actor goals that are later states; the rest are states of the whole data.
         actor_geometric: the same for the actor.
-        horizon: the furthest later state, where they are uniform [control steps]; an endless walk needs one.
+        horizon: the furthest later state, where they are uniform [control steps]; an endless trajectory needs one.
         discount: per control step.
         chunk: K, actions of a transition; its next state is K steps later.
         radius: a state within this distance of a goal is at the goal, in the goal's units; with 0 only the very
@@ -196,15 +196,15 @@ class HindsightSampler:
         window = step[:, None] + torch.arange(c.chunk + 1)  # (B, K + 1)
         distance = (self.places[window] - self.places[value_goal][:, None]).norm(dim=-1)
         inside = distance <= c.radius if c.radius else window == value_goal[:, None]
-        arrives = inside.any(1)
-        steps = torch.where(arrives, inside.int().argmax(1), c.chunk)  # argmax: the first
+        reached = inside.any(1)
+        steps = torch.where(reached, inside.int().argmax(1), c.chunk)  # argmax: the first
         return Transitions(
             observation=self.observations[step],
             actions=self.actions[window[:, :-1]],
             next_observation=self.observations[window[:, -1]],
             value_goal=self.goals[value_goal],
             reward=(c.discount**steps - 1) / (1 - c.discount),
-            bootstrap=torch.where(arrives, 0.0, c.discount**c.chunk),
+            bootstrap=torch.where(reached, 0.0, c.discount**c.chunk),
             actor_goal=self.goals[actor_goal],
         )
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class SegmentSampler:
     """Draws segments of observations and the actions taken there.
 
-    A segment stays within its trajectory. Diffuser cuts its data where the walk leaves the evaluation's goal;
-    a walk from goal to goal is one trajectory here, whatever is evaluated later.
+    A segment stays within its trajectory. Diffuser cuts its data where the agent leaves the evaluation's
+    goal; all of its way from goal to goal is one trajectory here, whatever is evaluated later.
 
     Args:
         episodes: the data.

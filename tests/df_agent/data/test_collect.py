@@ -11,9 +11,9 @@ import pytest
 from df_envs.waypoints import demonstrator
 
 from df_agent.data.collect import collect, record
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Drift(gym.Env):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
-from df_agent.data.episodes import Episodes, from_segments, load_episodes, without_jumps, without_stops
+from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import Episodes, from_segments
 
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")
@@ -260,45 +261,3 @@ def test_dicts_without_an_observation_are_refused():
         )
     with pytest.raises(ValueError, match=r"'observation' entry.*has camera"):
         load_episodes("mine/camera-v0")
-
-
-def test_stops_are_cut_out_of_walks():
-    there = np.linspace(0, 5, 51)[:, None] * [1.0, 0.0]
-    jitter = there[-1] + 0.02 * np.random.default_rng(0).uniform(-1, 1, (40, 2))
-    on = there[-1] + np.linspace(0, 5, 51)[:, None] * [0.0, 1.0]
-    walks = [np.concatenate([there, jitter, on]), jitter, there[::-1]]
-    segments = [
-        {"observations": walk, "actions": np.ones((len(walk) - 1, 2)), "rewards": np.ones(len(walk) - 1)}
-        for walk in walks
-    ]
-    episodes = from_segments(segments)
-    cut = without_stops(episodes, episodes.observations, distance=0.3, steps=8)
-    assert len(cut) == 3  # the first walk's two parts and the last walk; the second never moved
-    parts = [cut.observations[cut.starts[k] : cut.starts[k + 1]] for k in range(3)]
-    assert parts[0][:48] == pytest.approx(there[:48])
-    assert parts[1][-48:] == pytest.approx(on[-48:])
-    assert parts[2][5:-5] == pytest.approx(there[::-1][5:-5])
-    for part in parts:  # hardly anything of a stop is left at either end
-        assert np.linalg.norm(part[8:] - part[:-8], axis=1).min() > 0.3
-        assert 46 <= len(part) <= 54
-    for column in (cut.actions[:, 0], cut.rewards):
-        assert (column[cut.starts[1:] - 1] == 0).all()
-        assert (np.delete(column, cut.starts[1:] - 1) == 1).all()
-    with pytest.raises(ValueError, match="nothing ever moves"):
-        without_stops(episodes, episodes.observations, 100.0, 8)
-
-
-def test_walks_end_where_they_are_thrown_elsewhere():
-    places = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])[:, None]  # the last one is thrown for a single row
-    walks = [
-        {"observations": places, "actions": np.ones((5, 1)), "rewards": np.ones(5)},
-        {"observations": np.array([[50.0], [50.1]]), "actions": np.ones((1, 1)), "rewards": np.ones(1)},
-    ]
-    episodes = from_segments(walks)
-    cut = without_jumps(episodes, episodes.observations, distance=1.0)
-    assert cut.starts.tolist() == [0, 3, 5, 7]
-    np.testing.assert_allclose(cut.observations[:, 0], [0.0, 0.1, 0.2, 5.0, 5.1, 50.0, 50.1], rtol=1e-6)
-    assert cut.actions[:, 0].tolist() == [1, 1, 0, 1, 0, 1, 0]
-    assert len(without_jumps(episodes, episodes.observations, 1e9).starts) == 3
-    with pytest.raises(ValueError, match="longer than"):
-        without_jumps(episodes, episodes.observations, 0.01)

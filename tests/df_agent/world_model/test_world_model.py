@@ -13,7 +13,7 @@ from toy_film import SIZE, toy_clips
 import df_agent.world_model.compact as compact_module
 import df_agent.world_model.training as training_module
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 from df_agent.evaluation.active_rows import take_rows
 from df_agent.training.run_folder import RunError
 from df_agent.world_model.compact import load_compact, train_compact
@@ -25,14 +25,14 @@ from df_agent.world_model.training import train_video
 from df_agent.world_model.video_model import VideoModel
 
 SHORT = {"batch_size": 8, "warmup_steps": 1, "precision": "fp32", "checkpoint_every": 5}
-EYES = {"widths": [8, 8], "latent_channels": 4}
+ENCODER = {"widths": [8, 8], "latent_channels": 4}
 VIDEO = {
     "env": "toy",
     "dataset": "toy",
     "tracker": "none",
     "length": 5,
     "every": 2,
-    "autoencoder": {**EYES, "load": None, "train": {"steps": 10, **SHORT}},
+    "autoencoder": {**ENCODER, "load": None, "train": {"steps": 10, **SHORT}},
     "network": {"width": 16, "depth": 1, "heads": 2},
     "diffusion": {"levels": 50, "snr_weighting": "fused"},
     "video": {},
@@ -43,7 +43,7 @@ COMPACT = {
     "env": "toy",
     "dataset": "toy",
     "every": 2,
-    "autoencoder": {**EYES, "normalise": False, "straighten": 0.5, "train": {"steps": 10, **SHORT}},
+    "autoencoder": {**ENCODER, "normalise": False, "straighten": 0.5, "train": {"steps": 10, **SHORT}},
     "dynamics": {"width": 16, "depth": 1, "length": 5, "train": {"steps": 10, **SHORT}},
 }
 
@@ -247,9 +247,9 @@ def test_compact_latents_are_a_dataset(runs):
         episodes.observations[1, 4:], episodes.observations[1, :4] - episodes.observations[0, :4], atol=1e-5
     )
     assert np.allclose(episodes.actions[0], toy.actions[1, :2])  # what was done from the first picture on
-    eyes, config = load_compact(runs / "compact" / "final", "cpu")
+    encoder, config = load_compact(runs / "compact" / "final", "cpu")
     assert config["compact"]["every"] == 2
-    latents = eyes.encode(toy.frames).numpy()
+    latents = encoder.encode(toy.frames).numpy()
     assert np.allclose(latents, episodes.achieved_goals, atol=1e-3)
     assert np.allclose(latents.mean(0), 0, atol=1e-3)
     assert np.allclose(latents.std(0), 1, atol=0.02)
@@ -300,9 +300,9 @@ class Watcher:
 
 
 def test_a_pixel_policy_looks_at_every_second_step_and_holds_its_action(runs):
-    eyes, config = load_compact(runs / "compact" / "final", "cpu")
+    encoder, config = load_compact(runs / "compact" / "final", "cpu")
     inner = Watcher()
-    policy = PixelPolicy(eyes, inner, config["compact"]["every"])
+    policy = PixelPolicy(encoder, inner, config["compact"]["every"])
     frames, _ = film(clips=2, length=5)
     state, actions = None, []
     for t in range(5):
@@ -310,7 +310,7 @@ def test_a_pixel_policy_looks_at_every_second_step_and_holds_its_action(runs):
         action, state = policy.predict({"observation": frames[:, t], "desired_goal": frames[:, 4]}, state, start)
         actions.append(action[0, 0])
     assert actions == [0.1, 0.1, 0.2, 0.2, 0.3]
-    latents = eyes.encode(frames).numpy()
+    latents = encoder.encode(frames).numpy()
     first, second = inner.seen[0][0], inner.seen[1][0]
     assert np.allclose(first["observation"][:, 4:], 0)
     assert np.allclose(
@@ -322,9 +322,9 @@ def test_a_pixel_policy_looks_at_every_second_step_and_holds_its_action(runs):
 
 
 def test_episodes_that_begin_at_other_times_are_looked_at_at_other_times(runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
     inner = Watcher()
-    policy = PixelPolicy(eyes, inner, 2)
+    policy = PixelPolicy(encoder, inner, 2)
     frames, _ = film(clips=3, length=6)
     state, asked = None, []
     for t in range(5):
@@ -334,7 +334,7 @@ def test_episodes_that_begin_at_other_times_are_looked_at_at_other_times(runs):
         asked.append([len(seen[0]["observation"]) for seen in inner.seen[before:]])
         assert action.shape == (3, 2)
     assert asked == [[3], [1], [2], [1], [2]]
-    latents = eyes.encode(frames).numpy()
+    latents = encoder.encode(frames).numpy()
     assert np.allclose(inner.seen[1][0]["observation"][0, 4:], 0)  # its second episode begins at rest
     assert np.allclose(inner.seen[3][0]["observation"][0, 4:], latents[2, 3] - latents[2, 1], atol=1e-5)
     assert np.allclose(inner.seen[2][0]["observation"][:, 4:], latents[:2, 2] - latents[:2, 0], atol=1e-5)
@@ -347,15 +347,15 @@ def test_episodes_that_begin_at_other_times_are_looked_at_at_other_times(runs):
 
 
 def test_a_single_observation_gives_a_single_action(runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
     frames, _ = film(clips=1, length=2)
-    action, _ = PixelPolicy(eyes, Watcher(), 2).predict({"observation": frames[0, 0], "desired_goal": frames[0, 1]})
+    action, _ = PixelPolicy(encoder, Watcher(), 2).predict({"observation": frames[0, 0], "desired_goal": frames[0, 1]})
     assert action.shape == (2,)
 
 
 def test_what_are_no_pictures_is_an_error(runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
-    policy = PixelPolicy(eyes, Watcher(), 2)
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
+    policy = PixelPolicy(encoder, Watcher(), 2)
     frames, _ = film(clips=1, length=2)
     for wrong in (
         {"observation": frames[0, 0]},
@@ -370,8 +370,8 @@ def test_what_are_no_pictures_is_an_error(runs):
 
 
 def test_sb3_learns_in_it(model, runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
-    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 3, seen=3, max_steps=6), eyes, reach=1.0)
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
+    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 3, seen=3, max_steps=6), encoder, reach=1.0)
     observation = env.reset()
     assert env.observation_space["observation"].contains(observation["observation"][0])
     learner = SAC(
@@ -384,15 +384,15 @@ def test_sb3_learns_in_it(model, runs):
         device="cpu",
     )
     learner.learn(60)
-    policy = PixelPolicy(eyes, learner, 2)
+    policy = PixelPolicy(encoder, learner, 2)
     frames, _ = film(clips=2, length=2)
     action, _ = policy.predict({"observation": frames[:, 0], "desired_goal": frames[:, 1]}, deterministic=True)
     assert action.shape == (2, 2)
 
 
 def test_its_rewards_are_those_of_hindsight_and_ends_are_told(model, runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
-    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 8, seen=3, max_steps=6), eyes, reach=4.0)
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
+    env = LatentVecEnv(WorldModelVectorEnv(model, toy_clips(), 8, seen=3, max_steps=6), encoder, reach=4.0)
     env.seed(3)
     env.reset()
     there = 0
@@ -411,9 +411,9 @@ def test_its_rewards_are_those_of_hindsight_and_ends_are_told(model, runs):
 
 
 def test_what_ends_by_the_worlds_own_reward_is_no_time_limit(model, runs):
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
     arrived = make_env(model, reward=lambda frames, goals: np.ones(len(frames)))
-    env = LatentVecEnv(arrived, eyes, reach=0.0)
+    env = LatentVecEnv(arrived, encoder, reach=0.0)
     env.reset()
     _, _, done, infos = env.step(np.zeros((4, 2), np.float32))
     assert done.all()
@@ -444,9 +444,9 @@ def test_it_does_the_same_around_a_real_environment(runs):
             goal = np.zeros_like(frames[0])
             return {"observation": frames[self.t], "achieved_goal": frames[self.t], "desired_goal": goal}
 
-    eyes, _ = load_compact(runs / "compact" / "final", "cpu")
+    encoder, _ = load_compact(runs / "compact" / "final", "cpu")
     mode = gym.vector.AutoresetMode.SAME_STEP
-    env = LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2, autoreset_mode=mode), eyes, reach=1e-6)
+    env = LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2, autoreset_mode=mode), encoder, reach=1e-6)
     env.seed(0)
     env.reset()
     ends = []
@@ -457,4 +457,4 @@ def test_it_does_the_same_around_a_real_environment(runs):
     assert not np.allclose(infos[0]["terminal_observation"]["achieved_goal"], observation["achieved_goal"][0])
     assert infos[0]["TimeLimit.truncated"]
     with pytest.raises(ValueError, match="anew in the same step"):
-        LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2), eyes)
+        LatentVecEnv(gym.vector.SyncVectorEnv([Squares] * 2), encoder)

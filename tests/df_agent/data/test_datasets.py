@@ -7,7 +7,7 @@ import urllib.request
 import numpy as np
 import pytest
 
-from df_agent.data.episodes import load_episodes
+from df_agent.data.datasets import load_episodes
 
 ogbench = pytest.importorskip("ogbench")
 

@@ -1,4 +1,4 @@
-"""OGBench's published datasets, through its own loader, which downloads them."""
+"""Load the trajectories of a dataset of any kind: Minari's, an `.npz` pack, or one that OGBench publishes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ from urllib.error import HTTPError, URLError
 
 import numpy as np
 
-from df_agent.data.episodes import Episodes
+from df_agent.data.episodes import Episodes, from_segments, minari_segments, open_dataset
 
 PREFIX = "ogbench/"
+
+
+def load_episodes(name_or_folder: str | Path, *, join_continuing: bool = True) -> Episodes:
+    """Load trajectories.
+
+    Args:
+        name_or_folder: a Minari dataset id ("D4RL/..." is downloaded if it is not in the local store), a
+            Minari dataset's folder, an `.npz` pack, or one of OGBench's, "ogbench/pointmaze-giant-navigate-v0".
+        join_continuing: make one trajectory of neighbouring episodes that continue each other exactly.
+
+    Raises:
+        FileNotFoundError: nothing of that name; says what there is.
+        ConnectionError: a download was needed and failed.
+    """
+    path = Path(name_or_folder)
+    if path.suffix == ".npz":
+        return Episodes.load(path)
+    if str(name_or_folder).startswith(PREFIX) and not path.is_dir():
+        return load_ogbench(str(name_or_folder))
+    return from_segments(minari_segments(open_dataset(name_or_folder)), join_continuing=join_continuing)
 
 
 def load_ogbench(name: str) -> Episodes:
@@ -46,7 +66,7 @@ def load_ogbench(name: str) -> Episodes:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(f"{str(file)!r} is no whole dataset; delete it to download it anew ({error})") from error
     observations = loaded["observations"].reshape(len(loaded["observations"]), -1)
-    actions, last = loaded["actions"].copy(), loaded["valids"] == 0  # at a walk's last row nothing is done any more
+    actions, last = loaded["actions"].copy(), loaded["valids"] == 0  # no action is taken in a trajectory's last row
     actions[last] = 0
     return Episodes(
         observations=observations,
