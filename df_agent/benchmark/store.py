@@ -20,8 +20,9 @@ from typing import Any
 
 from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.data.goal_spec import GoalSpec
+from df_agent.evaluation.episode_batch import Progress
 from df_agent.evaluation.records import EpisodeRecord, read_records
-from df_agent.evaluation.rollout import PLAIN, Progress, rollout
+from df_agent.evaluation.rollout import PLAIN, rollout
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from df_agent.evaluation.rollout import Progress
+from df_agent.evaluation.episode_batch import Progress
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def progress_bar(label: str, console: Console) -> Iterator[Callable[[Progress], 
         task = bar.add_task(label, total=None, text="")
 
         def update(now: Progress) -> None:
-            text = f"{now.arrived} of {now.started} arrived, {now.steps:,} steps"
+            text = f"{now.successes} of {now.started} reached the goal, {now.steps:,} steps"
             bar.update(task, completed=now.steps, total=now.total_steps, text=text)
 
         yield update
