@@ -43,66 +43,30 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "df_agent.benchmark.compare": (
-        "ComparisonResult",
-        "compare",
-    ),
-    "df_agent.checkpoint": (
-        "Checkpoint",
-        "CheckpointError",
-        "list_pretrained",
-        "load_checkpoint",
-        "push_to_hub",
-        "save_checkpoint",
-    ),
-    "df_agent.data.clips": (
-        "Clips",
-        "load_clips",
-    ),
-    "df_agent.data.collect": ("collect",),
-    "df_agent.data.episodes": (
-        "Episodes",
-        "load_episodes",
-    ),
-    "df_agent.data.goal_spec": ("GoalSpec",),
-    "df_agent.evaluation.active_rows": ("PolicyError",),
-    "df_agent.evaluation.metrics": (
-        "References",
-        "summarize",
-    ),
-    "df_agent.evaluation.records": (
-        "EpisodeRecord",
-        "read_records",
-        "write_records",
-    ),
-    "df_agent.evaluation.report": ("EvaluationResult",),
-    "df_agent.evaluation.rollout": (
-        "evaluate",
-        "rollout",
-    ),
-    "df_agent.policies": (
-        "DiffusionForcingPolicy",
-        "PolicyConfig",
-    ),
-    "df_agent.policies.diffuser": ("DiffuserPolicy",),
-    "df_agent.policies.learned_actors": (
-        "GCBCPolicy",
-        "GCIQLPolicy",
-        "SACHERPolicy",
-    ),
-    "df_agent.policies.path_following": ("PathFollowingPolicy",),
-    "df_agent.policies.random": ("RandomPolicy",),
-    "df_agent.policies.shooting": ("ShootingPolicy",),
-    "df_agent.training.run": ("train",),
-    "df_agent.types": (
-        "Batch",
-        "Policy",
-    ),
-    "df_agent.world_model.env": ("WorldModelVectorEnv",),
-    "df_agent.world_model.pixel_policy": ("PixelPolicy",),
-    "df_agent.world_model.video_model": ("VideoModel",),
+    "df_agent.benchmark.compare": "ComparisonResult compare",
+    "df_agent.checkpoint": "Checkpoint CheckpointError list_pretrained load_checkpoint push_to_hub save_checkpoint",
+    "df_agent.data.clips": "Clips load_clips",
+    "df_agent.data.collect": "collect",
+    "df_agent.data.episodes": "Episodes load_episodes",
+    "df_agent.data.goal_spec": "GoalSpec",
+    "df_agent.evaluation.active_rows": "PolicyError",
+    "df_agent.evaluation.metrics": "References summarize",
+    "df_agent.evaluation.records": "EpisodeRecord read_records write_records",
+    "df_agent.evaluation.report": "EvaluationResult",
+    "df_agent.evaluation.rollout": "evaluate rollout",
+    "df_agent.policies": "DiffusionForcingPolicy PolicyConfig",
+    "df_agent.policies.diffuser": "DiffuserPolicy",
+    "df_agent.policies.learned_actors": "GCBCPolicy GCIQLPolicy SACHERPolicy",
+    "df_agent.policies.path_following": "PathFollowingPolicy",
+    "df_agent.policies.random": "RandomPolicy",
+    "df_agent.policies.shooting": "ShootingPolicy",
+    "df_agent.training.run": "train",
+    "df_agent.types": "Batch Policy",
+    "df_agent.world_model.env": "WorldModelVectorEnv",
+    "df_agent.world_model.pixel_policy": "PixelPolicy",
+    "df_agent.world_model.video_model": "VideoModel",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "Batch",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from df_agent.benchmark.pairing import Episodes
 from df_agent.benchmark.survival import RESAMPLES, Estimate, mean_estimate
 
 Array = NDArray[Any]
@@ -124,6 +125,19 @@ def paired_difference(
         "",
     )
     return _judged(found)
+
+
+def paired_episodes(reference: Episodes, other: Episodes) -> PairedDifference | None:
+    """Compare two policies on the starts that both ran; None if there are none."""
+    _, mine, theirs = np.intersect1d(reference.ids, other.ids, return_indices=True)
+    if not len(mine):
+        return None
+    return paired_difference(
+        reference.name,
+        other.name,
+        (reference.times[mine], other.times[theirs]),
+        (reference.success[mine], other.success[theirs]),
+    )
 
 
 def adjusted(pairs: Sequence[PairedDifference]) -> list[PairedDifference]:

@@ -114,7 +114,7 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
     path = store.folder / "run.json"
     path.write_text(re.sub(r'("df_envs.oracle": )"\w+"', r'\1"other"', path.read_text()))
     more = ["policies=[oracle]", "episodes=3", "seeds=[1000]"]
-    with pytest.raises(StoreError, match=r"code\.envs\.oracle: 'other' there"):
+    with pytest.raises(StoreError, match=r"code\.df_envs\.oracle: 'other' there"):
         compare(*more)
     _, rows = compare(*more, "report_only=true", "max_steps=30")
     assert len(rows[ENV, "oracle"].records) == 2
