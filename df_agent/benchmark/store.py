@@ -145,7 +145,7 @@ class PolicyStore:
     def keep_path(self, seed: int, traced: EpisodeRecord) -> bool:
         """Add the path of an episode that was run again to its row, if it went as that did; return whether.
 
-        It did as far as a row without a path can tell: by when it arrived, when it planned and what it was rewarded.
+        It did as far as a row without a path can tell: time to goal, times of plans and rewards.
         Whether a plan was followed does not count, as rows from CSV do not say it.
         """
         rows = self.rows(seed)
@@ -279,8 +279,8 @@ def _outcome(record: EpisodeRecord) -> tuple[object, ...]:
     """Return what a row tells of how an episode went, without its path and the time it took."""
     plans = tuple(plan.step for plan in record.plans)
     rewards = tuple(round(value, 3) for value in (record.episode_reward, record.episode_reward_if_stay))
-    arrival = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
-    return (record.seed, *arrival, *rewards, plans)
+    reached = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
+    return (record.seed, *reached, *rewards, plans)
 
 
 def _read(path: Path) -> list[EpisodeRecord]:

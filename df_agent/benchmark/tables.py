@@ -36,19 +36,19 @@ class PolicySummary:
         env, policy, sees: which line it is.
         runs: training runs there are of it; the numbers are those of the first one.
         starts: how many it ran, `of_starts` of how many that any policy ran.
-        success: share that arrived, with Wilson's interval.
+        success: share that reached the goal, with Wilson's interval.
         restricted_mean: mean of min(time to goal, `limit`).
-        median: infinity where fewer than half arrived.
+        median: infinity where fewer than half reached it.
         oracle_ratio, optimal_ratio, bound_ratio: restricted mean against that of the oracle, the time-optimal solution
             and the kinematic bound, from the same starts.
         at_goal_at_end: share that was at the goal at the last step.
         score_occupancy, score_latched: see `LATCHED_NOTE`.
         plan_ms_p50, plan_ms_p95, plan_ms_p99: wall time of a plan with one environment [ms].
-        act_ms: mean wall time of an action with one environment until arrival, planning included [ms].
+        act_ms: mean wall time of an action with one environment until the goal, planning included [ms].
         plans_timed: plans that these are of, in `episodes_timed` episodes.
-        seconds_to_goal: wall time spent computing until arrival, per episode, with one environment [s].
-        plans_to_goal: plans made until arrival, per episode.
-        real_time_factor: seconds computed per second simulated until arrival, with one environment.
+        seconds_to_goal: wall time spent computing until the goal, per episode, with one environment [s].
+        plans_to_goal: plans made until the goal, per episode.
+        real_time_factor: seconds computed per second simulated until the goal, with one environment.
     """
 
     env: str
@@ -267,6 +267,6 @@ def by_distance(episodes: Episodes, env: str, limit: int) -> list[DistanceRow]:
     return found
 
 
-def _ratio(times: Array, yardstick: Array | None, limit: int) -> Estimate | None:
-    # Cut at the limit as the times are: who never arrives is not faster than a yardstick that arrives later.
-    return None if yardstick is None else ratio_of_means(times, np.minimum(yardstick, limit))
+def _ratio(times: Array, steps: Array | None, limit: int) -> Estimate | None:
+    # Cut at the limit as the times are: who never reaches the goal is not faster than a reference that does so later.
+    return None if steps is None else ratio_of_means(times, np.minimum(steps, limit))

@@ -66,7 +66,7 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
 
 
 def without_path(episodes: Episodes, start: int | None, failures: int) -> Sequence[EpisodeRecord]:
-    """Return the episode from `start` and the first `failures` that did not arrive, as far as they have no path."""
+    """Return the episode from `start` and the first `failures` that failed, as far as they have no path."""
     records = episodes.rows.records
     failed = [record for record in records if not record.success][:failures]
     shown = {record.seed: record for record in [*failed, *(record for record in records if record.seed == start)]}
