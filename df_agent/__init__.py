@@ -10,23 +10,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from df_agent.benchmark.compare import ComparisonResult, compare
     from df_agent.checkpoint import (
         Checkpoint,
         CheckpointError,
         list_pretrained,
         load_checkpoint,
+        push_to_hub,
         save_checkpoint,
     )
     from df_agent.data.clips import Clips, load_clips
     from df_agent.data.collect import collect
     from df_agent.data.datasets import load_episodes
     from df_agent.data.episodes import Episodes
-    from df_agent.evaluation.harness import evaluate
+    from df_agent.data.goal_spec import GoalSpec
+    from df_agent.evaluation.active_rows import PolicyError
     from df_agent.evaluation.metrics import References, summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
-    from df_agent.evaluation.rollout import PolicyError, rollout
+    from df_agent.evaluation.report import EvaluationResult
+    from df_agent.evaluation.rollout import evaluate, rollout
     from df_agent.policies import DiffusionForcingPolicy, PolicyConfig
+    from df_agent.policies.diffuser import DiffuserPolicy
+    from df_agent.policies.learned_actors import GCBCPolicy, GCIQLPolicy, SACHERPolicy
+    from df_agent.policies.path_following import PathFollowingPolicy
     from df_agent.policies.random import RandomPolicy
+    from df_agent.policies.shooting import ShootingPolicy
     from df_agent.training.run import train
     from df_agent.types import Batch, Policy
     from df_agent.world_model.env import WorldModelVectorEnv
@@ -36,53 +44,65 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "df_agent.policies.random": ("RandomPolicy",),
-    "df_agent.checkpoint": (
-        "Checkpoint",
-        "CheckpointError",
-        "list_pretrained",
-        "load_checkpoint",
-        "save_checkpoint",
-    ),
-    "df_agent.data.clips": ("Clips", "load_clips"),
-    "df_agent.data.collect": ("collect",),
-    "df_agent.data.datasets": ("load_episodes",),
-    "df_agent.data.episodes": ("Episodes",),
-    "df_agent.evaluation.harness": ("evaluate",),
-    "df_agent.evaluation.metrics": ("References", "summarize"),
-    "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),
-    "df_agent.evaluation.rollout": ("PolicyError", "rollout"),
-    "df_agent.policies": ("DiffusionForcingPolicy", "PolicyConfig"),
-    "df_agent.training.run": ("train",),
-    "df_agent.types": ("Batch", "Policy"),
-    "df_agent.world_model.env": ("WorldModelVectorEnv",),
-    "df_agent.world_model.pixel_policy": ("PixelPolicy",),
-    "df_agent.world_model.video_model": ("VideoModel",),
+    "df_agent.benchmark.compare": "ComparisonResult compare",
+    "df_agent.checkpoint": "Checkpoint CheckpointError list_pretrained load_checkpoint push_to_hub save_checkpoint",
+    "df_agent.data.clips": "Clips load_clips",
+    "df_agent.data.collect": "collect",
+    "df_agent.data.datasets": "load_episodes",
+    "df_agent.data.episodes": "Episodes",
+    "df_agent.data.goal_spec": "GoalSpec",
+    "df_agent.evaluation.active_rows": "PolicyError",
+    "df_agent.evaluation.metrics": "References summarize",
+    "df_agent.evaluation.records": "EpisodeRecord read_records write_records",
+    "df_agent.evaluation.report": "EvaluationResult",
+    "df_agent.evaluation.rollout": "evaluate rollout",
+    "df_agent.policies": "DiffusionForcingPolicy PolicyConfig",
+    "df_agent.policies.diffuser": "DiffuserPolicy",
+    "df_agent.policies.learned_actors": "GCBCPolicy GCIQLPolicy SACHERPolicy",
+    "df_agent.policies.path_following": "PathFollowingPolicy",
+    "df_agent.policies.random": "RandomPolicy",
+    "df_agent.policies.shooting": "ShootingPolicy",
+    "df_agent.training.run": "train",
+    "df_agent.types": "Batch Policy",
+    "df_agent.world_model.env": "WorldModelVectorEnv",
+    "df_agent.world_model.pixel_policy": "PixelPolicy",
+    "df_agent.world_model.video_model": "VideoModel",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "Batch",
     "Checkpoint",
     "CheckpointError",
     "Clips",
+    "ComparisonResult",
+    "DiffuserPolicy",
     "DiffusionForcingPolicy",
     "EpisodeRecord",
     "Episodes",
+    "EvaluationResult",
+    "GCBCPolicy",
+    "GCIQLPolicy",
+    "GoalSpec",
+    "PathFollowingPolicy",
     "PixelPolicy",
     "Policy",
     "PolicyConfig",
     "PolicyError",
     "RandomPolicy",
     "References",
+    "SACHERPolicy",
+    "ShootingPolicy",
     "VideoModel",
     "WorldModelVectorEnv",
     "collect",
+    "compare",
     "evaluate",
     "list_pretrained",
     "load_checkpoint",
     "load_clips",
     "load_episodes",
+    "push_to_hub",
     "read_records",
     "rollout",
     "save_checkpoint",

@@ -140,6 +140,64 @@ def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
     return Checkpoint(config, weights, folder)
 
 
+def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False, revision: str | None = None) -> str:
+    """Upload a checkpoint to the Hugging Face Hub, from where `from_pretrained(repo_id)` loads it.
+
+    A checkpoint without a model card gets a short one that says how to load it.
+
+    Args:
+        folder: what `save_checkpoint` wrote, or the name of a checkpoint that ships with the package.
+        repo_id: "user/name" or "organisation/name"; the repository is made if there is none.
+        private: of a repository that is made.
+        revision: branch to upload to, made if there is none; the repository's main one by default.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        CheckpointError: this is no checkpoint, huggingface_hub is not installed, nobody is logged in, or the Hub
+            cannot be reached or refuses.
+    """
+    if not _is_hub_id(repo_id):
+        raise CheckpointError(f"repo_id must be like 'user/name', got {repo_id!r}")
+    checkpoint = load_checkpoint(folder) if Path(folder).is_dir() or folder in list_pretrained() else None
+    if checkpoint is None:
+        raise CheckpointError(f"no checkpoint to upload in {str(folder)!r}: give a folder with {CONFIG_FILE}")
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise CheckpointError("to upload to the Hub, install huggingface_hub") from error
+    api, files = HfApi(), [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        if not (checkpoint.folder / CARD_FILE).is_file():
+            card = _card(checkpoint, repo_id).encode()
+            api.upload_file(path_or_fileobj=card, path_in_repo=CARD_FILE, repo_id=repo_id, revision=revision)
+        uploaded = api.upload_folder(
+            repo_id=repo_id, folder_path=checkpoint.folder, revision=revision, allow_patterns=files
+        )
+    except Exception as error:  # the Hub client raises errors of its own, of its HTTP library's and of the OS
+        raise CheckpointError(
+            f"uploading {checkpoint.folder} to {repo_id!r} failed: {_first_line(error)} If nobody is logged in, run "
+            "`hf auth login` or set HF_TOKEN to a token that may write; if there is no network, upload the folder later"
+        ) from error
+    return str(uploaded.commit_url)
+
+
+def _card(checkpoint: Checkpoint, repo_id: str) -> str:
+    """Return a model card: what it is for and how to load it."""
+    env = checkpoint.config.get("env")
+    algorithm = checkpoint.config.get("algorithm", "diffusion forcing")
+    return (
+        f"---\nlibrary_name: {FORMAT}\ntags: [{FORMAT}, reinforcement-learning, robotics]\n---\n\n"
+        f"# {repo_id}\n\nA checkpoint of df-agent ({algorithm}){f', trained for `{env}`' if env else ''}.\n\n"
+        f"```python\nimport df_agent\n\ncheckpoint = df_agent.load_checkpoint({repo_id!r})\n```\n\n"
+        f"`from_pretrained({repo_id!r})` of its policy makes it act.\n"
+    )
+
+
 def list_pretrained() -> list[str]:
     """Names of the checkpoints that ship with the package."""
     if not PRETRAINED.is_dir():
@@ -235,7 +293,7 @@ def _resolve(name: str | Path, revision: str | None) -> Path:
         return Path(name)
     if isinstance(name, str) and name in list_pretrained():
         return PRETRAINED / name
-    if isinstance(name, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+    if isinstance(name, str) and _is_hub_id(name):
         return _download(name, revision)
     available = list_pretrained()
     close = get_close_matches(str(name), available, n=1)
@@ -248,6 +306,15 @@ def _resolve(name: str | Path, revision: str | None) -> Path:
     )
 
 
+def _is_hub_id(name: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not name.startswith(".")
+
+
+def _first_line(error: Exception) -> str:
+    """Return an error's kind and the first line of what it says."""
+    return f"{type(error).__name__}: {next(iter(str(error).strip().splitlines()), '')}"
+
+
 def _download(repo_id: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
@@ -257,11 +324,10 @@ def _download(repo_id: str, revision: str | None) -> Path:
         wanted = [WEIGHTS_FILE, CONFIG_FILE, CARD_FILE]
         return Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the Hub client raises errors of its own, of its HTTP library's and of the OS
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise CheckpointError(
             f"no folder {repo_id!r} here, and fetching it from the Hub"
             f"{f' at revision {revision!r}' if revision else ''} failed (offline, interrupted or not there): "
-            f"{type(error).__name__}: {reason} Shipped with the package: {_some(list_pretrained())}."
+            f"{_first_line(error)} Shipped with the package: {_some(list_pretrained())}."
         ) from error
 
 

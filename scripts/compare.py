@@ -6,189 +6,35 @@ and pictures. Rows are stored as episodes end, so a call that was killed goes on
 
 from __future__ import annotations
 
-import fnmatch
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import gymnasium as gym
 import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
+from df_agent.benchmark.compare import ComparisonResult
 from df_agent.benchmark.progress import ComparisonProgress, Work, comparison_progress
-from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows, write_raw_rows
+from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows
 from df_agent.benchmark.report import write_comparison
-from df_agent.benchmark.store import PolicyStore, StoreError, file_name, locked, of_code, stored
+from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
 from df_agent.benchmark.types import EnvComparison, PolicyRows
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli.compare_options import (
-    as_list,
-    check_options,
-    environments,
-    policies_asked,
-    precision_asked,
-    seeds_asked,
-)
-from df_agent.cli.extras import extras, film, path_of
-from df_agent.cli.policies import (
-    as_json,
-    checkpoint_folder,
-    described,
-    goal_spec_of,
-    identity,
-    load_weights,
-    make_policy,
-    policy_config,
-    policy_names,
-    use_checkpoint,
-)
+from df_agent.cli.compare_entries import Entry, entries, prepare
+from df_agent.cli.compare_options import environments
+from df_agent.cli.extras import extras, film
+from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
 from df_agent.cli.retrace import retrace
 from df_agent.cli.yardsticks import fastest_steps, references_of
-from df_agent.evaluation.provenance import content_hash, provenance
-from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit
+from df_agent.evaluation.active_rows import PolicyError
+from df_agent.evaluation.provenance import provenance
+from df_agent.evaluation.rollout import episode_limit
 from df_agent.runtime import keep_freed_memory
 from df_agent.training.run_folder import RunError
 
 console = Console()
-
-
-@dataclass
-class Entry:
-    """A policy, or another training run of it, in one environment.
-
-    Attributes:
-        config: as for `make_policy`.
-        store: its rows.
-        seeds: of the rollouts.
-        episodes: of each seed.
-        timing: episodes run one at a time.
-        identity: what its rows are made with; None if that cannot be said.
-        left_out: why it does not take part.
-        error: why it has no rows, or not all of them.
-    """
-
-    config: DictConfig
-    store: PolicyStore
-    seeds: list[int]
-    episodes: int
-    timing: int
-    identity: dict[str, Any] | None = None
-    left_out: str | None = None
-    error: str | None = None
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The environment and the name."""
-        return self.store.env_id, self.store.policy
-
-
-def entries(config: DictConfig, folder: Path) -> list[Entry]:
-    """Return all that was asked for; raises ValueError for options that make no sense."""
-    check_options(config)
-    runs, changes = config.runs or {}, config.changes or {}
-    precision = precision_asked(config)
-    found = []
-    for env_id in environments(config):
-        for name in policies_asked(config):
-            for run, checkpoint in enumerate([None, *runs.get(name, [])]):
-                own = policy_config(name, env_id, config.max_steps, precision, changes.get(name))
-                if checkpoint is not None:
-                    use_checkpoint(own.policy, str(path_of(checkpoint, env_id)))
-                slow = bool(own.policy.get("slow"))
-                store = PolicyStore(folder, env_id, f"{name}@{run}" if run else name)
-                seeds = seeds_asked(config)[: config.slow_seeds if slow else None]
-                episodes = min(config.episodes, config.slow_episodes) if slow else config.episodes
-                timing = config.slow_timing_episodes if slow else config.timing_episodes
-                found.append(Entry(own, store, seeds, episodes, timing))
-                only = own.policy.get("only") or "*"
-                if not fnmatch.fnmatch(env_id.removeprefix("df_envs:"), only):
-                    found[-1].left_out = f"it is made for {only}"
-    return found
-
-
-def chosen(option: Any, entry: Entry) -> bool:
-    """Whether an option, true or a list of policies, means this one."""
-    name = entry.store.policy
-    return bool(option) if isinstance(option, bool) else {name, policy_of(name)} & set(as_list(option)) != set()
-
-
-def check_runs(found: list[Entry]) -> None:
-    """Leave training runs out that are of another environment; raise ValueError if two are the same weights."""
-    first = {entry.key: entry for entry in found if "@" not in entry.store.policy}
-    several = {(env_id, policy_of(name)) for env_id, name in (entry.key for entry in found) if "@" in name}
-    weights: dict[tuple[str, str, str], str] = {}
-    for entry in found:
-        (env_id, name), policy = entry.key, entry.config.policy
-        key = env_id, policy_of(name)
-        if key not in several or entry.identity is None:
-            continue
-        checkpoint = load_weights(policy)
-        made_for = checkpoint.config.get("env")
-        if first[key].identity is not None and made_for != load_weights(first[key].config.policy).config.get("env"):
-            entry.left_out = f"its weights, {policy.checkpoint}, are of {made_for}"
-        other = weights.setdefault((*key, content_hash(checkpoint.folder)), name)
-        if other != name:
-            raise ValueError(f"{name} and {other} in {env_id} have the same weights, {policy.checkpoint}")
-
-
-def check_limits(folder: Path, found: list[Entry], refreshed: Any) -> None:
-    """Raise StoreError if rows that stay in the folder are of episodes of another length than those asked for."""
-    anew = {entry.key for entry in found if chosen(refreshed, entry)}
-    limits = {entry.key[0]: entry.identity["limit"] for entry in found if entry.identity is not None}
-    for env_id, limit in limits.items():
-        for name in stored(folder, env_id):
-            there = PolicyStore(folder, env_id, name).run()["identity"]["limit"]
-            if there != limit and (env_id, name) not in anew:
-                raise StoreError(
-                    f"{folder} holds rows of {name} in {env_id} of {there} steps at most, now it would be {limit}: "
-                    f"episodes of unequal length cannot be compared. Give max_steps={there}, or another name="
-                )
-
-
-def prepare(config: DictConfig, folder: Path, found: list[Entry]) -> None:
-    """Find out what every entry's rows are made with; raises StoreError if rows of another making are there."""
-    conflicts = []
-    for entry in found:
-        if entry.left_out:
-            continue
-        try:
-            entry.identity = identity(entry.config, config.num_envs)
-        except PolicyError as error:
-            if config.policies is None and isinstance(error.__cause__, CheckpointError):
-                entry.left_out = str(error)  # nobody asked for it by name
-            else:
-                entry.error = str(error)
-            continue
-    check_runs(found)
-    for entry in found:
-        if entry.left_out or entry.identity is None:
-            continue
-        changes = [] if chosen(config.refresh, entry) else entry.store.changes(entry.identity)
-        code = all(map(of_code, changes))
-        if changes and code and chosen(config.adopt, entry):
-            entry.store.adopt(entry.identity)
-        elif changes:
-            more = f"; and {len(changes) - 4} more" if len(changes) > 4 else ""
-            conflicts.append(f"{entry.store.policy} in {entry.store.env_id} ({'; '.join(changes[:4])}{more})")
-    if conflicts:
-        names = ",".join(dict.fromkeys(conflict.partition(" ")[0] for conflict in conflicts))
-        raise StoreError(
-            "there are rows that were made with something else:\n  " + "\n  ".join(conflicts) + "\n"
-            f"Run them anew with refresh=[{names}], take another name=, keep rows of other code or versions with "
-            f"adopt=[{names}], or only write the report about the rows there are with report_only=true"
-        )
-    check_limits(folder, found, config.refresh)
-    for entry in found:
-        if entry.identity is None or entry.left_out:
-            continue  # what it has could not be made again
-        if chosen(config.refresh, entry):
-            entry.store.drop()
-        elif chosen(config.refresh_timing, entry):
-            entry.store.drop_timing()
 
 
 def work_of(config: DictConfig, entry: Entry) -> Work:
@@ -198,7 +44,7 @@ def work_of(config: DictConfig, entry: Entry) -> Work:
     store, limit = entry.store, episode_limit(entry.store.env_id, config.max_steps)
     waves = [wave for seed in entry.seeds for wave in store.waves(seed, entry.episodes, config.num_envs)]
     episodes = sum(map(len, waves)) + len(store.untimed(entry.timing))
-    rows = [record for seed in store.seeds() for record in store.rows(seed)]
+    rows = store.all_rows()
     steps = sum(record.length for record in rows)
     return Work(episodes * limit, sum(record.wall_seconds for record in rows) / steps if steps else None)
 
@@ -214,28 +60,20 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
     progress.show(label, "being made")
     try:
         policy = make_policy(entry.config)
-        options: dict[str, Any] = {"max_steps": config.max_steps, "goal_spec": goal_spec_of(entry.config)}
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
         changed = (config.changes or {}).get(policy_of(name))
         about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
         entry.store.begin(entry.identity, about)
-        for seed in entry.seeds:
-            entry.store.fill(
-                policy,
-                seed=seed,
-                episodes=entry.episodes,
-                num_envs=config.num_envs,
-                on_progress=progress.watch(entry.key, f"{label} · seed {seed}"),
-                **options,
-            )
-        watch = progress.watch(entry.key, f"{label} · latencies")
-        entry.store.time(
+        entry.store.complete(
             policy,
-            seed=entry.seeds[0],
-            episodes=entry.timing,
+            seeds=entry.seeds,
+            episodes=entry.episodes,
+            timing_episodes=entry.timing,
+            num_envs=config.num_envs,
+            max_steps=config.max_steps,
+            goal_spec=goal_spec_of(entry.config),
             about=origin,
-            on_progress=watch,
-            **options,
+            watch=lambda what: progress.watch(entry.key, f"{label} · {what}"),
         )
     except PolicyError as error:
         entry.error = str(error)
@@ -251,39 +89,35 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
 
 def summary(entry: Entry) -> str:
     """Return in a line what came out."""
-    rows = [record for seed in entry.store.seeds() for record in entry.store.rows(seed)]
+    rows = entry.store.all_rows()
     mean = sum(record.time_to_goal for record in rows) / len(rows)
-    return f"{sum(record.success for record in rows)} of {len(rows)} arrived, mean {mean:.1f} steps"
+    return f"{sum(record.success for record in rows)} of {len(rows)} reached the goal, mean {mean:.1f} steps"
 
 
 def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvComparison]:
-    """Return all rows in the folder, those of earlier calls too, and write them as CSV."""
+    """Return all rows in the folder, those of earlier calls too."""
     errors = {entry.key: f"left out: {entry.left_out}" if entry.left_out else entry.error for entry in found}
     runs = [json.loads(path.read_text())["identity"]["env"] for path in sorted(folder.glob("rows/*/*/run.json"))]
     comparisons: list[EnvComparison] = []
     for env_id in dict.fromkeys([*environments(config), *runs]):
         asked = [name for env, name in errors if env == env_id]
         names = dict.fromkeys([*asked, *stored(folder, env_id)])
-        policies, seeds = [], {}
+        policies, seeds = [], dict[int, int]()
         for name in sorted(names, key=lambda name: policy_of(name) != config.reference):
             store = PolicyStore(folder, env_id, name)
-            records: list[EpisodeRecord] = []
-            for seed in store.seeds():
-                records += store.rows(seed)
-                seeds.update({record.seed: seed for record in store.rows(seed)})
+            seeds |= store.seed_of_starts()
             about = store.run()
             sees = about.get("about", {}).get("sees", "") or sees_of(name, found)
             error = errors.get((env_id, name)) or store.error
-            policies.append(PolicyRows(name, sees, records, store.timing(), error, about, what_is(name)))
+            policies.append(PolicyRows(name, sees, store.all_rows(), store.timing(), error, about, what_is(name)))
         if any(rows.records for rows in policies):
             policies.sort(key=lambda rows: not rows.records)
             known = extras(config, env_id)
             if config.film:
                 store = PolicyStore(folder, env_id, config.reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
-            comparison = EnvComparison(env_id, policies, references_of(env_id), fastest_steps(env_id), **known)
-            write_raw_rows(folder, comparison, seeds, len(comparisons))
-            comparisons.append(comparison)
+            references, optimal = references_of(env_id), fastest_steps(env_id)
+            comparisons.append(EnvComparison(env_id, policies, references, optimal, seeds=seeds, **known))
     return comparisons
 
 
@@ -298,7 +132,7 @@ def what_is(name: str) -> str:
     return str(described(policy).get("what", "")) if policy in policy_names() else ""
 
 
-def compare(config: DictConfig, folder: Path) -> bool:
+def run_comparison(config: DictConfig, folder: Path) -> bool:
     """Run and report; return whether everything that was asked for is there."""
     if config.report_from:
         if config.retrace:
@@ -324,7 +158,7 @@ def compare(config: DictConfig, folder: Path) -> bool:
             comparisons = collect(config, folder, asked)
         if comparisons:
             console.print("Writing the report", style="dim")
-            write_comparison(folder, comparisons)
+            ComparisonResult(comparisons).write(folder)
     for entry in found:
         if entry.error or entry.left_out:
             text = f"{entry.store.policy} in {entry.store.env_id}: {entry.error or f'left out: {entry.left_out}'}"
@@ -354,7 +188,7 @@ def main(config: DictConfig) -> None:
         name = f"from-{Path(config.report_from).resolve().name}"
     folder = Path(config.output_dir or Path("outputs", "compare", name))
     try:
-        complete = compare(config, folder)
+        complete = run_comparison(config, folder)
     except (ValueError, OSError, RunError, ImportError, gym.error.Error) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)

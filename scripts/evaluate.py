@@ -35,10 +35,9 @@ from df_agent.cli.yardsticks import MAZE_IDS, check_env, plain, references_of
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
-from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
+from df_agent.evaluation.rollout import PolicyError, episode_limit, evaluate, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
 from df_agent.policies import DiffusionForcingPolicy
@@ -61,11 +60,11 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.network.parameters()).dtype)
+    say_stage = stage_printer(console)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
-        summary = evaluate(
+        result = evaluate(
             policy,
             config.env,
-            folder,
             episodes=config.episodes,
             seed=config.seed,
             num_envs=config.num_envs,
@@ -75,12 +74,13 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             timing_episodes=config.timing_episodes,
             provenance=origin,
             goal_spec=goal_spec,
-            pictures=config.pictures,
             on_progress=update,
-            on_stage=stage_printer(console),
+            on_stage=say_stage,
             scenes=scenes_of(config),
         )
-    console.print(summary_table(summary))
+        say_stage("writing the report")
+        result.write(folder, pictures=config.pictures)
+    console.print(summary_table(result.summary))
 
 
 def scenes_of(config: DictConfig) -> int:

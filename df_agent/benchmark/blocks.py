@@ -13,11 +13,11 @@ from df_agent.benchmark.document import Block, Heading, Media, Paragraph, Table
 from df_agent.benchmark.path_plots import plot_paths
 from df_agent.benchmark.plots import (
     FEWEST,
-    plot_arrivals,
     plot_curves,
     plot_distances,
     plot_paired,
     plot_speed,
+    plot_successes,
 )
 from df_agent.benchmark.store import file_name
 from df_agent.benchmark.style import Look
@@ -41,9 +41,9 @@ RUNS_NOTE = (
     "of policies shows the first run."
 )
 AGAINST_RUNS_NOTE = (
-    "How many steps later each policy arrives than each run of {reference}, on the starts that both ran, with 95 % "
-    "intervals over starts. Where these differ by as much as they differ from 0, the verdict above hangs on which run "
-    "it was."
+    "How many steps later each policy reaches the goal than each run of {reference}, on the starts that both ran, with "
+    "95 % intervals over starts. Where these differ by as much as they differ from 0, the verdict above hangs on which "
+    "run it was."
 )
 
 
@@ -55,12 +55,12 @@ def env_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look]) -> lis
     blocks: list[Block] = [Heading(env), Paragraph(text), _policy_table(tables)]
     if tables.failed:
         blocks += [Paragraph("What did not run, or not to its end:"), _failed_table(tables)]
-    arrivals = plot_arrivals(tables, seen, folder / f"arrivals-{name}.png")
-    blocks.append(Media(arrivals, f"{env}: share of episodes that have arrived by each step."))
+    successes = plot_successes(tables, seen, folder / f"arrivals-{name}.png")
+    blocks.append(Media(successes, f"{env}: share of episodes that have reached the goal by each step."))
     if tables.pairs:
         blocks += [Heading(f"{env}: against {tables.pairs[0].reference}", 3), Paragraph(PAIRED_NOTE)]
         blocks.append(_paired_table(tables))
-        caption = f"{env}: how many steps later each policy arrives on the same starts."
+        caption = f"{env}: how many steps later each policy reaches the goal from the same starts."
         blocks += _media(plot_paired(tables, seen, folder / f"paired-{name}.png"), caption)
     blocks += _runs_blocks(tables) + _distance_blocks(folder, tables, seen, name)
     caption = f"{env}: time to goal against planning time, from episodes run one at a time."
@@ -97,9 +97,9 @@ def _policy_table(tables: EnvTables) -> Table:
         "latched": lambda s: f"{s.score_latched:.1f}",
         "plan ms, p50 / p95 / p99": lambda s: _latency_text(s),
         "plans (episodes) timed": lambda s: f"{s.plans_timed or DASH} ({s.episodes_timed})",
-        "plans until arrival": lambda s: f"{s.plans_to_goal:.1f}" if s.plans_to_goal else DASH,
-        "computed until arrival, s": lambda s: DASH if s.seconds_to_goal is None else f"{s.seconds_to_goal:.2g}",
-        "computed / simulated time until arrival": lambda s: (
+        "plans until the goal": lambda s: f"{s.plans_to_goal:.1f}" if s.plans_to_goal else DASH,
+        "computed until the goal, s": lambda s: DASH if s.seconds_to_goal is None else f"{s.seconds_to_goal:.2g}",
+        "computed / simulated time until the goal": lambda s: (
             DASH if s.real_time_factor is None else f"{s.real_time_factor:.3f}"
         ),
     }
@@ -165,7 +165,7 @@ def _distance_blocks(folder: Path, tables: EnvTables, seen: Mapping[str, Look], 
     text = (
         f"How far a start is from its goal is said by the oracle's steps, with cuts at {cuts}: "
         f"{', '.join(f'{starts[b]} starts {labels[b]}' for b in bins)}. A cell holds success, the median of those that "
-        f"arrived and the restricted mean; the number of starts where a policy ran fewer, and no interval for fewer "
+        f"succeeded and the restricted mean; the number of starts where a policy ran fewer, and no interval for fewer "
         f"than {FEWEST} of them."
     )
     found = {(row.policy, row.bin): row for row in tables.distances}

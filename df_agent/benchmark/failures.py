@@ -21,11 +21,11 @@ ON_ITS_WAY, WANDERED = "timeout: still on its way", "wandered"
 UNKNOWN = "unknown: its path was not recorded"
 LAST_PART = 0.25  # of the episode is looked at
 MOMENTS = 41  # at which the way that is left is measured
-FAR_FROM_WALLS = 0.3  # of the unit length; a ball in contact with a wall is 0.2 away from it
+FAR_FROM_WALLS = 0.3  # of the unit length; an agent in contact with a wall is 0.2 away from it
 
 RULE = (
     "How the reasons are told: the last quarter of the path is looked at, in units of the goal's radius. If all of it "
-    "lies within one unit, the ball stood still: stuck at a wall if it was within 0.3 units of one for more than half "
+    "lies within one unit, the agent stood still: stuck at a wall if it was within 0.3 units of one for more than half "
     "of that time. If it moved, it was still on its way if at the end it had less than half of the way to the goal "
     "left (around the walls, where that is known), and less than at any time before that quarter; otherwise it "
     "wandered. Of rows that were kept as CSV paths are not known unless episodes were run again (retrace=true): those "
@@ -35,12 +35,12 @@ RULE = (
 
 @dataclass(frozen=True)
 class Failure:
-    """An episode that did not arrive.
+    """An episode that did not reach its goal.
 
     Attributes:
         record: the episode.
         reason: one of the reasons above.
-        nearest: how near it came to the goal, as the crow flies; NaN if its path was not recorded.
+        nearest: how near it came to the goal, in a straight line; NaN if its path was not recorded.
     """
 
     record: EpisodeRecord
@@ -49,7 +49,7 @@ class Failure:
 
 
 def failures(records: Sequence[EpisodeRecord], references: References) -> list[Failure]:
-    """Return the episodes that did not arrive, in order, with the reason why."""
+    """Return the episodes that did not reach their goal, in order, with the reason why."""
     found = []
     for record in records:
         if record.success:
@@ -70,7 +70,7 @@ def way_ahead(record: EpisodeRecord, bound: StepsFunction | None, away: Array) -
 
     Args:
         record: with its path.
-        bound: steps that nothing can undercut; where it is unknown, distance as the crow flies stands in for it.
+        bound: steps that nothing can undercut; where it is unknown, straight distance stands in for it.
         away: (H,) that distance at each moment.
     """
     moments = np.unique(np.linspace(0, len(away) - 1, MOMENTS).astype(np.int64))
@@ -83,7 +83,7 @@ def way_ahead(record: EpisodeRecord, bound: StepsFunction | None, away: Array) -
 
 
 def reason_of(points: Array, ahead: Array, walls: Array | None, unit: float) -> str:
-    """Return why a path (H, 2) did not arrive, by `RULE`.
+    """Return why a path (H, 2) did not reach its goal, by `RULE`.
 
     Args:
         points: positions, one per control step.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from df_agent.benchmark.pairing import Episodes
 from df_agent.benchmark.survival import RESAMPLES, Estimate, mean_estimate
 
 Array = NDArray[Any]
@@ -27,7 +28,7 @@ class PairedDifference:
         steps: the policy's time to goal less the reference's; positive: the reference is faster.
         p: of a sign-flip permutation test of no difference; `p_adjusted`: after Holm, over all policies compared.
         faster, slower, equal: shares of starts on which the reference was so.
-        only_reference, only_policy: starts from which only one of the two arrived.
+        only_reference, only_policy: starts from which only one of the two reached the goal.
         p_success: of the exact McNemar test on these; `p_success_adjusted`: after Holm.
         verdict, verdict_success: what that comes to, in words.
     """
@@ -98,7 +99,7 @@ def paired_difference(
     Args:
         reference, policy: names.
         times: (N,) of the reference and of the policy, in the same order of starts, timeouts as the limit.
-        success: (N,) of both, whether they arrived.
+        success: (N,) of both, whether the goal was reached.
     """
     if len(times[0]) != len(times[1]) or not len(times[0]):
         raise ValueError(f"need the same starts, at least one, for both; got {len(times[0])} and {len(times[1])}")
@@ -126,6 +127,19 @@ def paired_difference(
     return _judged(found)
 
 
+def paired_episodes(reference: Episodes, other: Episodes) -> PairedDifference | None:
+    """Compare two policies on the starts that both ran; None if there are none."""
+    _, mine, theirs = np.intersect1d(reference.ids, other.ids, return_indices=True)
+    if not len(mine):
+        return None
+    return paired_difference(
+        reference.name,
+        other.name,
+        (reference.times[mine], other.times[theirs]),
+        (reference.success[mine], other.success[theirs]),
+    )
+
+
 def adjusted(pairs: Sequence[PairedDifference]) -> list[PairedDifference]:
     """Return the comparisons with p-values and verdicts adjusted for how many there are."""
     steps, success = holm([pair.p for pair in pairs]), holm([pair.p_success for pair in pairs])
@@ -143,12 +157,12 @@ def _judged(pair: PairedDifference) -> PairedDifference:
     else:
         verdict = f"no difference is shown: {mean:+.1f} steps [{low:+.1f}, {high:+.1f}] {where}"
     n, m = pair.only_reference, pair.only_policy
-    counts = f"only {pair.reference} arrives from {n} of them, only {pair.policy} from {m}"
+    counts = f"only {pair.reference} succeeds from {n} of them, only {pair.policy} from {m}"
     if pair.p_success_adjusted < SIGNIFICANCE:
         word = "more" if pair.only_reference > pair.only_policy else "less"
-        success = f"{pair.reference} arrives {word} often: {counts}"
+        success = f"{pair.reference} succeeds {word} often: {counts}"
     elif pair.only_reference + pair.only_policy:
         success = f"no difference in success is shown: {counts}"
     else:
-        success = "both arrive from the same starts"
+        success = "both succeed from the same starts"
     return replace(pair, verdict=verdict, verdict_success=success)

@@ -25,9 +25,9 @@ class Episodes:
         rows: what they come from.
         ids: (N,) ascending, which start each had.
         times: (N,) steps to goal, timeouts as the limit.
-        success: (N,) whether it arrived.
+        success: (N,) whether the goal was reached.
         oracle, optimal, bound: (N,) steps of the references from the same starts, not cut at the limit; None if there
-            is no such yardstick, NaN where it is unknown.
+            is no such reference, NaN where it is unknown.
     """
 
     rows: PolicyRows

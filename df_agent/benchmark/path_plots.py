@@ -23,7 +23,7 @@ PANEL = 2.25  # width of a panel [inches]
 
 
 def far_start(tables: EnvTables) -> int | None:
-    """Return the seed of the start that is farthest from its goal by the oracle's steps, as the crow flies without one.
+    """Return the seed of the start that is farthest from its goal by the oracle's steps, or in a straight line.
 
     It is one of those that most policies ran, and of these one of which most paths were recorded; None without rows.
     """
@@ -66,7 +66,7 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
         _title(
             axes, episodes.marked, f"{record.time_to_goal} steps" if record.success else "not reached", record.success
         )
-    key = "ring: start; star and disc: goal; cross: end without arrival; grey: after the arrival"
+    key = "ring: start; star and disc: goal; cross: end without success; grey: after the goal was reached"
     header(
         figure, "One start, one goal", f"{tables.comparison.env}, episode {first.episode} (reset seed {start}) · {key}"
     )
@@ -81,7 +81,7 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
 
 
 def plot_failures(found: Sequence[Failure], references: References, title: str, subtitle: str, path: Path) -> Path:
-    """Draw episodes that did not arrive, a panel each: start, goal, path and why."""
+    """Draw episodes that did not reach their goal, a panel each: start, goal, path and why."""
     bounds = drawing_bounds([failure.record for failure in found], references.walls)
     figure, panels = _panels(len(found), bounds, dpi=90)
     for axes, failure in zip(panels, found, strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from df_agent.benchmark.pairing import Episodes
 from df_agent.benchmark.style import Look, header, new_figure, plain, save
 from df_agent.benchmark.tables import EnvTables, PolicySummary
-from df_agent.evaluation.metrics import arrival_curve
+from df_agent.evaluation.metrics import success_curve
 from df_agent.evaluation.plots import INK, MUTED
 
 Array = NDArray[Any]
@@ -26,8 +26,8 @@ FEWEST = 10  # starts that an interval by distance is drawn from
 SMALL: dict[str, Any] = {"fontsize": 8.5, "color": INK}
 
 
-def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
-    """Draw, for every policy, the share of its episodes that have arrived by each step.
+def plot_successes(tables: EnvTables, looks: Looks, path: Path) -> Path:
+    """Draw, for every policy, the share of its episodes that have reached the goal by each step.
 
     Many are drawn in two panels: those that learn from the recorded data alone, and the rest, with the reference in
     both.
@@ -50,7 +50,7 @@ def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
         top += height + 1.0
         for episodes in reversed(drawn):
             look = looks[episodes.name]
-            curve = arrival_curve(episodes.times, episodes.success, tables.limit)
+            curve = success_curve(episodes.times, episodes.success, tables.limit)
             above = 4 if episodes is reference else 3  # covered by none
             style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
             axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
@@ -67,7 +67,11 @@ def plot_arrivals(tables: EnvTables, looks: Looks, path: Path) -> Path:
             fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
             title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
         )  # fmt: skip
-    header(figure, "Episodes that have arrived", f"{tables.comparison.env}, up to {tables.starts} starts per policy")
+    header(
+        figure,
+        "Episodes that have reached the goal",
+        f"{tables.comparison.env}, up to {tables.starts} starts per policy",
+    )
     return save(figure, path)
 
 
@@ -101,7 +105,7 @@ def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
 
 
 def plot_paired(tables: EnvTables, looks: Looks, path: Path) -> Path | None:
-    """Draw how much later each policy arrives than the reference on the same starts; None without pairs."""
+    """Draw how much later each policy reaches the goal than the reference on the same starts; None without pairs."""
     pairs = sorted(tables.pairs, key=lambda pair: pair.steps.value)
     if not pairs:
         return None
@@ -203,7 +207,7 @@ def plot_curves(curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]
         handles.values(), handles.keys(), loc="upper left", bbox_to_anchor=(1 - 2.1 / width, 1 - 0.95 / height),
         frameon=False, fontsize=8.5, labelcolor=INK, handlelength=2.8,
     )  # fmt: skip
-    header(figure, "Success while training", "share of validation episodes that arrive")
+    header(figure, "Success while training", "share of validation episodes that reach the goal")
     return save(figure, path)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from df_agent.evaluation.rollout import Progress
+from df_agent.evaluation.episode_batch import Progress
 
 
 @dataclass
@@ -62,7 +62,7 @@ class ComparisonProgress:
             seen = time.perf_counter()
             work.seconds += seen - clock
             before, clock = now.steps, seen
-            self.show(label, f"{now.arrived} of {now.started} arrived")
+            self.show(label, f"{now.successes} of {now.started} reached the goal")
 
         return update
 

@@ -35,25 +35,25 @@ REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
 
 HOW_TO_READ = (
     "Time to goal counts control steps until the goal is first reached. An episode that times out is censored: nobody "
-    "knows when it would have arrived. The restricted mean counts it as the limit; the median is left open (“>”) where "
-    "fewer than half arrive. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts for the rest. "
-    "Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then by restricted "
-    "mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, the "
+    "knows when it would have reached it. The restricted mean counts it as the limit; the median is left open (“>”) "
+    "where fewer than half reach the goal. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts "
+    "for the rest. Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then by "
+    "restricted mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, the "
     "reference's on these starts. † had more than the recorded data: the map, a simulator, or practice of its own in "
     "the environment."
 )
 GLOSSARY = (
     "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "
     "simple control; “time-optimal” is a numerical solution over position and velocity, near the limit; “bound” is a "
-    "time that nothing can beat. Plans are counted until the arrival or to the end of an episode without one. "
+    "time that nothing can beat. Plans are counted until the goal is reached or to the end of the episode. "
     "Latencies are of one environment at a time, of so many plans in so many episodes. A plan's time does not say how "
-    "often one is made; the seconds computed until the arrival do, and these per second simulated: below 1, a policy "
+    "often one is made; the seconds computed until the goal do, and these per second simulated: below 1, a policy "
     "keeps up on average, which an episode that takes long makes easier."
 )
 LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
-    "step from the first arrival on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
-    "after it has arrived, so one that passes through the goal and leaves looks good only in the second. Where D4RL "
+    "step from the first success on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
+    "after it was there, so one that passes through the goal and leaves looks good only in the second. Where D4RL "
     "has no reference returns, as for goals drawn anew or episodes of another length, both are in steps."
 )
 
@@ -99,8 +99,8 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
 def readme_table(comparisons: Sequence[EnvComparison]) -> str:
     """Return one Markdown table over all environments: success, mean, and the difference to the reference.
 
-    The difference is how many steps later a policy arrives than the reference on the starts that both ran, in bold
-    where it is shown to be faster. Behind the mean of one that ran fewer starts is the reference's on these. The
+    The difference is how many steps later a policy reaches the goal than the reference on the starts that both ran, in
+    bold where it is shown to be faster. Behind the mean of one that ran fewer starts is the reference's on these. The
     fastest come first. A line below says how many starts count as inside the goal, if any.
     """
     tables = [make_tables(comparison) for comparison in comparisons]

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.data.goal_spec import GoalSpec
-from df_agent.evaluation.records import EpisodeRecord, read_records
-from df_agent.evaluation.rollout import PLAIN, Progress, rollout
+from df_agent.evaluation.episode_batch import Progress
+from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
+from df_agent.evaluation.rollout import rollout
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
 
@@ -90,7 +90,7 @@ class PolicyStore:
         replace_file(self.folder / RUN_FILE, json_bytes(run))
         files = {f"seed{seed}.jsonl": rows for seed, rows in records.items()} | {TIMING_FILE: timing}
         for name, rows in files.items():
-            replace_file(self.folder / name, "".join(record.to_json() + "\n" for record in rows).encode())
+            write_records(self.folder / name, rows)
 
     def adopt(self, identity: Mapping[str, Any]) -> None:
         """Go on under another identity; what the rows so far were made with stays on record."""
@@ -120,6 +120,14 @@ class PolicyStore:
         """Return the episodes of a seed, in order."""
         return _read(self.folder / f"seed{seed}.jsonl")
 
+    def all_rows(self) -> list[EpisodeRecord]:
+        """Return the episodes of all seeds, seed after seed."""
+        return [record for seed in self.seeds() for record in self.rows(seed)]
+
+    def seed_of_starts(self) -> dict[int, int]:
+        """Return the reset seed of every episode -> the seed of its rollout."""
+        return {record.seed: seed for seed in self.seeds() for record in self.rows(seed)}
+
     def timing(self) -> list[EpisodeRecord]:
         """Return the episodes that were run one at a time."""
         return _read(self.folder / TIMING_FILE)
@@ -137,15 +145,14 @@ class PolicyStore:
     def keep_path(self, seed: int, traced: EpisodeRecord) -> bool:
         """Add the path of an episode that was run again to its row, if it went as that did; return whether.
 
-        It did as far as a row without a path can tell: by when it arrived, when it planned and what it was rewarded.
+        It did as far as a row without a path can tell: time to goal, times of plans and rewards.
         Whether a plan was followed does not count, as rows from CSV do not say it.
         """
         rows = self.rows(seed)
         for row in rows:
             if row.episode == traced.episode and _outcome(row) == _outcome(traced):
                 row.path = traced.path
-                lines = "".join(record.to_json() + "\n" for record in rows)
-                replace_file(self.folder / f"seed{seed}.jsonl", lines.encode())
+                write_records(self.folder / f"seed{seed}.jsonl", rows)
                 return True
         return False
 
@@ -164,52 +171,60 @@ class PolicyStore:
         """Delete the episodes that were run one at a time."""
         (self.folder / TIMING_FILE).unlink(missing_ok=True)
 
-    def fill(
+    def complete(
         self,
         policy: Policy,
         *,
-        seed: int,
+        seeds: Sequence[int],
         episodes: int,
+        timing_episodes: int,
         num_envs: int,
-        max_steps: int | None = None,
-        goal_spec: GoalSpec = PLAIN,
-        on_progress: Callable[[Progress], None] | None = None,
+        about: Mapping[str, Any] | None = None,
+        watch: Callable[[str], Callable[[Progress], None] | None] = lambda label: None,
+        **options: Any,
     ) -> None:
-        """Run the episodes that are missing; see `rollout` for the arguments and the errors.
+        """Run all that is missing: the episodes of every seed, and those that are run one at a time.
 
         Args:
-            policy, seed, max_steps, goal_spec, on_progress: see there.
+            policy, num_envs, about: see `fill` and `time`.
+            seeds: of the rollouts; the latencies are of the first.
+            episodes: of each seed.
+            timing_episodes: run one at a time.
+            watch: told what is run, returns what hears of its progress.
+            **options: `max_steps` and `goal_spec`, see `rollout`.
+        """
+        for seed in seeds:
+            heard = watch(f"seed {seed}")
+            self.fill(policy, seed=seed, episodes=episodes, num_envs=num_envs, on_progress=heard, **options)
+        heard = watch("latencies")
+        self.time(policy, seed=seeds[0], episodes=timing_episodes, about=about, on_progress=heard, **options)
+
+    def fill(self, policy: Policy, *, seed: int, episodes: int, num_envs: int, **options: Any) -> None:
+        """Run the episodes that are missing; see `rollout` for the errors.
+
+        Args:
+            policy, seed: see there.
             episodes: how many there are to be.
-            num_envs: episodes of a wave, see `waves`.
+            num_envs: episodes that run side by side, see `waves`.
+            **options: of `rollout`: `max_steps`, `goal_spec` and `on_progress`.
         """
         path = self.folder / f"seed{seed}.jsonl"
-        options: dict[str, Any] = {"max_steps": max_steps, "goal_spec": goal_spec, "on_progress": on_progress}
         for wave, lacking in self.waves(seed, episodes, num_envs).items():
             self._run(policy, path, wave, lacking, seed=seed, **options)
 
     def time(
-        self,
-        policy: Policy,
-        *,
-        seed: int,
-        episodes: int,
-        max_steps: int | None = None,
-        goal_spec: GoalSpec = PLAIN,
-        about: Mapping[str, Any] | None = None,
-        on_progress: Callable[[Progress], None] | None = None,
+        self, policy: Policy, *, seed: int, episodes: int, about: Mapping[str, Any] | None = None, **options: Any
     ) -> None:
-        """Run episodes one at a time, for the latencies, as far as that was not done yet; as `fill`.
+        """Run episodes one at a time, for the latencies, as far as that was not done yet; otherwise as `fill`.
 
-        Args:
-            policy, seed, episodes, max_steps, goal_spec, on_progress: see there.
-            about: what a reader may want to know of how the latencies were measured, kept beside `begin`'s.
+        How they were measured, `about`, is kept beside `begin`'s.
         """
-        options: dict[str, Any] = {"max_steps": max_steps, "goal_spec": goal_spec, "on_progress": on_progress}
         lacking = self.untimed(episodes)
         if lacking and about is not None:
             replace_file(self.folder / RUN_FILE, json_bytes({**self.run(), "timed": about}))
         if lacking:  # the first call of a policy allocates and builds kernels
-            rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, max_steps=1, goal_spec=goal_spec)
+            warm_up = {**options, "max_steps": 1, "on_progress": None}
+            rollout(policy, self.env_id, episodes=1, seed=seed, num_envs=1, **warm_up)
         for episode in lacking:
             wave = range(episode, episode + 1)
             self._run(policy, self.folder / TIMING_FILE, wave, {episode}, seed=seed, keep_paths=False, **options)
@@ -264,8 +279,8 @@ def _outcome(record: EpisodeRecord) -> tuple[object, ...]:
     """Return what a row tells of how an episode went, without its path and the time it took."""
     plans = tuple(plan.step for plan in record.plans)
     rewards = tuple(round(value, 3) for value in (record.episode_reward, record.episode_reward_if_stay))
-    arrival = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
-    return (record.seed, *arrival, *rewards, plans)
+    reached = (record.success, record.time_to_goal, record.first_reach, record.at_goal_at_end, record.length)
+    return (record.seed, *reached, *rewards, plans)
 
 
 def _read(path: Path) -> list[EpisodeRecord]:

@@ -22,7 +22,7 @@ COLOURS = (
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.4, 1.2, 1.4)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 # The ends of the scale are no rivals: they stay grey.
-YARDSTICKS = {
+REFERENCES = {
     "oracle": (INK, DASHES[1]),
     "time_optimal": (INK, DASHES[2]),
     "tracker_map": (INK, DASHES[3]),
@@ -45,13 +45,13 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
     "diffuser_ddim" is a relative of "diffuser" if that is among the names too: it gets the same colour.
     """
-    rivals = [name for name in dict.fromkeys(names) if name not in YARDSTICKS]
+    rivals = [name for name in dict.fromkeys(names) if name not in REFERENCES]
     families = {name: _family(name, rivals) for name in rivals}
     heads = list(dict.fromkeys(families.values()))
     found: dict[str, Look] = {}
     for name in dict.fromkeys(names):
-        if name in YARDSTICKS:
-            found[name] = Look(*YARDSTICKS[name], marker="|", width=1.4)
+        if name in REFERENCES:
+            found[name] = Look(*REFERENCES[name], marker="|", width=1.4)
             continue
         head = families[name]
         place = heads.index(head)

@@ -1,9 +1,9 @@
-"""Time to goal as the censored time it is: nobody knows when an episode that timed out would have arrived.
+"""Time to goal as the censored time it is: nobody knows when an episode that timed out would have succeeded.
 
 All episodes are watched for the same number of steps L, so two summaries need no model of what comes after L: the
 *restricted mean*, the mean of min(time, L) (Royston and Parmar 2013), and the *median*, which exists where at least
-half arrive. Their intervals resample starts. The resamples follow from the number of starts alone, so policies that ran
-on the same starts, put in the same order, share them.
+half succeed. Their intervals resample starts. The resamples follow from the number of starts alone, so policies that
+ran on the same starts, put in the same order, share them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def restricted_mean(steps: Array, success: Array, limit: int) -> Estimate:
     """Return the mean of min(time, limit) with its bootstrap interval.
 
     Args:
-        steps: (N,) control steps until the first arrival; not looked at where there was none.
+        steps: (N,) control steps until the goal is first reached; not looked at where there was none.
         success: (N,) whether there was one.
         limit: L, the same for all episodes.
     """
@@ -74,7 +74,7 @@ def restricted_mean(steps: Array, success: Array, limit: int) -> Estimate:
 
 
 def median_time(steps: Array, success: Array) -> Estimate:
-    """Return the first step by which half of the episodes have arrived; infinity if fewer than half did.
+    """Return the first step by which half of the episodes have reached the goal; infinity if fewer than half did.
 
     As all episodes are censored at the same step, this is the Kaplan-Meier median.
     """

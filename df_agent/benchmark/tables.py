@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.benchmark.paired import PairedDifference, adjusted, paired_difference
-from df_agent.benchmark.pairing import Episodes, align, check_pairing, common_starts, stacked
+from df_agent.benchmark.paired import PairedDifference, adjusted, paired_episodes
+from df_agent.benchmark.pairing import Episodes, align, check_pairing, common_starts
 from df_agent.benchmark.survival import (
     Estimate,
     median_time,
@@ -19,7 +19,7 @@ from df_agent.benchmark.survival import (
     restricted_mean,
     success_share,
 )
-from df_agent.benchmark.training_runs import RunsSummary, mean_over_runs, policy_of, summarise_runs
+from df_agent.benchmark.training_runs import RunsSummary, against_runs, over_runs, policy_of, runs_differences
 from df_agent.benchmark.types import EnvComparison
 from df_agent.evaluation.metrics import normalised_score, real_time_factor, seconds_per_action
 from df_agent.evaluation.records import EpisodeRecord
@@ -36,19 +36,19 @@ class PolicySummary:
         env, policy, sees: which line it is.
         runs: training runs there are of it; the numbers are those of the first one.
         starts: how many it ran, `of_starts` of how many that any policy ran.
-        success: share that arrived, with Wilson's interval.
+        success: share that reached the goal, with Wilson's interval.
         restricted_mean: mean of min(time to goal, `limit`).
-        median: infinity where fewer than half arrived.
+        median: infinity where fewer than half reached it.
         oracle_ratio, optimal_ratio, bound_ratio: restricted mean against that of the oracle, the time-optimal solution
             and the kinematic bound, from the same starts.
         at_goal_at_end: share that was at the goal at the last step.
         score_occupancy, score_latched: see `LATCHED_NOTE`.
         plan_ms_p50, plan_ms_p95, plan_ms_p99: wall time of a plan with one environment [ms].
-        act_ms: mean wall time of an action with one environment until arrival, planning included [ms].
+        act_ms: mean wall time of an action with one environment until the goal, planning included [ms].
         plans_timed: plans that these are of, in `episodes_timed` episodes.
-        seconds_to_goal: wall time spent computing until arrival, per episode, with one environment [s].
-        plans_to_goal: plans made until arrival, per episode.
-        real_time_factor: seconds computed per second simulated until arrival, with one environment.
+        seconds_to_goal: wall time spent computing until the goal, per episode, with one environment [s].
+        plans_to_goal: plans made until the goal, per episode.
+        real_time_factor: seconds computed per second simulated until the goal, with one environment.
     """
 
     env: str
@@ -156,7 +156,7 @@ def make_tables(comparison: EnvComparison) -> EnvTables:
     lines = {e.name: summarise(e, comparison, limit, len(members[e.name]), every) for e in first}
     ordered = sorted(first, key=lambda e: (-lines[e.name].success.value, lines[e.name].restricted_mean.value))
     reference = next((e for e in first if policy_of(e.name) == policy_of(comparison.policies[0].policy)), None)
-    pairs = [] if reference is None else [compare(reference, e) for e in ordered if e is not reference]
+    pairs = [] if reference is None else [paired_episodes(reference, e) for e in ordered if e is not reference]
     return EnvTables(
         comparison,
         limit,
@@ -235,19 +235,6 @@ def plan_latency(timing: Sequence[EpisodeRecord]) -> tuple[float | None, float |
     return p50, p95, p99 if len(seconds) >= 50 else None
 
 
-def compare(reference: Episodes, other: Episodes) -> PairedDifference | None:
-    """Compare two policies on the starts that both ran; None if there are none."""
-    _, mine, theirs = np.intersect1d(reference.ids, other.ids, return_indices=True)
-    if not len(mine):
-        return None
-    return paired_difference(
-        reference.name,
-        other.name,
-        (reference.times[mine], other.times[theirs]),
-        (reference.success[mine], other.success[theirs]),
-    )
-
-
 def bin_edges() -> list[float]:
     """Return the cuts between the distance bins: half way from one to the next."""
     return [0.0, *((a + b) / 2 for a, b in pairwise(DISTANCE_BINS)), np.inf]
@@ -280,37 +267,6 @@ def by_distance(episodes: Episodes, env: str, limit: int) -> list[DistanceRow]:
     return found
 
 
-def over_runs(policy: str, runs: Sequence[Episodes]) -> RunsSummary:
-    """Summarise training runs of a policy on the starts that all of them ran."""
-    times, success = stacked(runs, common_starts(runs))
-    return summarise_runs(policy, [run.name for run in runs], times, success)
-
-
-def runs_differences(
-    reference: Sequence[Episodes], policies: Sequence[Sequence[Episodes]]
-) -> list[tuple[str, Estimate]]:
-    """Return each policy's mean over runs less the reference's, where both have several runs and common starts."""
-    found = []
-    for runs in policies:
-        common = common_starts([*reference, *runs])
-        if min(len(reference), len(runs)) < 2 or runs[0] is reference[0] or len(common) < 2:
-            continue
-        difference = mean_over_runs(stacked(runs, common)[0], stacked(reference, common)[0])
-        found.append((policy_of(runs[0].name), difference))
-    return found
-
-
-def against_runs(
-    reference: Sequence[Episodes], policies: Sequence[Episodes]
-) -> list[tuple[str, list[Estimate | None]]]:
-    """Return each policy's paired difference to every run of the reference, where it has several."""
-    if len(reference) < 2:
-        return []
-    others = [entry for entry in policies if entry is not reference[0]]
-    found = [(entry.name, [compare(run, entry) for run in reference]) for entry in others]
-    return [(name, [None if pair is None else pair.steps for pair in pairs]) for name, pairs in found]
-
-
-def _ratio(times: Array, yardstick: Array | None, limit: int) -> Estimate | None:
-    # Cut at the limit as the times are: who never arrives is not faster than a yardstick that arrives later.
-    return None if yardstick is None else ratio_of_means(times, np.minimum(yardstick, limit))
+def _ratio(times: Array, steps: Array | None, limit: int) -> Estimate | None:
+    # Cut at the limit as the times are: who never reaches the goal is not faster than a reference that does so later.
+    return None if steps is None else ratio_of_means(times, np.minimum(steps, limit))

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from df_agent.benchmark.paired import paired_episodes
+from df_agent.benchmark.pairing import Episodes, common_starts, stacked
 from df_agent.benchmark.survival import CONFIDENCE, Estimate
 
 Array = NDArray[Any]
@@ -68,6 +70,12 @@ def mean_over_runs(*groups: Array) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
+def over_runs(policy: str, runs: Sequence[Episodes]) -> RunsSummary:
+    """Summarise training runs of a policy on the starts that all of them ran."""
+    times, success = stacked(runs, common_starts(runs))
+    return summarise_runs(policy, [run.name for run in runs], times, success)
+
+
 def summarise_runs(policy: str, names: Sequence[str], times: Array, success: Array) -> RunsSummary:
     """Summarise training runs from times to goal and successes, both (runs, starts)."""
     return RunsSummary(
@@ -78,3 +86,28 @@ def summarise_runs(policy: str, names: Sequence[str], times: Array, success: Arr
         tuple(float(mean) for mean in success.mean(axis=1)),
         mean_over_runs(np.asarray(times, dtype=np.float64)),
     )
+
+
+def runs_differences(
+    reference: Sequence[Episodes], policies: Sequence[Sequence[Episodes]]
+) -> list[tuple[str, Estimate]]:
+    """Return each policy's mean over runs less the reference's, where both have several runs and common starts."""
+    found = []
+    for runs in policies:
+        common = common_starts([*reference, *runs])
+        if min(len(reference), len(runs)) < 2 or runs[0] is reference[0] or len(common) < 2:
+            continue
+        difference = mean_over_runs(stacked(runs, common)[0], stacked(reference, common)[0])
+        found.append((policy_of(runs[0].name), difference))
+    return found
+
+
+def against_runs(
+    reference: Sequence[Episodes], policies: Sequence[Episodes]
+) -> list[tuple[str, list[Estimate | None]]]:
+    """Return each policy's paired difference to every run of the reference, where it has several."""
+    if len(reference) < 2:
+        return []
+    others = [entry for entry in policies if entry is not reference[0]]
+    found = [(entry.name, [paired_episodes(run, entry) for run in reference]) for entry in others]
+    return [(name, [None if pair is None else pair.steps for pair in pairs]) for name, pairs in found]

@@ -50,6 +50,7 @@ class EnvComparison:
         curves: learned policy -> rows of {"step", "success_rate", "time_to_goal"} measured while it was trained.
         tuning: rows of the table of tuning effort.
         videos: caption -> file; the report keeps a copy beside it and one inside its page.
+        seeds: reset seed of a start -> seed of the rollout that it belongs to.
     """
 
     env: str
@@ -59,6 +60,7 @@ class EnvComparison:
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     tuning: Sequence[Mapping[str, Any]] = ()
     videos: Mapping[str, Path] = field(default_factory=dict)
+    seeds: Mapping[int, int] = field(default_factory=dict)
 
 
 def start_ids(records: Sequence[EpisodeRecord]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ that is run again nearly always takes the path it took. One that goes otherwise 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -20,20 +20,11 @@ from df_agent.benchmark.path_plots import far_start
 from df_agent.benchmark.store import PolicyStore, of_code
 from df_agent.benchmark.tables import make_tables
 from df_agent.benchmark.types import EnvComparison
+from df_agent.cli.compare_entries import Entry
 from df_agent.cli.policies import goal_spec_of, identity, make_policy
+from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, rollout
-
-
-class Entry(Protocol):
-    """A policy in an environment, see compare.py."""
-
-    config: DictConfig
-    store: PolicyStore
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """The environment and the name."""
+from df_agent.evaluation.rollout import rollout
 
 
 def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[EnvComparison], console: Console) -> None:
@@ -75,7 +66,7 @@ def retrace(config: DictConfig, found: Sequence[Entry], comparisons: Sequence[En
 
 
 def without_path(episodes: Episodes, start: int | None, failures: int) -> Sequence[EpisodeRecord]:
-    """Return the episode from `start` and the first `failures` that did not arrive, as far as they have no path."""
+    """Return the episode from `start` and the first `failures` that failed, as far as they have no path."""
     records = episodes.rows.records
     failed = [record for record in records if not record.success][:failures]
     shown = {record.seed: record for record in [*failed, *(record for record in records if record.seed == start)]}

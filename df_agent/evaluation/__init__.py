@@ -1,13 +1,15 @@
 """Run a policy and say how well it did: records, metrics, pictures."""
 
-from df_agent.evaluation.harness import evaluate
+from df_agent.evaluation.active_rows import PolicyError
+from df_agent.evaluation.episode_batch import Progress
 from df_agent.evaluation.metrics import References, summarize
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
-from df_agent.evaluation.report import write_report
-from df_agent.evaluation.rollout import PolicyError, Progress, rollout
+from df_agent.evaluation.report import EvaluationResult
+from df_agent.evaluation.rollout import evaluate, rollout
 
 __all__ = [
     "EpisodeRecord",
+    "EvaluationResult",
     "PolicyError",
     "Progress",
     "References",
@@ -16,5 +18,4 @@ __all__ = [
     "rollout",
     "summarize",
     "write_records",
-    "write_report",
 ]

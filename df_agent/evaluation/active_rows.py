@@ -1,4 +1,4 @@
-"""Asking a policy for actions: only for the episodes that still run, and not believing all it answers."""
+"""Which episodes a policy is still asked about, and not believing all it answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.types import Policy
-
 Array = NDArray[Any]
 
 
@@ -19,45 +17,45 @@ class PolicyError(RuntimeError):
 
 
 class ActiveRows:
-    """Asks a policy for the actions of n episodes that run side by side.
+    """Which of n episodes that run side by side a policy is still asked about, and its state of them.
 
     Episodes that have ended leave the batch, so that nothing is planned for them: their rows are taken out of the
     policy's state too. A policy whose state has no rows to take out goes on being asked about all of them.
 
     Args:
-        policy: anything with Stable-Baselines3's `predict`.
-        name: for the errors.
         space: of one environment's actions.
         n: number of episodes.
     """
 
-    def __init__(self, policy: Policy, name: str, space: gym.Space[Any], n: int) -> None:
-        self.policy, self.name, self.space = policy, name, space
+    def __init__(self, space: gym.Space[Any], n: int) -> None:
+        self.space = space
         self.rows = np.arange(n)  # of the batch that the policy sees
         self.state: Any = None
         self._n, self._begun = n, False
 
-    def act(self, observation: dict[str, Array], now: int) -> Array:
-        """Return (n, *shape) actions, checked; zeros for rows that are no longer asked about.
+    def question(self, observation: dict[str, Array]) -> tuple[dict[str, Array], Any, NDArray[np.bool_]]:
+        """Return what to give `predict`: observation, state and episode starts of the rows that are asked about.
 
         Args:
             observation: rows of all n episodes.
-            now: control step, for the errors.
+        """
+        starts = np.full(len(self.rows), not self._begun)
+        return {key: value[self.rows] for key, value in observation.items()}, self.state, starts
+
+    def take_in(self, answer: Any, where: str) -> Array:
+        """Return (n, *shape) actions, checked; zeros for rows that are no longer asked about.
+
+        Args:
+            answer: what `predict` returned.
+            where: for the errors, which begin with it.
 
         Raises:
-            PolicyError: see there.
+            PolicyError: it is no (actions, state), or the actions are invalid.
         """
-        where, batch = f"policy {self.name!r}, step {now}", len(self.rows)
-        starts = np.full(batch, not self._begun)
-        shown = {key: value[self.rows] for key, value in observation.items()}
-        try:
-            answer = self.policy.predict(shown, self.state, starts, deterministic=True)
-        except Exception as error:
-            raise PolicyError(f"{where}: predict raised {type(error).__name__}: {error}") from error
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise PolicyError(f"{where}: predict must return (actions, state), got {type(answer)}")
         self.state, self._begun = answer[1], True
-        some = check_actions(answer[0], self.space, batch, where)
+        some = check_actions(answer[0], self.space, len(self.rows), where)
         actions = np.zeros((self._n, *some.shape[1:]), some.dtype)
         actions[self.rows] = some
         return actions

@@ -97,7 +97,7 @@ def normalised_score(reward: float, references: tuple[float, float]) -> float:
 
 
 def time_to_goal(records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """Return statistics of the steps to first arrival; a timeout counts as the limit and in `timeouts`."""
+    """Return statistics of the steps until the goal is first reached; a timeout counts as the limit."""
     steps = np.array([record.time_to_goal for record in records], dtype=np.float64)
     return {
         "mean": float(steps.mean()),
@@ -131,23 +131,23 @@ def wall_crossing_rate(records: Sequence[EpisodeRecord], crosses_wall: Callable[
 
 
 def seconds_per_action(records: Sequence[EpisodeRecord]) -> float | None:
-    """Return the time spent planning and acting per control step [s], until arrival; None if all start in the goal.
+    """Return the time spent planning and acting per control step [s], until the goal; None if all start there.
 
-    What comes after arrival is left out: some policies plan on there and others have no need to.
+    What comes after is left out: some policies plan on there and others have no need to.
     """
-    # An episode that ended early without arriving counts with its steps, not with the limit.
+    # An episode that ended early without reaching the goal counts with its steps, not with the limit.
     steps = sum(min(record.time_to_goal, record.length) for record in records)
     return sum(record.policy_seconds_to_goal for record in records) / steps if steps else None
 
 
 def real_time_factor(records: Sequence[EpisodeRecord], control_period: float) -> float | None:
-    """Return seconds spent planning and acting per simulated second, until arrival; below 1 the policy keeps up."""
+    """Return seconds spent planning and acting per simulated second, until the goal; below 1 the policy keeps up."""
     seconds = seconds_per_action(records)
     return None if seconds is None else seconds / control_period
 
 
 def reference_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | None) -> Array | None:
-    """Return (N,) steps of a yardstick from the records' own starts to their own goals.
+    """Return (N,) steps of a reference from the records' own starts to their own goals.
 
     Both are rounded as rows are that are kept as CSV, so that it is the same for these.
     """
@@ -158,17 +158,17 @@ def reference_steps(records: Sequence[EpisodeRecord], steps: StepsFunction | Non
 
 
 def censored(steps: Array, records: Sequence[EpisodeRecord]) -> Array:
-    """Return (N,) steps of a yardstick, at most the limit of each record's episode, as the policy's own are.
+    """Return (N,) steps of a reference, at most the limit of each record's episode, as the policy's own are.
 
-    Otherwise a policy that never arrives would look faster than a yardstick that arrives after the limit.
+    Otherwise a policy that never reaches the goal would look faster than a reference that does so after the limit.
     """
     return np.minimum(steps, [record.max_episode_steps for record in records])
 
 
-def arrival_curve(steps: Array, success: Array, limit: int) -> Array:
-    """Return (limit + 1,) share of episodes that have arrived by step 0, 1, ..., limit."""
-    arrived = np.bincount(np.asarray(steps)[success].astype(np.int64), minlength=limit + 1)
-    return np.cumsum(arrived[: limit + 1]) / len(steps)
+def success_curve(steps: Array, success: Array, limit: int) -> Array:
+    """Return (limit + 1,) share of episodes that have reached the goal by step 0, 1, ..., limit."""
+    reached = np.bincount(np.asarray(steps)[success].astype(np.int64), minlength=limit + 1)
+    return np.cumsum(reached[: limit + 1]) / len(steps)
 
 
 def summarize(
@@ -193,7 +193,7 @@ def summarize(
         raise ValueError("no episodes to summarise")
     first, n = records[0], len(records)
     successes = sum(record.success for record in records)
-    arrived = [record.time_to_goal for record in records if record.success]
+    reached = [record.time_to_goal for record in records if record.success]
     latency, alone = planning_latency(records), planning_latency(single)
     period, steps = references.control_period, sum(record.length for record in records)
     return {
@@ -205,8 +205,8 @@ def summarize(
         "success_rate": successes / n,
         "success_rate_ci95": list(wilson_interval(successes, n)),
         "time_to_goal": time_to_goal(records),
-        "time_to_goal_successful_mean": float(np.mean(arrived)) if arrived else None,
-        **_against_yardsticks(records, oracle, lower_bound),
+        "time_to_goal_successful_mean": float(np.mean(reached)) if reached else None,
+        **_against_references(records, oracle, lower_bound),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
         **_rewards(records, references.references(first.max_episode_steps)),
         "plan_ms": latency,
@@ -232,7 +232,7 @@ def _rewards(records: Sequence[EpisodeRecord], references: tuple[float, float] |
     }
 
 
-def _against_yardsticks(records: Sequence[EpisodeRecord], oracle: Array | None, bound: Array | None) -> dict[str, Any]:
+def _against_references(records: Sequence[EpisodeRecord], oracle: Array | None, bound: Array | None) -> dict[str, Any]:
     oracle, bound = (None if steps is None else censored(steps, records) for steps in (oracle, bound))
     ratio, interval = None, None
     if oracle is not None and oracle.mean() > 0:

@@ -1,4 +1,4 @@
-"""Pictures from episode records: plans and executed paths, and how many have arrived by when."""
+"""Pictures from episode records: plans and executed paths, and how many have reached the goal by when."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References, arrival_curve, wilson_interval
+from df_agent.evaluation.metrics import NO_YARDSTICKS, References, success_curve, wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -105,7 +105,7 @@ def plot_time_to_goal(
     oracle: Array | None = None,
     lower_bound: Array | None = None,
 ) -> Path:
-    """Draw the share of episodes that have arrived by each step, with a 95 % band, against the references.
+    """Draw the share of episodes that have reached the goal by each step, with a 95 % band, against the references.
 
     Args:
         records: of one policy.
@@ -116,7 +116,7 @@ def plot_time_to_goal(
     limit, n = records[0].max_episode_steps, len(records)
     steps = np.array([record.time_to_goal for record in records])
     success = np.array([record.success for record in records])
-    curve = arrival_curve(steps, success, limit)
+    curve = success_curve(steps, success, limit)
     time = np.arange(limit + 1)
     band = np.array([wilson_interval(round(share * n), n) for share in curve])
 
@@ -125,12 +125,12 @@ def plot_time_to_goal(
     axes = figure.add_axes((0.085, 0.12, 0.885, 0.72))
     axes.fill_between(time, band[:, 0], band[:, 1], step="post", color=AGENT, alpha=0.15, linewidth=0)
     if lower_bound is not None:
-        share = arrival_curve(np.ceil(lower_bound), lower_bound < limit, limit)
+        share = success_curve(np.ceil(lower_bound), lower_bound < limit, limit)
         label = f"lower bound, mean {np.minimum(lower_bound, limit).mean():.0f}"
         axes.step(time, share, where="post", color=MUTED, lw=1.2, ls=":", label=label)
     if oracle is not None:
         label = f"oracle, mean {np.minimum(oracle, limit).mean():.0f}"
-        share = arrival_curve(oracle, oracle < limit, limit)
+        share = success_curve(oracle, oracle < limit, limit)
         axes.step(time, share, where="post", color=INK, lw=1.4, ls="--", label=label)
     label = f"{records[0].policy}, mean {steps.mean():.0f}"
     axes.step(time, curve, where="post", color=AGENT, lw=2.4, label=label, zorder=5)
@@ -146,7 +146,7 @@ def plot_time_to_goal(
         side.set_visible(False)
     axes.legend(loc="lower right", fontsize=9, facecolor="white", edgecolor="none", framealpha=0.9)
     missed = "" if success.all() else f", {n - int(success.sum())} timed out at {limit}"
-    figure.text(0.085, 0.945, "Episodes that have arrived", **TITLE)
+    figure.text(0.085, 0.945, "Episodes that have reached the goal", **TITLE)
     text = f"{records[0].env}, {n} episodes{missed}; band: 95 % (Wilson)"
     figure.text(0.085, 0.885, text, fontsize=9, color=MUTED, va="center")
     figure.savefig(path)
@@ -176,7 +176,7 @@ def _draw_episode(axes: Axes, record: EpisodeRecord, goal_radius: float | None, 
     if record.plans and record.plans[0].path:
         plan = positions(record.plans[0].path)
         axes.plot(plan[:, 0], plan[:, 1], **PLAN_LINE, zorder=3)
-    # What follows the arrival is hovering at the goal: a thin tail, so that it does not cover the goal.
+    # What follows is hovering at the goal: a thin tail, so that it does not cover the goal.
     end = record.time_to_goal if record.success else record.length
     axes.plot(points[end:, 0], points[end:, 1], color=MUTED, lw=0.7, alpha=0.8, zorder=4)
     segments = np.stack([points[:end], points[1 : end + 1]], axis=1)

@@ -45,7 +45,7 @@ class EpisodeRecord:
         length: control steps taken.
         start: (Do,) first observation; what is not known of it is NaN, as in `goal` and `path`.
         goal: (Dg,) first desired goal.
-        success: arrived at any time.
+        success: reached the goal at any time.
         time_to_goal: control steps until success was first true; 0 if the start is inside, L if never.
         at_goal_at_end: success at the last step.
         episode_reward: sum of rewards.
@@ -56,7 +56,7 @@ class EpisodeRecord:
         num_envs: episodes that ran beside each other.
         policy_seconds, env_seconds, wall_seconds: this episode's share of the time spent in `predict`, in
             the environments' `step`, and altogether [s].
-        policy_seconds_to_goal: its share of the time in `predict` until it first arrived; all of it if never [s].
+        policy_seconds_to_goal: its share of the time in `predict` until the goal; all of it if never [s].
     """
 
     env: str
@@ -83,7 +83,7 @@ class EpisodeRecord:
 
     @property
     def plans_to_goal(self) -> list[PlanRecord]:
-        """Plans made before it first arrived; all of them if never."""
+        """Plans made before the goal was first reached; all of them if never."""
         return [plan for plan in self.plans if plan.step < self.time_to_goal]
 
     def to_json(self) -> str:

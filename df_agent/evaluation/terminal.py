@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from df_agent.evaluation.rollout import Progress
+from df_agent.evaluation.episode_batch import Progress
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def progress_bar(label: str, console: Console) -> Iterator[Callable[[Progress], 
         task = bar.add_task(label, total=None, text="")
 
         def update(now: Progress) -> None:
-            text = f"{now.arrived} of {now.started} arrived, {now.steps:,} steps"
+            text = f"{now.successes} of {now.started} reached the goal, {now.steps:,} steps"
             bar.update(task, completed=now.steps, total=now.total_steps, text=text)
 
         yield update
@@ -50,10 +50,10 @@ def summary_table(summary: dict[str, Any]) -> Table:
 def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return (label, text) of what a reader wants to know first."""
     time, plan, alone = summary["time_to_goal"], summary["plan_ms"], summary["plan_ms_single"]
-    arrived = f"{summary['success_rate']:.3f}  {_interval(summary['success_rate_ci95'], '.3f')}"
+    success = f"{summary['success_rate']:.3f}  {_interval(summary['success_rate_ci95'], '.3f')}"
     spread = f"{time['median']:.0f}, {time['p90']:.0f}, {time['timeouts']}"
     rows = [
-        ("arrived", arrived),
+        ("success rate", success),
         ("steps to goal", f"{time['mean']:.1f}  {_interval(time['ci95'], '.1f')}"),
         ("  median, p90, timeouts", spread),
     ]
@@ -70,23 +70,23 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         score = f"{summary['score_occupancy']:.1f} occupancy, {summary['score_latched']:.1f} latched"
         rows.append(("D4RL-style score", score))
     if plan["p50"] is not None:
-        rows.append(("plans until arrival", f"{summary['plans_to_goal']:.1f}"))
+        rows.append(("plans until the goal", f"{summary['plans_to_goal']:.1f}"))
         at_once = f"  a call, {plan['batch']:.0f} environments"
         rows.append((at_once, f"{plan['p50']:.0f} ms p50, {plan['p95']:.0f} ms p95"))
     if alone["p50"] is not None:
         rows.append(("  a call, 1 environment", f"{alone['p50']:.0f} ms p50, {alone['p95']:.0f} ms p95"))
     if summary["real_time_factor"] is not None:
-        rows.append(("computing / simulated time, until arrival", f"{summary['real_time_factor']:.3f}"))
+        rows.append(("computing / simulated time, until the goal", f"{summary['real_time_factor']:.3f}"))
     if summary["wall_crossing_rate"] is not None:
         rows.append(("plans through walls", f"{summary['wall_crossing_rate']:.3f}"))
     rows.append(("control steps per second", f"{summary['env_steps_per_second']:,.0f}"))
     return rows
 
 
-def sanity_table(title: str, rows: Sequence[dict[str, Any]], wandering: float | None) -> Table:
-    """Return the rows of `sanity_row` as a table, with the share of walks in the data that touch the goal."""
+def sanity_table(title: str, rows: Sequence[dict[str, Any]], data_rate: float | None) -> Table:
+    """Return the rows of `sanity_row` as a table, with the share of windows of the data that touch the goal."""
     table = Table(title=title, title_justify="left")
-    for column in ("", "arrived", "95 %", "mean steps", "there at the end"):
+    for column in ("", "success rate", "95 %", "mean steps", "at the goal at the end"):
         table.add_column(column, justify="right" if column else "left")
     for row in rows:
         low, high = row["success_rate_ci95"]
@@ -97,8 +97,8 @@ def sanity_table(title: str, rows: Sequence[dict[str, Any]], wandering: float | 
             f"{row['time_to_goal_mean']:.1f}",
             f"{row['at_goal_at_end']:.3f}",
         )
-    if wandering is not None:
-        table.add_row("walks in the data", f"{wandering:.3f}", "", "", "")
+    if data_rate is not None:
+        table.add_row("trajectories in the data", f"{data_rate:.3f}", "", "", "")
     return table
 
 

@@ -34,7 +34,7 @@ Box = tuple[float, float, float, float]
 SUPERSAMPLING = 2  # Pillow draws without antialiasing: draw twice as large, then average
 CAPTION = 26  # height of the line of text above a panel [pixels]
 GAP = 10
-LINGER = 60  # steps shown after the last arrival, to see that they stay
+LINGER = 60  # steps shown after the last success, to see that they stay
 
 
 def write_video(
@@ -48,7 +48,7 @@ def write_video(
     panel_width: int = 320,
     film: Film | None = None,
 ) -> Path:
-    """Show the first episodes side by side: the ball, its trail coloured by time and its present plan.
+    """Show the first episodes side by side: the agent, its trail coloured by time and its present plan.
 
     Args:
         records: with paths.
@@ -163,7 +163,7 @@ class View:
 
 
 class Panel:
-    """One episode. The trail is drawn once into a layer that is kept; ball and plan on a copy of it."""
+    """One episode. The trail is drawn once into a layer that is kept; agent and plan on a copy of it."""
 
     def __init__(self, record: EpisodeRecord, view: View, references: References, last: int) -> None:
         self.record = record
@@ -192,7 +192,7 @@ class Panel:
             plans_before: show only a plan made before this step; by default the newest one there is.
         """
         now = min(step, self.record.length)
-        end = min(now, self.record.time_to_goal)  # the hovering after the arrival leaves no trail
+        end = min(now, self.record.time_to_goal)  # the hovering at the goal leaves no trail
         trail = ImageDraw.Draw(self.layer)
         for i in range(self.drawn, end):
             colour = tuple(self.colours[min(i, len(self.colours) - 1)])
@@ -211,7 +211,7 @@ class Panel:
     def caption(self, step: int) -> tuple[str, str]:
         """Return what stands above the panel at a control step, and its colour."""
         if self.record.success and step >= self.record.time_to_goal:
-            return f"arrived in {self.record.time_to_goal} steps", GOAL
+            return f"reached in {self.record.time_to_goal} steps", GOAL
         if step >= self.record.length:
             return f"not reached in {self.record.length} steps", FAIL
         return f"step {step}", MUTED

@@ -3,6 +3,7 @@ import json
 import os
 from pathlib import Path
 
+import huggingface_hub
 import huggingface_hub.constants
 import pytest
 import torch
@@ -10,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import df_agent.checkpoint as checkpoint_module
-from df_agent.checkpoint import CheckpointError, list_pretrained, load_checkpoint, save_checkpoint
+from df_agent.checkpoint import CheckpointError, list_pretrained, load_checkpoint, push_to_hub, save_checkpoint
 
 SOURCES = Path(checkpoint_module.__file__).parent
 
@@ -261,6 +262,72 @@ def test_an_interrupted_download_is_a_clear_error(hub_offline):
 def test_a_hub_id_that_cannot_be_fetched_is_a_clear_error(hub_offline, shipped):
     with pytest.raises(CheckpointError, match=r"'someone/maze'.*at revision 'v2'.*offline.*Shipped.*maze2d-large"):
         load_checkpoint("someone/maze", revision="v2")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A stand-in for the Hub: a folder per repository, which says who may write by raising `refusal`."""
+
+    class Hub:
+        made, refusal = {}, None
+
+        def create_repo(self, repo_id, *, private, exist_ok):
+            if self.refusal:
+                raise self.refusal
+            assert exist_ok
+            self.made[repo_id] = {"private": private, "branches": ["main"]}
+            (tmp_path / "there" / repo_id).mkdir(parents=True)
+
+        def create_branch(self, repo_id, *, branch, exist_ok):
+            assert exist_ok
+            self.made[repo_id]["branches"].append(branch)
+
+        def upload_file(self, *, path_or_fileobj, path_in_repo, repo_id, revision):
+            (tmp_path / "there" / repo_id / path_in_repo).write_bytes(path_or_fileobj)
+
+        def upload_folder(self, *, repo_id, folder_path, revision, allow_patterns):
+            for name in allow_patterns:
+                if (file := folder_path / name).is_file():
+                    (tmp_path / "there" / repo_id / name).write_bytes(file.read_bytes())
+            return type("Commit", (), {"commit_url": f"https://hub/{repo_id}/{revision}"})
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.chdir(tmp_path)
+    return Hub
+
+
+def test_what_is_pushed_can_be_loaded_and_has_a_card(hub, tmp_path):
+    folder = save_checkpoint(tmp_path / "mine", weights(), {"n": 3, "env": "maze2d-large"})
+    (folder / "notes.txt").write_text("not for all")
+    assert push_to_hub(folder, "someone/maze", private=True, revision="v1") == "https://hub/someone/maze/v1"
+    assert hub.made["someone/maze"] == {"private": True, "branches": ["main", "v1"]}
+    there = tmp_path / "there" / "someone" / "maze"
+    assert load_checkpoint(there).config["n"] == 3
+    assert {file.name for file in there.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    card = (there / "README.md").read_text()
+    assert "`maze2d-large`" in card
+    assert "load_checkpoint('someone/maze')" in card
+    assert not (folder / "README.md").exists()
+
+
+def test_a_card_of_ones_own_is_kept(hub, tmp_path):
+    folder = save_checkpoint(tmp_path / "mine", weights(), {}, card="# Mine\n")
+    push_to_hub(folder, "someone/maze")
+    assert (tmp_path / "there" / "someone" / "maze" / "README.md").read_text() == "# Mine\n"
+
+
+def test_a_push_that_fails_says_what_to_do(hub, tmp_path):
+    folder = save_checkpoint(tmp_path / "mine", weights(), {})
+    hub.refusal = OSError("401 Unauthorized\nTrace of the client")
+    with pytest.raises(
+        CheckpointError, match=r"'someone/maze' failed: OSError: 401 Unauthorized If.*HF_TOKEN"
+    ) as error:
+        push_to_hub(folder, "someone/maze")
+    assert "\n" not in str(error.value)
+    with pytest.raises(CheckpointError, match="must be like 'user/name', got 'maze'"):
+        push_to_hub(folder, "maze")
+    with pytest.raises(CheckpointError, match="no checkpoint to upload in 'nowhere'"):
+        push_to_hub("nowhere", "someone/maze")
 
 
 def test_nothing_in_the_package_pickles():

@@ -17,10 +17,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+import df_agent.benchmark.compare as benchmark
 from df_agent.benchmark.failure_page import LISTED
 from df_agent.benchmark.store import PolicyStore, StoreError
+from df_agent.cli import compare_entries
+from df_agent.cli.compare_options import policies_asked
+from df_agent.cli.policies import make_policy, policy_config
+from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import PlanRecord, read_records
-from df_agent.evaluation.rollout import PolicyError
 
 ROOT = Path(__file__).parents[2]
 ENV = "maze2d-umaze"
@@ -45,12 +49,12 @@ def script():
 def compare(script, tmp_path, monkeypatch):
     """Call the script's comparison; returns whether it is complete and what the report was written about."""
     reported = []
-    monkeypatch.setattr(script, "write_comparison", lambda folder, comparisons: reported.append(comparisons))
+    monkeypatch.setattr(benchmark, "write_comparison", lambda folder, comparisons: reported.append(comparisons))
 
     def call(*overrides, folder=tmp_path):
         with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
             config = compose("compare", [f"env={ENV}", *SMALL, *overrides])
-        complete = script.compare(config, folder)
+        complete = script.run_comparison(config, folder)
         return complete, {(c.env, rows.policy): rows for c in reported[-1] for rows in c.policies}
 
     return call
@@ -110,7 +114,7 @@ def test_rows_of_another_making_are_refused_and_can_be_made_anew(compare, script
     path = store.folder / "run.json"
     path.write_text(re.sub(r'("df_envs.oracle": )"\w+"', r'\1"other"', path.read_text()))
     more = ["policies=[oracle]", "episodes=3", "seeds=[1000]"]
-    with pytest.raises(StoreError, match=r"code\.envs\.oracle: 'other' there"):
+    with pytest.raises(StoreError, match=r"code\.df_envs\.oracle: 'other' there"):
         compare(*more)
     _, rows = compare(*more, "report_only=true", "max_steps=30")
     assert len(rows[ENV, "oracle"].records) == 2
@@ -226,7 +230,7 @@ def test_latencies_that_cannot_be_made_again_are_kept(compare, script, monkeypat
         raise PolicyError("its weights are gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(script, "identity", gone)
+        patch.setattr(compare_entries, "identity", gone)
         _, rows = compare(*options, "refresh_timing=true")
     assert rows[ENV, "oracle"].timing == [timing]
 
@@ -251,9 +255,9 @@ def test_what_is_not_there_is_named(compare, script):
     with pytest.raises(FileNotFoundError, match="no rows of a comparison"):
         compare("policies=[oracle]", "report_only=true", folder=Path("nowhere"))
     with pytest.raises(PolicyError, match=r"maze2d-umaze-diffuser' ships.*train it by `python scripts"):
-        script.make_policy(script.policy_config("diffuser", ENV, changes={"checkpoint": "maze2d-umaze-diffuser"}))
+        make_policy(policy_config("diffuser", ENV, changes={"checkpoint": "maze2d-umaze-diffuser"}))
     with pytest.raises(PolicyError, match="cannot be made"):
-        script.make_policy(script.policy_config("diffusion_forcing", ENV, changes={"checkpoint": "not-there"}))
+        make_policy(policy_config("diffusion_forcing", ENV, changes={"checkpoint": "not-there"}))
 
 
 @pytest.mark.parametrize(
@@ -298,18 +302,18 @@ def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
     monkeypatch.setattr(policies, "FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_text("name: mine\nmake: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks sees"):
-        script.policy_config("mine", ENV)
+        policy_config("mine", ENV)
     (tmp_path / "mine.yaml").write_text("name: yours\nsees: data\nmake: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match="says name: yours, it must be mine"):
-        script.policy_config("mine", ENV)
+        policy_config("mine", ENV)
     (tmp_path / "mine.yaml").write_text("- name: mine\n")
     with pytest.raises(ValueError, match=r"mine\.yaml holds a list"):
-        script.policy_config("mine", ENV)
+        policy_config("mine", ENV)
 
 
 def test_every_policy_says_what_it_is(script):
-    for name in script.policies_asked(OmegaConf.create({"policies": None})):
-        policy = script.policy_config(name, "maze2d-large").policy
+    for name in policies_asked(OmegaConf.create({"policies": None})):
+        policy = policy_config(name, "maze2d-large").policy
         assert policy.name == name
         assert policy.sees
         assert policy.what
@@ -321,7 +325,7 @@ def test_a_baseline_that_does_not_ship_is_taken_from_where_its_training_leaves_i
     monkeypatch.chdir(tmp_path)
 
     def checkpoint(name):
-        return script.policy_config(name, "df_envs:multi2d-large").policy.checkpoint
+        return policy_config(name, "df_envs:multi2d-large").policy.checkpoint
 
     assert checkpoint("full_sequence") == "maze2d-large-full_sequence"  # named in the error, as there is none
     for name in ("full_sequence", "gcbc"):
@@ -358,7 +362,7 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
     assert 4 <= path.read_bytes().count(b"\n") < 24
     assert not (tmp_path / "killed" / "report.md").exists()
     text = run("killed")
-    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", text)
+    assert re.search(r"oracle: 24 of 24 reached the goal.*, as stored", text)
     for policy in ("oracle", "random"):
         assert content(rows("killed", policy)) == content(rows("whole", policy))
     assert "as stored" in run("killed").partition("random")[2]
@@ -377,7 +381,7 @@ def test_a_killed_comparison_ends_with_the_same_rows(tmp_path):
             else:
                 assert new[key] == value
     # And enough to go on from, if without paths; those that the report draws can be had again.
-    assert re.search(r"oracle: 24 of 24 arrived.*, as stored", run("on", f"start_from={tmp_path / 'killed'}"))
+    assert re.search(r"oracle: 24 of 24 reached the goal.*, as stored", run("on", f"start_from={tmp_path / 'killed'}"))
     assert not any(record.path for record in read_records(rows("on", "random")))
     run("on", "report_only=true", "retrace=true")
     before, after = (read_records(rows(name, "random")) for name in ("whole", "on"))

@@ -18,7 +18,7 @@ def test_a_policy_compared_with_itself_shows_no_difference(times):
     assert (pair.faster, pair.slower, pair.equal) == (0, 0, 1)
     assert (pair.p, pair.p_success) == (1, 1)
     assert pair.verdict == "no difference is shown: +0.0 steps [+0.0, +0.0] on the same 40 starts"
-    assert pair.verdict_success == "both arrive from the same starts"
+    assert pair.verdict_success == "both succeed from the same starts"
 
 
 def test_a_constant_difference_is_found_and_put_into_words(times):
@@ -74,10 +74,10 @@ def test_success_is_compared_on_the_starts_where_they_differ(times):
     pair = paired_difference("ours", "theirs", (times, times), (ALL, ~fails))
     assert (pair.only_reference, pair.only_policy) == (9, 0)
     assert pair.p_success == pytest.approx(2 / 2**9)
-    counts = "only ours arrives from 9 of them, only theirs from 0"
-    assert pair.verdict_success == f"ours arrives more often: {counts}"
+    counts = "only ours succeeds from 9 of them, only theirs from 0"
+    assert pair.verdict_success == f"ours succeeds more often: {counts}"
     fewer = paired_difference("ours", "theirs", (times, times), (ALL, np.arange(N) > 1))
-    assert fewer.verdict_success.startswith("no difference in success is shown: only ours arrives from 2 of them")
+    assert fewer.verdict_success.startswith("no difference in success is shown: only ours succeeds from 2 of them")
 
 
 def test_many_comparisons_make_the_verdict_more_careful(times):

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from df_agent.benchmark.progress import Work, comparison_progress
-from df_agent.evaluation.rollout import Progress
+from df_agent.evaluation.episode_batch import Progress
 
 
 def now(steps):

@@ -15,7 +15,7 @@ from PIL import Image
 from df_agent.benchmark.document import as_markdown
 from df_agent.benchmark.origin import origin_blocks
 from df_agent.benchmark.path_plots import far_start
-from df_agent.benchmark.plots import plot_arrivals
+from df_agent.benchmark.plots import plot_successes
 from df_agent.benchmark.report import readme_table, write_comparison
 from df_agent.benchmark.style import COLOURS, looks
 from df_agent.benchmark.tables import make_tables
@@ -197,8 +197,8 @@ def test_a_crowd_of_curves_is_drawn_in_two_panels(comparison, tmp_path):
     crowd = [replace(ours, policy=f"policy{i}") for i in range(10)]
     tables = make_tables(replace(comparison, policies=[*comparison.policies, *crowd]))
     names = [episodes.name for episodes in tables.episodes]
-    few = plot_arrivals(make_tables(comparison), looks(names), tmp_path / "few.png")
-    many = plot_arrivals(tables, looks(names), tmp_path / "many.png")
+    few = plot_successes(make_tables(comparison), looks(names), tmp_path / "few.png")
+    many = plot_successes(tables, looks(names), tmp_path / "many.png")
     with Image.open(few) as one, Image.open(many) as two:
         assert two.size[0] == one.size[0]
         assert two.size[1] > 1.7 * one.size[1]

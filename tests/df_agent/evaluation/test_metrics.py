@@ -3,13 +3,13 @@ import pytest
 
 from df_agent.evaluation.metrics import (
     References,
-    arrival_curve,
     bootstrap_interval,
     normalised_score,
     planning_latency,
     real_time_factor,
     reference_steps,
     seconds_per_action,
+    success_curve,
     summarize,
     wall_crossing_rate,
     wilson_interval,
@@ -176,6 +176,6 @@ def test_an_episode_that_ended_early_without_arriving_counts_with_its_steps(make
     assert seconds_per_action([fell]) == pytest.approx(0.1)
 
 
-def test_arrival_curve_rises_at_the_arrivals_only():
-    curve = arrival_curve(np.array([0, 2, 5, 5]), np.array([True, True, True, False]), 5)
+def test_success_curve_rises_where_goals_are_reached_only():
+    curve = success_curve(np.array([0, 2, 5, 5]), np.array([True, True, True, False]), 5)
     assert curve.tolist() == [0.25, 0.25, 0.5, 0.5, 0.5, 0.75]

@@ -6,13 +6,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from df_agent.evaluation.harness import evaluate
 from df_agent.evaluation.metrics import References
 from df_agent.evaluation.plots import FLOOR, GOAL, WALL, drawing_bounds, plot_plans, plot_time_to_goal, positions
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import read_records
-from df_agent.evaluation.report import write_report
-from df_agent.evaluation.rollout import rollout
+from df_agent.evaluation.report import EvaluationResult
+from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import summary_rows
 from df_agent.evaluation.video import Film, video_frames, write_video
 
@@ -39,7 +38,9 @@ def share_of_colour(image, colour, tolerance=4):
 
 
 def test_evaluate_writes_the_whole_folder(tmp_path, straight, references):
-    summary = evaluate(straight, "toy-point", tmp_path, episodes=9, references=references, provenance={"a": 1})
+    result = evaluate(straight, "toy-point", episodes=9, references=references, provenance={"a": 1})
+    assert result.write(tmp_path) == tmp_path
+    summary = result.summary
     files = {file.name for file in tmp_path.iterdir()}
     assert files == {"episodes.jsonl", "summary.json", "plans.png", "time_to_goal.png", "rollout.mp4"}
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -57,20 +58,27 @@ def test_evaluate_writes_the_whole_folder(tmp_path, straight, references):
     assert "2 ms p50" in text
 
 
-def test_the_summary_repeats_apart_from_timings(tmp_path, make_straight, references):
-    def run(name):
-        options = {"episodes": 8, "seed": 5, "references": references, "pictures": False}
-        summary = evaluate(make_straight(), "toy-point", tmp_path / name, **options)
+def test_a_result_says_in_a_line_how_it_went(straight):
+    result = evaluate(straight, "toy-point", episodes=9, timing_episodes=0, policy_name="ours")
+    text = repr(result)
+    assert text.startswith("EvaluationResult(ours in toy-point, 9 episodes: success 1.000 [0.701, 1.000], steps")
+    assert f"{result.summary['time_to_goal']['mean']:.1f} [" in text
+    assert "\n" not in text
+
+
+def test_the_summary_repeats_apart_from_timings(make_straight, references):
+    def run():
+        summary = evaluate(make_straight(), "toy-point", episodes=8, seed=5, references=references).summary
         return {key: value for key, value in summary.items() if key not in TIMED}
 
-    assert run("one") == run("two")
+    assert run() == run()
 
 
 def test_the_report_needs_nothing_but_records(tmp_path, straight, references):
     records = rollout(straight, "toy-point", episodes=4)
-    write_report(tmp_path / "one", records, references, seed=0, pictures=False)
+    EvaluationResult(records, references).write(tmp_path / "one", pictures=False)
     again = read_records(tmp_path / "one" / "episodes.jsonl")
-    write_report(tmp_path / "two", again, references, seed=0, pictures=False)
+    EvaluationResult(again, references).write(tmp_path / "two", pictures=False)
     one, two = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("one", "two"))
     assert one == two
     assert {file.name for file in (tmp_path / "two").iterdir()} == {"episodes.jsonl", "summary.json"}
@@ -159,7 +167,7 @@ def test_places_that_are_not_known_do_not_sink_the_report(tmp_path, make_record)
     path = [[0.01 * i, 0.01 * i] for i in range(101)]
     path[0] = path[50] = [np.nan, np.nan]
     records = [make_record(start=[np.nan, 0.0], path=path, success=False, time_to_goal=100), make_record()]
-    write_report(tmp_path, records, seed=0)
+    EvaluationResult(records).write(tmp_path)
     assert np.isnan(read_records(tmp_path / "episodes.jsonl")[0].start[0])
 
 
@@ -170,8 +178,9 @@ def test_pictures_that_are_not_drawn_are_missed(straight):
 
 def test_a_film_becomes_part_of_the_report(tmp_path, straight):
     seen = []
-    evaluate(straight, "toy-point", tmp_path, episodes=4, timing_episodes=0, scenes=2, on_stage=seen.append)
-    assert seen == ["filming", "writing the report"]
+    result = evaluate(straight, "toy-point", episodes=4, timing_episodes=0, scenes=2, on_stage=seen.append)
+    result.write(tmp_path)
+    assert seen == ["filming"]
     assert (tmp_path / "rollout.mp4").stat().st_size > 1000
 
 

@@ -173,7 +173,7 @@ def test_progress_ends_with_all_steps_and_arrivals(straight):
     assert [now.steps for now in seen] == sorted(now.steps for now in seen)
     last = seen[-1]
     assert (last.steps, last.total_steps, last.started, last.episodes) == (150, 150, 5, 5)
-    assert last.arrived == sum(record.success for record in records) == 5
+    assert last.successes == sum(record.success for record in records) == 5
 
 
 class Faulty:
