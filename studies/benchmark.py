@@ -17,7 +17,6 @@ not run stay there, each with where it comes from.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import time
@@ -34,12 +33,14 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from rich.table import Table
 
+from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli.measuring import console, new_figure, parser_of, run, write
 from df_agent.cli.policies import maze2d
 from df_agent.cli.yardsticks import MAZE_IDS, fastest_steps, references_of
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.provenance import provenance
+from df_agent.evaluation.records import stored_file
 from df_agent.evaluation.rollout import episode_seed
 from df_agent.models.transformer import Transformer, TransformerConfig
 from df_agent.policies import DiffusionForcingPolicy
@@ -59,8 +60,9 @@ from studies.timing import (
 
 PARTS = ("memory", "latency", "cost", "quality", "realtime", "training")  # memory before others hold some
 BATCHES = (1, 16, 128)  # environments that ours plans for at once; the slow ones only for the first two
-KEPT = Path("results")
-VALIDATION = Path("configs", "train", "train.yaml")  # on which starts the curve was made
+ROOT = Path(__file__).parents[1]
+KEPT = ROOT / "results"
+VALIDATION = ROOT / "configs" / "train" / "train.yaml"  # on which starts the curve was made
 # Over the shipped settings; there is a second round of candidates where none is feasible. The last are what the first
 # agents that were compared took.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -234,16 +236,14 @@ def quality(bench: Bench) -> dict[str, Any]:
 def kept_steps(policy: str, bench: Bench) -> dict[str, Any] | None:
     """Return success and steps of another policy from the same starts, as far as results/comparison holds these."""
     file = KEPT / "comparison" / f"rows-{bench.env}.csv"
-    if not file.exists():
+    if not stored_file(file).exists():
         return None
     o = bench.options
-    with file.open(newline="") as lines:
-        rows = [
-            row
-            for row in csv.DictReader(lines)
-            if (row["policy"], row["run"], row["seed"]) == (policy, "0", str(o.seed))
-            and int(row["episode"]) < o.episodes
-        ]
+    rows = [
+        row
+        for row in read_lines(file)
+        if (row["policy"], row["run"], row["seed"]) == (policy, "0", str(o.seed)) and int(row["episode"]) < o.episodes
+    ]
     if len(rows) < o.episodes:
         return None
     steps = [int(row["time_to_goal"]) for row in rows]

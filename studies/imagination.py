@@ -22,11 +22,10 @@ from rich.table import Table
 from stable_baselines3 import SAC
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her import HerReplayBuffer
-from train_video import film
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli.measuring import console, new_figure, parser_of, rate, run, write
-from df_agent.cli.policies import trained
+from df_agent.cli.policies import demonstrations, trained
 from df_agent.cli.yardsticks import check_env, plain
 from df_agent.data.clips import load_clips
 from df_agent.world_model.compact import CompactModel, load_compact
@@ -54,7 +53,8 @@ def worlds(kind: str, env_id: str, eyes: CompactModel, every: int, options: argp
     """Return the vector environment to practise in: "imagined" or "real"."""
     if kind == "imagined":
         model = VideoModel.from_pretrained(options.video or trained(plain(env_id), "video"))
-        clips = load_clips(options.dataset or film(plain(env_id)))
+        pictures = demonstrations(plain(env_id)).replace("-v0", "-pixels64-v0")  # as scripts/collect.py names them
+        clips = load_clips(options.dataset or pictures)
         return LatentVecEnv(WorldModelVectorEnv(model, clips, options.worlds, max_steps=options.limit), eyes)
     real = gym.make_vec(
         f"{plain(env_id).replace('maze2d', 'multi2d')}-pixels",

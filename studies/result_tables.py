@@ -1,4 +1,4 @@
-"""The tables of the README and of docs/methods, each made from a file of results/ by a function without arguments."""
+"""The tables of the README and of docs/, each made from files of results/."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ def realtime_table() -> str:
 
 
 def method_table(name: str) -> str:
-    """Return a Markdown table of docs/methods: of the forecasts, the futures, or a group of the ablation."""
+    """Return another Markdown table: of the forecasts, the futures, or a group of the ablation."""
     if name in ("forecast", "futures"):
         return {"forecast": forecast_table, "futures": futures_table}[name]()
     rows = json.loads((RESULTS / "ablation.json").read_text())["rows"]
@@ -311,7 +311,7 @@ def futures_table() -> str:
     return "\n".join(lines)
 
 
-# name between the README's markers: (what results/ must hold, what makes the table)
+# name between a page's markers: (what results/ must hold, what makes the table)
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "table": ("*/summary.json", table),
     "sanity": ("sanity/*.json", sanity_table),

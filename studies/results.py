@@ -1,10 +1,10 @@
-"""Collect evaluations into results/ and put their tables into the README: `python studies/results.py`.
+"""Collect evaluations into results/ and write their tables into the pages: `python studies/results.py`.
 
-Takes every folder of outputs/evaluate with 200 episodes of the shipped agent, with no option of it changed, in a maze
-under seed 0 or 1, keeps its summary and its episodes (without the paths, which are large), the sanity checks of
-policies as configs/policy has them, the validations of the trainings in runs/ and the reports of the comparisons named
-main and robots with their rows as CSV, and writes the tables of the README and of docs/methods from what results/ holds
-then; results/published.yaml says what others reported.
+From outputs/evaluate it takes every evaluation of the shipped agent with unchanged options and 200 episodes of a maze
+under seed 0 or 1 (its summary, and its episodes without paths), from outputs/sanity the sanity checks of policies as
+configs/policy has them, from runs/ the validations of the trainings, and from outputs/compare the rows of the
+comparisons named main and robots. Rows are kept compressed. Then it writes every table between markers in the README
+and in docs/ from what results/ holds; results/published.yaml says what others reported.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from df_agent.benchmark.raw_rows import read_raw_rows
 from df_agent.benchmark.report import readme_table
 from df_agent.cli.policies import is_usual
 from df_agent.cli.yardsticks import MAZE_IDS, references_of
+from df_agent.evaluation.records import gzipped, read_text, stored_file
 from studies.result_tables import RESULTS, TABLES, method_table, policies_table, published_table
 
 ROOT = Path(__file__).parents[1]
-README, METHODS = ROOT / "README.md", ROOT / "docs" / "methods"
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 SANITY = RESULTS / "sanity"
 COMPARED = ROOT / "outputs" / "compare"
-COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the README: as compare.py calls it
+COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the pages: as compare.py calls it
 TRAINING = RESULTS / "training"
 CURVE = ("step", "success_rate", "time_to_goal", "at_goal_at_end", "training_minutes")
 
@@ -43,12 +44,12 @@ def collect() -> None:
         target.mkdir(parents=True, exist_ok=True)
         (target / "summary.json").write_bytes((source / "summary.json").read_bytes())
         rows = []
-        for line in (source / "episodes.jsonl").read_text().splitlines():
+        for line in read_text(source / "episodes.jsonl").splitlines():
             row = json.loads(line)
             row["path"] = []
             row["plans"] = [{**plan, "path": []} for plan in row["plans"]]
             rows.append(json.dumps(row))
-        (target / "episodes.jsonl").write_text("\n".join(rows) + "\n")
+        (target / "episodes.jsonl.gz").write_bytes(gzipped(("\n".join(rows) + "\n").encode()))
 
     for sanity in sorted((ROOT / "outputs" / "sanity").glob("*-seed[01]/sanity.json")):
         if not is_usual(json.loads(sanity.read_text())["provenance"]["config"]):
@@ -63,28 +64,32 @@ def collect() -> None:
             (TRAINING / f"{run.name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     for kept, made in COMPARISONS.items():
-        if (COMPARED / made / "report.md").exists():
+        if list((COMPARED / made).glob("policies-*.json")):
             keep_comparison(COMPARED / made, RESULTS / kept)
 
 
 def keep_comparison(made: Path, kept: Path) -> None:
-    """Replace the report in `kept` by the one in `made`; exit if that lacks rows which the other has."""
-    names = {path.name for path in kept.glob("rows-*.csv")}
-    lacking = sorted(name for name in names if not (made / name).exists())
+    """Replace the rows in `kept` by those in `made`, compressed; exit if `made` lacks rows which `kept` has."""
+    names = {path.name.removesuffix(".gz") for path in kept.glob("rows-*.csv*")}
+    lacking = sorted(name for name in names if not stored_file(made / name).exists())
     for name in sorted(names.difference(lacking)):
-        had, has = (len((folder / name).read_text().splitlines()) for folder in (kept, made))
+        had, has = (len(read_text(folder / name).splitlines()) for folder in (kept, made))
         lacking += [f"{had - has} rows of {name}"] if has < had else []
     if lacking:
         raise SystemExit(f"{made} lacks {', '.join(lacking)} that {kept} has; run it to its end, or delete one")
     temporary = kept.with_name(f".tmp-{kept.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(made, temporary, ignore=shutil.ignore_patterns("rows", "failures", ".*"))
+    temporary.mkdir(parents=True)
+    for path in sorted(made.glob("policies-*.json")):
+        shutil.copy(path, temporary)
+    for path in sorted([*made.glob("rows-*.csv"), *made.glob("timing-*.csv")]):
+        (temporary / f"{path.name}.gz").write_bytes(gzipped(path.read_bytes()))
     shutil.rmtree(kept, ignore_errors=True)
     temporary.rename(kept)
 
 
 def reported(summary: dict[str, Any]) -> bool:
-    """Whether the README shows an evaluation: 200 episodes of a maze by our agent that ships, or 100 by pictures."""
+    """Whether the pages show an evaluation: 200 episodes of a maze by our agent that ships, or 100 by pictures."""
     config = summary["provenance"]["config"]
     if not is_usual(config):
         return False
@@ -107,7 +112,7 @@ def validations(run: Path) -> list[dict[str, float]]:
 
 
 def main() -> None:
-    """Collect, then write the tables between the README's markers."""
+    """Collect, then write the tables between the markers of all pages."""
     collect()
     tables = {name: make() for name, (needs, make) in TABLES.items() if list(RESULTS.glob(needs))}
     for name in COMPARISONS:
@@ -117,23 +122,25 @@ def main() -> None:
             if name == "comparison":
                 tables["published"] = published_table(comparisons)
                 tables["policies"] = policies_table(comparisons)
-    text = README.read_text()
-    for name, lines in tables.items():
-        text = filled(text, name, lines, "the README")
-        print(lines, end="\n\n")
-    README.write_text(text)
-    for page in sorted(METHODS.glob("*.md")):
-        text = page.read_text()
+    missing, others = set(tables), {*TABLES, *COMPARISONS, "published", "policies"}
+    for page in PAGES:
+        before = text = page.read_text()
         for name in re.findall(r"<!-- (.+):start -->", text):
-            text = filled(text, name, method_table(name), page.name)
-        page.write_text(text)
+            if name not in others or name in tables:  # a table whose rows are not there stays as it is
+                text = filled(text, name, tables.get(name) or method_table(name), page.name)
+            missing.discard(name)
+        if text != before:
+            page.write_text(text)
+            print(f"{page.relative_to(ROOT)} has new tables")
+    if missing:
+        raise SystemExit(f"no page has the markers <!-- NAME:start --> and <!-- NAME:end --> of {sorted(missing)}")
 
 
 def filled(text: str, name: str, lines: str, where: str) -> str:
     """Return the text with a table between its markers."""
     begin, end = f"<!-- {name}:start -->", f"<!-- {name}:end -->"
-    if begin not in text or end not in text:
-        raise SystemExit(f"{where} has no {begin} ... {end} to write to")
+    if end not in text:
+        raise SystemExit(f"{where} has {begin} but no {end}")
     before, after = text.split(begin)[0], text.split(end)[1]
     return f"{before}{begin}\n{lines}\n{end}{after}"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -269,11 +269,16 @@ def without_machine(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(json.loads(json.dumps(config).replace(f"{ROOT}/", "")))
 
 
-def main() -> None:
-    """Pack the run named on the command line."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description="pack a finished run as a checkpoint that ships")
     parser.add_argument("name", help="of the run's folder in runs/ and of the checkpoint, e.g. maze2d-large")
-    name = parser.parse_args().name
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Pack the run named on the command line."""
+    name = read_options().name
     run = ROOT / "runs" / name
     checkpoint = load_checkpoint(chosen(run))
     config: dict[str, Any] = without_machine(checkpoint.config)

@@ -1,9 +1,10 @@
-"""The README and docs/methods say what is so: their commands, options, files and code exist and work."""
+"""The README and docs/ say what is so: their commands, options, files and code exist and work."""
 
 import ast
 import importlib.util
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -20,17 +21,19 @@ from df_agent.agent_model import build_model
 from df_agent.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [body for language, body in BLOCKS if language == "python"]
-COMMANDS = [
-    line.partition(" #")[0].strip()
-    for language, body in BLOCKS
-    if language == "bash"
-    for line in body.splitlines()
-    if line
-]
+COMMANDS = list(
+    dict.fromkeys(
+        line.partition(" #")[0].strip()
+        for language, body in BLOCKS
+        if language == "bash"
+        for line in body.splitlines()
+        if line
+    )
+)
 
 
 def inline(text: str) -> list[str]:
@@ -172,7 +175,11 @@ def test_options_that_do_not_exist_are_noticed():
 
 def test_inline_paths_exist():
     paths = [
-        text for text in INLINE if re.fullmatch(r"(df_agent|planners|envs|scripts|studies|configs|tests)/[\w./]+", text)
+        text
+        for text in INLINE
+        if re.fullmatch(r"(df_agent|planners|envs|scripts|studies|configs|docs|results|tests)/[\w./-]+", text)
+        and "NAME" not in text
+        and "ENV" not in text
     ]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
@@ -221,14 +228,36 @@ def listed_paths() -> dict[str, str | None]:
 
 
 def test_tree_is_complete():
-    shown = {path for path in listed_paths() if path.endswith(".py")}
-    there = {
+    shown = {path.rstrip("/") for path in listed_paths()}
+    rooms = {str(path.parent.relative_to(ROOT)) for source in SOURCES for path in (ROOT / source).rglob("*.py")}
+    assert rooms <= shown, f"the README's tree lacks {sorted(rooms - shown)}"
+
+
+def test_every_study_has_its_page_and_is_listed():
+    scripts = {path.stem for path in (ROOT / "studies").glob("*.py") if "__main__" in path.read_text()}
+    pages = {path.stem for path in (ROOT / "docs" / "studies").glob("*.md")} - {"README"}
+    assert scripts <= pages, f"docs/studies lacks {sorted(scripts - pages)}"
+    listed = set(re.findall(r"\]\((\w+)\.md\)", (ROOT / "docs" / "studies" / "README.md").read_text()))
+    assert listed == pages
+
+
+@pytest.mark.slow  # a process each
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.py")), ids=lambda path: path.stem)
+def test_a_study_starts_from_anywhere(study, tmp_path):
+    """From a folder that is not the repository; the installed packages are found, and so is what studies share."""
+    done = subprocess.run([sys.executable, str(study), "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_imports_the_studies():
+    files = [path for source in SOURCES if source != "studies" for path in (ROOT / source).rglob("*.py")]
+    found = [
         str(path.relative_to(ROOT))
-        for source in SOURCES
-        for path in (ROOT / source).rglob("*.py")
-        if path.name != "__init__.py" or path.parent == ROOT / "df_agent" or path.parent == ROOT / "envs" / "df_envs"
-    }
-    assert shown == there, f"the README's tree lacks {sorted(there - shown)} and invents {sorted(shown - there)}"
+        for path in files
+        if any(name.partition(".")[0] == "studies" for name, _ in imported_names(path.read_text()))
+    ]
+    assert found == []
 
 
 def test_tree_is_true_and_commented():

@@ -12,7 +12,7 @@ from df_agent.benchmark.store import file_name
 from df_agent.benchmark.types import EnvComparison, PolicyRows
 
 TEXT = (
-    "Every number follows from the rows beside this report: {files} (an episode per line; timing-*.csv are those run "
+    "Every number follows from the rows in {files} (an episode per line; in timing-*.csv are those run "
     "one at a time) and policies-*.json (options, weights and code that they were made with)."
 )
 

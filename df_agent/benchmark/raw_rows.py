@@ -1,7 +1,7 @@
 """A comparison's rows as CSV: small enough to be committed, enough to make every number again.
 
 rows-ENV.csv holds an episode per line, timing-ENV.csv the episodes that were run one at a time, policies-ENV.json what
-the policies are. Paths are left out.
+the policies are. Paths are left out. The CSV files are read compressed too, as rows-ENV.csv.gz.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from df_agent.benchmark.store import PolicyStore, StoreError, file_name
 from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.evaluation.metrics import NO_YARDSTICKS, References, StepsFunction, reference_steps
-from df_agent.evaluation.records import EpisodeRecord, PlanRecord
+from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_text
 
 Array = NDArray[Any]
 COLUMNS = (
@@ -72,8 +72,8 @@ def read_raw_rows(folder: Path, references: Callable[[str], References]) -> list
     files = {path: json.loads(path.read_text()) for path in sorted(folder.glob("policies-*.json"))}
     for path, about in sorted(files.items(), key=lambda item: item[1].get("position", 0)):
         env, name = about["env"], path.stem.removeprefix("policies-")
-        lines = _lines(folder / f"rows-{name}.csv")
-        timing = _lines(folder / f"timing-{name}.csv")
+        lines = read_lines(folder / f"rows-{name}.csv")
+        timing = read_lines(folder / f"timing-{name}.csv")
         policies = [
             PolicyRows(
                 entry["policy"],
@@ -109,7 +109,7 @@ def restore_rows(kept: Path, folder: Path) -> None:
         raise StoreError(f"{folder} holds rows already")
     temporary = folder / f".tmp-{os.getpid()}-restored"
     for part in read_raw_rows(kept, lambda env: NO_YARDSTICKS):
-        lines = _lines(kept / f"rows-{file_name(part.env)}.csv")
+        lines = read_lines(kept / f"rows-{file_name(part.env)}.csv")
         seeds = {int(line["start_id"]): int(line["seed"]) for line in lines}
         for rows in part.policies:
             by_seed: dict[int, list[EpisodeRecord]] = {}
@@ -165,12 +165,17 @@ def _cells(record: EpisodeRecord, timed: bool) -> list[Any]:
     ]
 
 
-def _lines(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
-            raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(COLUMNS)}")
-        lines = list(reader)
+def read_lines(path: Path) -> list[dict[str, str]]:
+    """Return the rows of rows-ENV.csv or timing-ENV.csv, plain or .gz, as text by column.
+
+    Raises:
+        FileNotFoundError: there is neither the file nor a compressed one.
+        ValueError: it has other columns, or a line is cut off.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{path} has the columns {reader.fieldnames}, expected {list(COLUMNS)}")
+    lines = list(reader)
     for number, line in enumerate(lines, start=2):
         if None in line or None in line.values():
             raise ValueError(f"{path}, line {number}, is cut off or has cells too many")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import os
@@ -103,6 +105,28 @@ class EpisodeRecord:
         return cls(**raw)
 
 
+def gzipped(content: bytes) -> bytes:
+    """Return the content compressed, without time and file name in the header: the same content gives the same bytes."""
+    out = io.BytesIO()
+    with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
+        file.write(content)
+    return out.getvalue()
+
+
+def stored_file(path: str | Path) -> Path:
+    """Return `path`, or `path`.gz where only the compressed file exists."""
+    path = Path(path)
+    compressed = path.with_name(path.name + ".gz")
+    return compressed if compressed.exists() and not path.exists() else path
+
+
+def read_text(path: str | Path) -> str:
+    """Return a text file's content; `path` may be compressed, or name a file that exists as `path`.gz only."""
+    path = stored_file(path)
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+
+
 def _places(raw: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
     """Change, in a record and its plans, the numbers that say where things are."""
     for part in (raw, *raw["plans"]):
@@ -123,18 +147,19 @@ def _nan(values: Any) -> Any:
 
 
 def write_records(path: str | Path, records: Iterable[EpisodeRecord]) -> Path:
-    """Write records to a JSONL file, whole or not at all."""
+    """Write records to a JSONL file, whole or not at all; compressed if its name ends in .gz."""
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(record.to_json() + "\n" for record in records))
+    content = "".join(record.to_json() + "\n" for record in records).encode()
+    partial.write_bytes(gzipped(content) if path.suffix == ".gz" else content)
     os.replace(partial, path)
     return path
 
 
 def read_records(path: str | Path) -> list[EpisodeRecord]:
-    """Read a JSONL file of records; raises ValueError with the line number for a line that is not one."""
+    """Read a JSONL file of records, plain or .gz; raises ValueError with the number of a line that is not one."""
     records = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             records.append(EpisodeRecord.from_json(line))
         except ValueError as error:

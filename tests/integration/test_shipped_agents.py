@@ -1,6 +1,5 @@
 """What ships does what the README says of it: the agents arrive, and the committed rows can be made again."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import torch
 from df_envs.oracle import OraclePolicy
 
 from df_agent import DiffusionForcingPolicy
+from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import list_pretrained
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.rollout import rollout
@@ -41,10 +41,9 @@ def shipped():
 def committed(env_id):
     """{policy: rows of its first training on the first starts of seed 0}."""
     found = {}
-    with (ROOT / "results" / "comparison" / f"rows-{env_id}.csv").open() as lines:
-        for row in csv.DictReader(lines):
-            if row["run"] == "0" and row["seed"] == "0" and int(row["episode"]) < EPISODES:
-                found.setdefault(row["policy"], []).append(row)
+    for row in read_lines(ROOT / "results" / "comparison" / f"rows-{env_id}.csv"):
+        if row["run"] == "0" and row["seed"] == "0" and int(row["episode"]) < EPISODES:
+            found.setdefault(row["policy"], []).append(row)
     return found
 
 

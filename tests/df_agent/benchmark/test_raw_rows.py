@@ -11,6 +11,7 @@ from df_agent.benchmark.tables import make_tables
 from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import References
 from df_agent.evaluation.rollout import episode_seed, rollout
+from studies import results
 
 KNOWN = References(score_references=(0.0, 30.0), control_period=0.01)
 
@@ -57,6 +58,25 @@ def test_the_numbers_are_the_same(written):
                 assert vars(found) == pytest.approx(vars(value), abs=1e-4), name
             else:
                 assert found == (value if isinstance(value, str) else pytest.approx(value, abs=1e-3)), name
+
+
+def test_compressed_rows_are_the_same(written, tmp_path):
+    _, folder = written
+    kept = tmp_path / "kept"
+    results.keep_comparison(folder, kept)
+    names = ["policies-toy-point.json", "rows-toy-point.csv.gz", "timing-toy-point.csv.gz"]
+    assert sorted(path.name for path in kept.iterdir()) == names
+    ((plain,), (compressed,)) = (read_raw_rows(each, lambda env: KNOWN) for each in (folder, kept))
+    assert compressed.policies == plain.policies
+    before = {path.name: path.read_bytes() for path in kept.iterdir()}
+    results.keep_comparison(folder, kept)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    restore_rows(kept, tmp_path / "new")
+    assert stored(tmp_path / "new", "toy-point") == ["other", "straight", "straight@1"]
+    path = folder / "rows-toy-point.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    with pytest.raises(SystemExit, match=r"lacks 2 rows of rows-toy-point.csv that"):
+        results.keep_comparison(folder, kept)
 
 
 def test_a_row_says_where_it_comes_from_and_is_short(written):

@@ -18,6 +18,15 @@ def test_records_come_back_as_they_were_written(tmp_path, make_record):
     assert [file.name for file in tmp_path.iterdir()] == ["episodes.jsonl"]
 
 
+def test_compressed_records_are_the_same_and_their_bytes_repeat(tmp_path, make_record):
+    records = [make_record(episode=0), make_record(episode=1, success=False)]
+    (tmp_path / "again").mkdir()
+    first, second = (write_records(folder / "episodes.jsonl.gz", records) for folder in (tmp_path, tmp_path / "again"))
+    assert first.read_bytes() == second.read_bytes()
+    assert first.read_bytes()[3:8] == bytes(5), "neither a file name nor a time in the header"
+    assert read_records(first) == read_records(tmp_path / "episodes.jsonl") == records
+
+
 def test_a_line_that_is_no_record_is_named(tmp_path, make_record):
     line = json.loads(make_record().to_json())
     del line["goal"]
