@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from df_agent.evaluation.rollout import PolicyError, rollout
     from df_agent.policies import DiffusionForcingPolicy, PolicyConfig
     from df_agent.policies.random import RandomPolicy
+    from df_agent.training.agent_config import AgentTrainingConfig
     from df_agent.training.run import train
     from df_agent.types import Batch, Policy
     from df_agent.world_model.env import WorldModelVectorEnv
@@ -51,6 +52,7 @@ _HOMES = {
     "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),
     "df_agent.evaluation.rollout": ("PolicyError", "rollout"),
     "df_agent.policies": ("DiffusionForcingPolicy", "PolicyConfig"),
+    "df_agent.training.agent_config": ("AgentTrainingConfig",),
     "df_agent.training.run": ("train",),
     "df_agent.types": ("Batch", "Policy"),
     "df_agent.world_model.env": ("WorldModelVectorEnv",),
@@ -60,6 +62,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AgentTrainingConfig",
     "Batch",
     "Checkpoint",
     "CheckpointError",

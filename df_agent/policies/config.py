@@ -12,7 +12,7 @@ from df_planners.shortest_feasible import ShortestFeasibleConfig
 from df_planners.tree_search import TreeSearchConfig
 
 from df_agent.data.tokens import TokenizerConfig
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.agent_model import AgentModel
 from df_agent.options import make
 from df_agent.policies.plan_sampler import SamplingConfig
 
@@ -159,7 +159,7 @@ def lengths_of(trained: Sequence[int], window: int, any_length: bool, pieced: bo
 
 
 def check_model(
-    config: PolicyConfig, model: DiffusionForcing, tokens: TokenizerConfig, max_steps: int | None = None
+    config: PolicyConfig, model: AgentModel, tokens: TokenizerConfig, max_steps: int | None = None
 ) -> None:
     """Raise ValueError for what this model, of these tokens, cannot be asked in episodes of `max_steps`."""
     planner, controller = config.planner, config.controller

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from df_agent.data.samplers.inverse_dynamics import displacement_scale
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.agent_model import AgentModel
 from df_agent.policies.config import PolicyConfig
 from df_agent.policies.state import Array, PolicyState
 
@@ -31,7 +31,7 @@ class Follower:
 
     def __init__(
         self,
-        model: DiffusionForcing,
+        model: AgentModel,
         tokenizer: Tokenizer,
         limits: MotionLimits,
         action_limits: tuple[Array, Array],
@@ -67,7 +67,7 @@ class Follower:
         velocity = (position - state.history[:, -2, self.channels]) / self.config.control_period
         if self.config.velocity_indices:
             given = values[:, list(self.config.velocity_indices)]
-            missing = np.isnan(given) | (state.level[:, -1:] == self.model.config.levels)
+            missing = np.isnan(given) | (state.level[:, -1:] == self.model.diffusion.config.levels)
             velocity = np.where(missing, velocity, given)
         return position, velocity
 
@@ -81,7 +81,7 @@ class Follower:
         most = self.limits.step
         unit = displacement_scale(most.tolist()).numpy()
         inputs = ((observed - mean) / std, np.clip(displacement, -most, most) / unit)
-        device = self.model.alpha_bar.device
+        device = self.model.diffusion.alpha_bar.device
         observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
         actions = inverse(observation, move).cpu().double().numpy()
         return np.asarray(np.clip(actions, *self.action_limits))

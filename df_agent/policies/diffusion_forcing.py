@@ -18,11 +18,10 @@ from df_planners.plan import PlanEvent
 from df_planners.shortest_feasible import MotionLimits, travel_time
 from numpy.typing import NDArray
 
-from df_agent.agent_model import build_model, forget_full_precision, full_precision, prepare_for_inference
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.options import make
 from df_agent.policies.async_planner import Pending, Planned, Worker, ready_rows
 from df_agent.policies.config import (
@@ -62,7 +61,7 @@ class DiffusionForcingPolicy:
 
     def __init__(
         self,
-        model: DiffusionForcing,
+        model: AgentModel,
         tokenizer: Tokenizer,
         limits: dict[str, list[float]],
         lengths: list[int],
@@ -134,15 +133,15 @@ class DiffusionForcingPolicy:
         config = checkpoint.config
         if other := config.get("algorithm"):
             raise CheckpointError(f"{str(name)!r} holds a checkpoint of the baseline {other}, not of Diffusion Forcing")
-        model = build_model(config)
+        model = AgentModel.from_config(config)
         checkpoint.load_into(model)
-        prepare_for_inference(model, choose_device(device), precision)
+        model.prepare(choose_device(device), precision)
         return cls.from_model(model, config, max_steps=max_steps, costs=costs, **overrides)
 
     @classmethod
     def from_model(
         cls,
-        model: DiffusionForcing,
+        model: AgentModel,
         checkpoint: dict[str, Any],
         *,
         max_steps: int | None = None,
@@ -166,9 +165,8 @@ class DiffusionForcingPolicy:
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> None:
         """Write weights, config, normaliser and policy options to `folder`; `half` stores fp16 weights."""
-        weights = {k: v.float() for k, v in self.model.state_dict().items()} | full_precision(self.model)
         dtype = torch.float16 if half else None
-        save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.options)}, dtype=dtype, card=card)
+        save_checkpoint(folder, self.model.full_precision_weights(), {**self.checkpoint, "policy": asdict(self.options)}, dtype=dtype, card=card)
 
     def set_random_seed(self, seed: int) -> None:
         """Choose another set of noise: with `deterministic=True` it follows from this seed and the episode's start."""
@@ -177,20 +175,20 @@ class DiffusionForcingPolicy:
     def level_of(self, noise: float) -> int:
         """Return the level at which a token holds as much noise as `noise` times the data's standard deviation."""
         if np.isinf(noise):
-            return self.model.config.levels
-        alpha_bar = self.model.alpha_bar.cpu().double()
+            return self.model.diffusion.config.levels
+        alpha_bar = self.model.diffusion.alpha_bar.cpu().double()
         return int(((1 / alpha_bar - 1).sqrt() - noise).abs().argmin())
 
     def randomize_weights(self, seed: int = 0) -> None:
         """Replace the trained weights by random ones, to show what training is worth."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            fresh = build_model(self.checkpoint)
+            fresh = AgentModel.from_config(self.checkpoint)
             for p in fresh.parameters():  # the zeroed output layer would predict nothing at all
                 if p.ndim > 1 and not p.any():
                     torch.nn.init.normal_(p, std=0.1)
         own = self.model.state_dict()
-        forget_full_precision(self.model)
+        self.model.forget_full_precision()
         self.model.load_state_dict({k: v.to(own[k].dtype) for k, v in fresh.state_dict().items()})
 
     def predict(
@@ -247,7 +245,7 @@ class DiffusionForcingPolicy:
                     f"'noise' must be {len(values)} numbers from 0 to inf, one per observation, got {noise}"
                 )
             level = np.array([self.level_of(each) for each in noise], dtype=np.int64)
-        level[np.isnan(values[:, self.observed]).any(1)] = self.model.config.levels
+        level[np.isnan(values[:, self.observed]).any(1)] = self.model.diffusion.config.levels
         return level
 
     def _as_goal_dict(self, observation: Observation) -> Observation:
@@ -270,7 +268,7 @@ class DiffusionForcingPolicy:
         return PolicyState(
             step=zeros() - 1,
             history=np.repeat(np.nan_to_num(values[:, None, self.observed]), back, axis=1),
-            level=np.full((b, back), self.model.config.levels),
+            level=np.full((b, back), self.model.diffusion.config.levels),
             goal=goal.copy(),
             seed=zeros(),
             plans=zeros(),
@@ -299,7 +297,7 @@ class DiffusionForcingPolicy:
         """Take in a new observation and its noise level; rows that begin an episode forget the last one."""
         state = copy.copy(state)  # a caller may keep the old state, so its arrays are replaced, not written to
         observed = values[:, self.observed]
-        absent = level == self.model.config.levels
+        absent = level == self.model.diffusion.config.levels
         # What is missing looks like what was seen last, where something has to be steered by.
         last = np.where(starts[:, None], np.nan_to_num(observed), state.history[:, -1])
         observed = np.where(absent[:, None], last, observed)

@@ -17,7 +17,7 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.composition import Composed
 from df_agent.diffusion.conditioning import Continued, Weighted, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
-from df_agent.diffusion.sampler import Denoiser, Objective, sample
+from df_agent.diffusion.sampler import Denoiser, GuidanceObjective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 
 LEAST_PASSES = 2  # in a hurry
@@ -153,7 +153,7 @@ class PlanSampler:
         rows: NDArray[np.int64],
         horizons: NDArray[np.int64],
         noise: Noise,
-        objective: Callable[[NDArray[np.int64]], Objective] | None = None,
+        objective: Callable[[NDArray[np.int64]], GuidanceObjective] | None = None,
         scale: float = 0.0,
         level: NDArray[np.int64] | None = None,
     ) -> Plan:
@@ -174,7 +174,7 @@ class PlanSampler:
     def guided(
         self,
         history: Array,
-        objective: Callable[[NDArray[np.int64]], Objective],
+        objective: Callable[[NDArray[np.int64]], GuidanceObjective],
         scale: float,
         rows: NDArray[np.int64],
         horizons: NDArray[np.int64],
@@ -201,7 +201,7 @@ class PlanSampler:
         horizons: NDArray[np.int64],
         noise: Noise,
         goal: Array | None = None,
-        objective: Callable[[NDArray[np.int64]], Objective] | None = None,
+        objective: Callable[[NDArray[np.int64]], GuidanceObjective] | None = None,
         scale: float = 0.0,
         level: NDArray[np.int64] | None = None,
     ) -> Plan:
@@ -294,7 +294,7 @@ class PlanSampler:
         levels: Tensor,
         rows: NDArray[np.int64],
         noise: Noise,
-        objective: Objective | None,
+        objective: GuidanceObjective | None,
         scale: float,
         trace: list[Tensor],
         made: list[int],

@@ -14,9 +14,9 @@ from df_planners.shortest_feasible import BestPlans, MotionLimits, shortest_feas
 from numpy.typing import NDArray
 
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
+from df_agent.agent_model import AgentModel
 from df_agent.diffusion.objectives import goal_objective, reward_objective
-from df_agent.diffusion.sampler import Objective
+from df_agent.diffusion.sampler import GuidanceObjective
 from df_agent.policies.config import SETTLING, PolicyConfig
 from df_agent.policies.costs import Cost
 from df_agent.policies.plan_sampler import LEAST_PASSES, Noise, PlanSampler
@@ -70,7 +70,7 @@ class ModelPlanner:
 
     def __init__(
         self,
-        model: DiffusionForcing,
+        model: AgentModel,
         tokenizer: Tokenizer,
         limits: MotionLimits,
         lengths: list[int],
@@ -85,7 +85,7 @@ class ModelPlanner:
         self.channels = list(tokenizer.config.goal_channels)
         self._pass_seconds: dict[int, float] = {}  # rows -> what a pass took of late, with its share of the judgement
         self.proposer = PlanSampler(
-            model,
+            model.diffusion,
             tokenizer,
             lengths,
             config.sampling,
@@ -196,14 +196,14 @@ class ModelPlanner:
 
     def against_costs(
         self, horizons: NDArray[np.int64]
-    ) -> tuple[Callable[[NDArray[np.int64]], Objective] | None, float]:
+    ) -> tuple[Callable[[NDArray[np.int64]], GuidanceObjective] | None, float]:
         """Return what makes the objective of plans of `horizons` (N,) tokens, and its scale; none without costs."""
         if not self.costs:
             return None, 0.0
         c = self.tokenizer.config
         back = c.context_frames - 1
 
-        def objective(plans: NDArray[np.int64], /) -> Objective:
+        def objective(plans: NDArray[np.int64], /) -> GuidanceObjective:
             lengths = torch.as_tensor(horizons[plans] * c.frame_stack + 1, device=self.proposer.device)
 
             def value(tokens: torch.Tensor) -> torch.Tensor:
@@ -263,7 +263,7 @@ class ModelPlanner:
         goal = self.tokenizer.goal_token(torch.as_tensor(s.goal, dtype=torch.float32, device=device))
         channels = tokens.goal_channels
 
-        def objective(plans: NDArray[np.int64], /) -> Objective:
+        def objective(plans: NDArray[np.int64], /) -> GuidanceObjective:
             planned = torch.as_tensor(horizons[plans], device=device)
             if self.config.planner == "reward_guidance":
                 mean, std = float(self.tokenizer.mean[-1]), float(self.tokenizer.std[-1])

@@ -13,7 +13,7 @@ from df_planners.tree_search import TreeSearch
 from numpy.typing import NDArray
 
 from df_agent.diffusion.objectives import approach_objective
-from df_agent.diffusion.sampler import Objective
+from df_agent.diffusion.sampler import GuidanceObjective
 from df_agent.policies.plan_sampler import Noise
 from df_agent.policies.state import Array
 
@@ -41,7 +41,7 @@ class TreeExpansion:
         assert p.model.time_to_goal is not None
         estimator = p.model.time_to_goal
 
-        def objective(plans: NDArray[np.int64], /) -> Objective:
+        def objective(plans: NDArray[np.int64], /) -> GuidanceObjective:
             climb = approach_objective(
                 estimator,
                 places[plans],

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.tokens import Tokenizer
 from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
@@ -67,7 +67,7 @@ def test_outputs_are_the_same_in_other_coordinates(tmp_path, causal, prefix):
     path = saved(tmp_path / "x.ckpt", original, [3.5, 3.4], [1.3, 1.5], prefix)
     weights, config = convert(read_weights(path), TURNED, max_tokens=61)
     config["network"]["causal"] = causal
-    model = build_model(config).eval()
+    model = AgentModel.from_config(config).eval()
     model.load_state_dict(weights)
     tokenizer = Tokenizer.from_dict(config["tokenizer"])
 

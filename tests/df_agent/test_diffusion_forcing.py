@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from df_agent.agent_model import bf16_pays, build_model, prepare_for_inference
+from df_agent.agent_model import AgentModel, bf16_pays
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig, repeat_last_frame
 from df_agent.diffusion.noise_schedule import min_snr_weight
@@ -302,7 +302,7 @@ def test_fused_weight_looks_both_ways_unless_the_network_is_causal():
 def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
     """A network that answers with the target makes no loss, and its answer denoises to the data."""
     tokens = torch.randn(16, 5, 3, generator=seeded())
-    config = DiffusionForcingConfig(objective=objective, **PLAIN)
+    config = DiffusionForcingConfig(prediction_type=objective, **PLAIN)
 
     class Told(torch.nn.Module):
         def forward(self, x, level, cond=None):
@@ -323,7 +323,7 @@ def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
 def tiny(objective="v", **diffusion):
     torch.manual_seed(0)
     network = {"token_dim": 4, "max_tokens": 6, "width": 48, "depth": 2, "heads": 2}
-    return build_model({"network": network, "diffusion": {"objective": objective, "frame_stack": 2, **diffusion}})
+    return AgentModel.from_config({"network": network, "diffusion": {"objective": objective, "frame_stack": 2, **diffusion}})
 
 
 @pytest.mark.parametrize("objective", ["x0", "v"])
@@ -362,7 +362,7 @@ def test_config_goes_through_json():
         ({"snr_weighting": "snr"}, "'fused', 'min_snr', 'none'"),
         ({"clean_goal": 1.5}, r"clean_goal is a share and must lie in \[0, 1\], got 1.5"),
         ({"terminal_tail": -1}, "terminal_tail is a number of tokens, got -1"),
-        ({"objective": "eps", "zero_terminal_snr": True}, "needs objective 'x0' or 'v'"),
+        ({"prediction_type": "eps", "zero_terminal_snr": True}, "needs objective 'x0' or 'v'"),
     ],
 )
 def test_config_names_mistakes(options, message):
@@ -372,9 +372,9 @@ def test_config_names_mistakes(options, message):
 
 def test_build_names_unknown_options():
     with pytest.raises(ValueError, match=r"unknown options \['widht'\] for TransformerConfig.*'width'"):
-        build_model({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
+        AgentModel.from_config({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
     with pytest.raises(ValueError, match=r"unknown network 'unet', available: .*'recurrent', 'transformer'"):
-        build_model({"network": {"name": "unet"}, "diffusion": {}})
+        AgentModel.from_config({"network": {"name": "unet"}, "diffusion": {}})
 
 
 def test_built_network_knows_how_many_levels_there_are():
@@ -399,10 +399,10 @@ def test_a_device_computes_in_bf16_if_that_is_not_far_slower(bf16, there, monkey
 def test_bf16_that_is_emulated_is_warned_of_and_not_chosen(monkeypatch):
     monkeypatch.setattr("df_agent.runtime.computes_in_bf16", lambda _: False)
     model = tiny()
-    prepare_for_inference(model, torch.device("cpu"), "auto")
+    model.prepare(torch.device("cpu"), "auto")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     with pytest.warns(UserWarning, match="cpu has no arithmetic for bf16"):
-        prepare_for_inference(model, torch.device("cpu"), "bf16")
+        model.prepare(torch.device("cpu"), "bf16")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
@@ -420,11 +420,11 @@ def test_timing_bf16_leaves_the_weights_as_they_were(monkeypatch):
 
 def test_inference_precision():
     model = tiny()
-    prepare_for_inference(model, torch.device("cpu"), "bf16")
+    model.prepare(torch.device("cpu"), "bf16")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     assert model.alpha_bar.dtype == torch.float32
     assert not any(p.requires_grad for p in model.parameters())
     x0, eps = model.denoise(torch.ones(1, 6, 4), torch.full((1, 6), 500))
     assert x0.dtype == eps.dtype == torch.float32
     with pytest.raises(ValueError, match=r"'fp16', available: \['auto', 'bf16', 'fp32'\]"):
-        prepare_for_inference(model, torch.device("cpu"), "fp16")
+        model.prepare(torch.device("cpu"), "fp16")

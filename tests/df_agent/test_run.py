@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.tokens import Tokenizer
@@ -44,7 +44,7 @@ def config(tmp_path):
         "tokenizer": {"frame_skip": 4, "frame_stack": 2},
         "windows": {"max_tokens": 6},
         "network": {"name": "transformer", "width": 16, "depth": 1, "heads": 2},
-        "diffusion": {"schedule": "cosine", "objective": "v"},
+        "diffusion": {"schedule": "cosine", "prediction_type": "v"},
         "time_to_goal": {"steps": 5, "pairs": 64, "width": 8, "depth": 1, "symmetric": True},
         "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "precision": "fp32", "log_every": 1},
     }
@@ -57,7 +57,7 @@ def newest(config):
 def test_a_checkpoint_rebuilds_model_and_tokens(config):
     average = train(config)
     loaded = load_checkpoint(newest(config))
-    model = build_model(loaded.config)
+    model = AgentModel.from_config(loaded.config)
     loaded.load_into(model)
     x, level = torch.randn(2, 5, 4), torch.full((2, 5), 300)
     average.eval(), model.eval()
@@ -89,7 +89,7 @@ def test_load_starts_a_new_run_from_old_weights(config, tmp_path):
     assert newest(again).name == "step_000000001"
     assert all(torch.allclose(new.weights[key], old[key], atol=1e-6) for key in old)
     assert new.config["load"] == str(newest(config))
-    fresh = build_model(new.config).state_dict()
+    fresh = AgentModel.from_config(new.config).state_dict()
     assert not all(torch.allclose(fresh[key], old[key], atol=1e-3) for key in old)
 
 
@@ -105,7 +105,7 @@ def test_a_run_from_old_weights_keeps_their_normaliser(config, tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "option", "says"),
-    [("diffusion", {"objective": "x0"}, "objective='x0', was 'v'"), ("tokenizer", {"frame_skip": 2}, "tokenizer=")],
+    [("diffusion", {"prediction_type": "x0"}, "objective='x0', was 'v'"), ("tokenizer", {"frame_skip": 2}, "tokenizer=")],
 )
 def test_weights_that_mean_something_else_are_refused(config, tmp_path, part, option, says):
     train(config)
@@ -225,7 +225,7 @@ def test_repeating_the_command_keeps_the_time_to_goal(config, monkeypatch):
     assert before.keys() == after.weights.keys()
     assert all(torch.equal(value, after.weights[key]) for key, value in before.items())
     torch.manual_seed(0)
-    fresh = build_model(after.config).state_dict()
+    fresh = AgentModel.from_config(after.config).state_dict()
     learnt = [key for key in fresh if key.startswith("time_to_goal")]
     assert learnt
     assert not all(torch.equal(before[key], fresh[key]) for key in learnt)
