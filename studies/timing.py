@@ -23,7 +23,8 @@ from df_agent.diffusion.sampler import sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.evaluation.rollout import episode_seed
 from df_agent.policies import DiffusionForcingPolicy
-from df_agent.training.trainer import TrainConfig, Trainer
+from df_agent.training.config import TrainConfig
+from df_agent.training.trainer import Trainer
 from df_agent.types import Batch
 
 # What the public code takes for one plan on two CPU cores in fp32, at batch 1 and 16 [s].

@@ -78,7 +78,7 @@ def test_outputs_are_the_same_in_other_coordinates(tmp_path, causal, prefix):
         expected = original(((theirs - torch.tensor([3.5, 3.4])) / torch.tensor([1.3, 1.5])).flatten(2), k, causal)
         expected = expected.unflatten(-1, (10, 2)) * torch.tensor([1.3, 1.5]) + torch.tensor([3.5, 3.4])
         tokens = tokenizer.pack(ours.transpose(0, 1).flatten(1, 2))
-        x0, _ = model.denoise(tokens, k.T + 1)
+        x0, _ = model.diffusion.denoise(tokens, k.T + 1)
     found = tokenizer.unpack(x0).unflatten(1, (61, 10)).transpose(0, 1)
     back = torch.stack([expected[..., 1] - 3.3, 3.8 - expected[..., 0]], -1)
     torch.testing.assert_close(found, back, rtol=1e-4, atol=1e-4)
