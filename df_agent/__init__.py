@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from df_agent.policies.path_following import PathFollowingPolicy
     from df_agent.policies.random import RandomPolicy
     from df_agent.policies.shooting import ShootingPolicy
+    from df_agent.training.agent_config import AgentTrainingConfig
     from df_agent.training.run import train
     from df_agent.types import Batch, Policy
     from df_agent.world_model.env import WorldModelVectorEnv
@@ -62,6 +63,7 @@ _HOMES = {
     "df_agent.policies.path_following": "PathFollowingPolicy",
     "df_agent.policies.random": "RandomPolicy",
     "df_agent.policies.shooting": "ShootingPolicy",
+    "df_agent.training.agent_config": "AgentTrainingConfig",
     "df_agent.training.run": "train",
     "df_agent.types": "Batch Policy",
     "df_agent.world_model.env": "WorldModelVectorEnv",
@@ -71,6 +73,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "AgentTrainingConfig",
     "Batch",
     "Checkpoint",
     "CheckpointError",

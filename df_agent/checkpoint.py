@@ -20,8 +20,10 @@ from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
 
+from df_agent import migrations
+from df_agent.migrations import FORMAT_VERSION
+
 FORMAT = "df-agent"
-FORMAT_VERSION = 1
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
@@ -37,14 +39,16 @@ class Checkpoint:
     """A checkpoint in memory.
 
     Attributes:
-        config: what was saved as `config.json` (model, tokenizer, provenance, ...).
-        weights: name -> tensor on the CPU; floats that were stored as fp16 are fp32 again.
+        config: what was saved as `config.json` (model, tokenizer, provenance, ...), under today's names.
+        weights: name -> tensor on the CPU, likewise; floats that were stored as fp16 are fp32 again.
         folder: where it was read from.
+        version: the format version that it was written in, see `df_agent.migrations`.
     """
 
     config: dict[str, Any]
     weights: dict[str, Tensor]
     folder: Path
+    version: int = FORMAT_VERSION
 
     def load_into(self, module: nn.Module) -> None:
         """Copy the weights into `module`; raise CheckpointError naming the keys or shapes that do not fit."""
@@ -114,6 +118,8 @@ def save_checkpoint(
 def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint:
     """Read a checkpoint from a folder, by the name of one that ships with the package, or from the Hub.
 
+    Those of earlier versions are read as if they had been written today; the files stay as they are.
+
     Args:
         name: tried in this order: an existing folder; a name of `list_pretrained()`; a Hub id "org/name".
         revision: branch, tag or commit, for the Hub only.
@@ -122,7 +128,7 @@ def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
         CheckpointError: no such checkpoint, a file missing, damaged or foreign, or a newer format.
     """
     folder = _resolve(name, revision)
-    config = _read_config(folder)
+    config, version = _read_config(folder)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}; it holds {_some(_names(folder))}")
@@ -137,7 +143,7 @@ def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
     weights = tensors_from_bytes(data, path)
     if config.get("weights_dtype") == "float16":
         weights = {key: value.float() if value.dtype == torch.float16 else value for key, value in weights.items()}
-    return Checkpoint(config, weights, folder)
+    return Checkpoint(config, migrations.weights(weights, config, version), folder, version)
 
 
 def push_to_hub(folder: str | Path, repo_id: str, *, private: bool = False, revision: str | None = None) -> str:
@@ -331,7 +337,8 @@ def _download(repo_id: str, revision: str | None) -> Path:
         ) from error
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _read_config(folder: Path) -> tuple[dict[str, Any], int]:
+    """Return a checkpoint's configuration under today's names, and the version it was written in."""
     path = folder / CONFIG_FILE
     if not path.is_file():
         inside = sorted((folder / "checkpoints").glob("step_*"))
@@ -343,12 +350,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by df-agent: it has no format={FORMAT!r}")
-    version = config.get("format_version")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format version {version}, this df-agent reads up to {FORMAT_VERSION}: update it"
-        )
-    return config
+    try:
+        version = migrations.version_of(config)
+    except ValueError as error:
+        raise CheckpointError(f"{path} has {error}") from error
+    return migrations.config(config, version), version
 
 
 def _names(folder: Path) -> list[str]:

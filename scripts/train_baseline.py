@@ -21,9 +21,9 @@ from df_agent.cli import policies  # noqa: F401 - registers by_maze
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.evaluation.validation import Validation
 from df_agent.training.baseline import train_baseline
-from df_agent.training.run import Validation as TrainingValidation
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
+from df_agent.training.trainer import Validation as TrainingValidation
 from df_agent.types import Policy
 
 # algorithm -> module, class of the policy

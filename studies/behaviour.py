@@ -26,13 +26,14 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from behaviour_cases import Case, baselines, shipped
-from behaviour_compare import Recording, Verdict, missing_cases, runtime_ratio, slowest, verdict
-from behaviour_models import MODELS, untrained
-from behaviour_options import options
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+
+from studies.behaviour_cases import Case, baselines, shipped
+from studies.behaviour_compare import Recording, Verdict, missing_cases, runtime_ratio, slowest, verdict
+from studies.behaviour_models import MODELS, untrained
+from studies.behaviour_options import options
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDER = Path(__file__).with_name("behaviour_recorder.py")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from behaviour_cases import Case
+from studies.behaviour_cases import Case
 
 MEAN, STD = [0.4, 0.0, 0.0, 0.0, 0.0, 0.0], [0.7, 0.9, 1.5, 1.5, 0.7, 0.7]  # of place, velocity and force in the U-maze
 TRANSFORMER = {"name": "transformer", "width": 32, "depth": 2, "heads": 2}

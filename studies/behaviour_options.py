@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from behaviour_cases import Case
+from studies.behaviour_cases import Case
 
 SAMPLING: dict[str, Mapping[str, Any]] = {
     "one pass": {"steps": 1},

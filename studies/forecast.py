@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
     config = {
         "run_dir": options.run_dir or f"runs/forecast-{options.series}-{options.network}",
         "network": NETWORKS[options.network],
-        "diffusion": {"schedule": "cosine", "objective": "v"},
+        "diffusion": {"schedule": "cosine", "prediction_type": "v"},
         "sampling": {"steps": 20, "matrix": "pyramid", "eta": 1.0},
         "train": {
             "steps": options.steps,

@@ -45,7 +45,7 @@ class Midway:
     def shift(self, rows: Tensor, noises: Sequence[Tensor]) -> Tensor:
         """Return how guidance by the future at hand and further ones moves the nearest noisy token of plans (N,)."""
         x, level, c = self.x[rows], self.level[rows], self.policy.tokenizer.config
-        model, noisy = self.policy.model, level > 0
+        model, noisy = self.policy.model.diffusion, level > 0
         near = int(noisy[0].int().argmax())
         later = noisy & (torch.arange(x.shape[1]) > near)
         planned = torch.full((len(x),), x.shape[1] - c.context)
@@ -80,11 +80,13 @@ def midway(env_id: str, plans: int, seed: int) -> Midway:
     present = torch.as_tensor(seen["observation"][:, list(c.observation_indices)], dtype=torch.float32)
     goal = tokenizer.goal_token(torch.as_tensor(seen["desired_goal"], dtype=torch.float32))
     length = policy.sampler.lengths[-1]
-    free = to_levels(scheduling_matrix("pyramid", length - c.context, STEPS, 1.0), STEPS, policy.model.config.levels)
+    free = to_levels(
+        scheduling_matrix("pyramid", length - c.context, STEPS, 1.0), STEPS, policy.model.diffusion.config.levels
+    )
     levels = torch.cat([torch.zeros(len(free), c.context, dtype=torch.long), torch.as_tensor(free)], 1)[: PASS + 1]
     x = torch.randn(plans, length, c.token_dim, generator=torch.Generator().manual_seed(seed))
     x[:, : c.context] = tokenizer.observed_tokens(present[:, None].expand(-1, c.context_frames, -1))
-    x = sample(policy.model, x, levels)
+    x = sample(policy.model.diffusion, x, levels)
     return Midway(policy, x, levels[-1].expand(plans, -1), goal[:, list(c.goal_channels)])
 
 

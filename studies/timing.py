@@ -16,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.diffusion.sampler import sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.evaluation.rollout import episode_seed
 from df_agent.policies import DiffusionForcingPolicy
-from df_agent.training.trainer import TrainConfig, Trainer
+from df_agent.training.config import TrainConfig
+from df_agent.training.trainer import Trainer
 from df_agent.types import Batch
 
 # What the public code takes for one plan on two CPU cores in fp32, at batch 1 and 16 [s].
@@ -35,9 +36,9 @@ def v15(batch: int, device: torch.device) -> Callable[[], object]:
     """One plan in v1.5's setting: 81 tokens of ten positions, a pyramid of 50 steps, all 129 passes guided."""
     config = {
         "network": {"token_dim": 20, "max_tokens": 81, "width": 128, "depth": 12, "heads": 4},
-        "diffusion": {"schedule": "linear", "objective": "x0", "frame_stack": 10, "levels": LEVELS},
+        "diffusion": {"schedule": "linear", "prediction_type": "x0", "frame_stack": 10, "levels": LEVELS},
     }
-    model = build_model(config).requires_grad_(False).eval().to(device)
+    model = AgentModel.from_config(config).diffusion.requires_grad_(False).eval().to(device)
     free = torch.as_tensor(to_levels(scheduling_matrix("pyramid", 80, 50, 1.0), 50, LEVELS))
     levels = torch.cat([torch.zeros_like(free[:, :1]), free], 1)
     places, ends = torch.zeros(batch, 2, device=device), torch.full((batch,), 80, device=device)
@@ -144,7 +145,7 @@ class _Rate:
 
 def training_rate(checkpoint: Mapping[str, Any], device: torch.device, precision: str) -> float:
     """Return optimiser steps a second on batches of 64 windows as long as those of training, compiled if possible."""
-    model, rate = build_model(dict(checkpoint)), _Rate()
+    model, rate = AgentModel.from_config(checkpoint), _Rate()
     windows, config = checkpoint["windows"], checkpoint["network"]
     lengths = [windows["max_tokens"], *windows.get("short_tokens", ())]
 

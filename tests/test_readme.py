@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import df_agent.checkpoint
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import save_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -205,7 +205,7 @@ def imported_names(body: str) -> list[tuple[str, str | None]]:
 def test_python_block_runs(body, tmp_path, monkeypatch):
     torch.manual_seed(0)
     for maze in ("umaze", "large"):
-        save_checkpoint(tmp_path / "pretrained" / f"maze2d-{maze}", build_model(TINY).state_dict(), TINY)
+        save_checkpoint(tmp_path / "pretrained" / f"maze2d-{maze}", AgentModel.from_config(TINY).state_dict(), TINY)
     monkeypatch.setattr(df_agent.checkpoint, "PRETRAINED", tmp_path / "pretrained")
     monkeypatch.chdir(tmp_path)
     for module, name in imported_names(body):

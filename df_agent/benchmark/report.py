@@ -37,10 +37,10 @@ HOW_TO_READ = (
     "Time to goal counts control steps until the goal is first reached. An episode that times out is censored: nobody "
     "knows when it would have reached it. The restricted mean counts it as the limit; the median is left open (“>”) "
     "where fewer than half reach the goal. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts "
-    "for the rest. Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then by "
-    "restricted mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, the "
-    "reference's on these starts. † had more than the recorded data: the map, a simulator, or practice of its own in "
-    "the environment."
+    "for the rest. Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then "
+    "by restricted mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, "
+    "the reference's on these starts. † had more than the recorded data: the map, a simulator, or practice of its own "
+    "in the environment."
 )
 GLOSSARY = (
     "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "

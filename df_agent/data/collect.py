@@ -15,6 +15,9 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from df_agent.data.episodes import MINARI_VERSION_KEY
+from df_agent.migrations import FORMAT_VERSION
+
 if TYPE_CHECKING:  # it imports torch, which collecting does not need
     from df_agent.types import Policy
 
@@ -168,6 +171,7 @@ def collect(
     metadata = {
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
+        MINARI_VERSION_KEY: FORMAT_VERSION,
         "algorithm_name": algorithm_name,
         "description": description,
     }

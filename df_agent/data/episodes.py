@@ -13,9 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent import migrations
+from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
+
 Array = NDArray[Any]
 # What `scripts/collect.py` makes; no server has it, so nothing of it is looked for there.
 OWN_NAMESPACE = "df-agent"
+MINARI_VERSION_KEY = "df_agent_format_version"  # in the metadata of the datasets that we write
 _OPTIONAL = ("desired_goals", "achieved_goals")
 _PER_STEP = ("actions", "rewards")
 
@@ -79,7 +83,7 @@ class Episodes:
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         try:
             with partial.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays, **{VERSION_KEY: np.int64(FORMAT_VERSION)})
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
@@ -99,6 +103,10 @@ class Episodes:
                 arrays = {name: pack[name] for name in pack.files}
         except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
             raise ValueError(f"{str(path)!r} is no complete episodes pack (cut short or foreign): {error}") from error
+        try:
+            migrations.version_of({VERSION_KEY: int(arrays.get(VERSION_KEY, 1))})
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} has {error}") from error
         missing = [name for name in names if name not in arrays and name not in _OPTIONAL]
         if missing:
             raise ValueError(
@@ -156,9 +164,20 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
 
 
 def open_dataset(name_or_folder: str | Path) -> Any:
-    """Return the Minari dataset of an id or folder; see `datasets.load_episodes`."""
+    """Return the Minari dataset of an id or folder; see `load_episodes`.
+
+    The environment that one of an earlier version names is found under its present name.
+    """
     path = Path(name_or_folder)
-    return _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
+    dataset = _open_folder(path) if path.is_dir() else _open_by_id(str(name_or_folder))
+    try:
+        version = migrations.version_of({VERSION_KEY: dataset.storage.metadata.get(MINARI_VERSION_KEY, 1)})
+    except ValueError as error:
+        raise ValueError(f"{str(name_or_folder)!r} has {error}") from error
+    spec = dataset.env_spec
+    if spec is not None and version < FORMAT_VERSION:  # Minari offers no other way to correct it
+        dataset._env_spec = type(spec).from_json(migrations.env_spec(spec.to_json(), version))
+    return dataset
 
 
 def _open_folder(path: Path) -> Any:

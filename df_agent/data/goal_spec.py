@@ -127,8 +127,8 @@ def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
         own = module is not None and module.partition(".")[0] in sys.stdlib_module_names
         if module is not None and (own or module not in sys.modules):
             raise ValueError(
-                f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names: "
-                f"import {module} first, or give goal.{name}= to evaluate.py, if you trust it"
+                f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names. If "
+                f"you trust it: import {module} first, or repeat goal.{name}={value} to scripts/evaluate.py"
             )
     return dict(said or {})
 

@@ -14,7 +14,7 @@ from df_agent.diffusion.sampler import LEAST_SIGNAL, Denoiser
 
 def remembers(network: object) -> bool:
     """Whether a network can go on behind tokens that it has gone over before; one that looks ahead cannot."""
-    return hasattr(network, "memory") and bool(getattr(network, "causal", True))
+    return hasattr(network, "kv_cache") and bool(getattr(network, "causal", True))
 
 
 class Continued:
@@ -23,25 +23,25 @@ class Continued:
     The first tokens and their levels must stay as they are. Outputs equal those of going over all tokens each time.
 
     Args:
-        model: one whose network keeps a memory, see `SpaceTimeTransformer` and `Recurrent`.
+        model: one whose network has a `kv_cache`, see `SpaceTimeTransformer` and `Recurrent`.
         seen: how many tokens come first.
     """
 
     def __init__(self, model: DiffusionForcing, seen: int) -> None:
         self.model, self.seen, self.alpha_bar = model, seen, model.alpha_bar
-        self._memory: Any = None
+        self._cache: Any = None
 
     def denoise(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return estimates of x0 and eps, each (B, T, D); the first tokens' are what they say themselves."""
         first, then = slice(None, self.seen), slice(self.seen, None)
         network: Any = self.model.network
         past, future = (None, None) if cond is None else (cond[:, first], cond[:, then])
-        if self._memory is None:
-            self._memory = network.memory()
+        if self._cache is None:
+            self._cache = network.kv_cache()
             with torch.no_grad():
-                network(x[:, first].detach(), level[:, first], past, cache=self._memory, write=True)
-        output = network(x[:, then], level[:, then], future, cache=self._memory).to(x.dtype)
-        x0, eps = to_x0_eps(self.model.objective, output, x[:, then], self.alpha_bar[level[:, then]])
+                network(x[:, first].detach(), level[:, first], past, cache=self._cache, write=True)
+        output = network(x[:, then], level[:, then], future, cache=self._cache).to(x.dtype)
+        x0, eps = to_x0_eps(self.model.prediction_type, output, x[:, then], self.alpha_bar[level[:, then]])
         own = x[:, first] / self.alpha_bar[level[:, first]][..., None].sqrt().clamp_min(LEAST_SIGNAL)
         return torch.cat([own, x0], 1), torch.cat([torch.zeros_like(own), eps], 1)
 

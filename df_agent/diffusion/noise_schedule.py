@@ -13,7 +13,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-Objective = Literal["x0", "eps", "v"]
+PredictionType = Literal["x0", "eps", "v"]
 
 
 def _linear(levels: int) -> Tensor:
@@ -83,41 +83,41 @@ def add_noise(x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return signal * x0 + noise * eps
 
 
-def target(objective: Objective, x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+def target(prediction_type: PredictionType, x0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     """Return what the network should predict, (B, T, D)."""
-    if objective == "x0":
+    if prediction_type == "x0":
         return x0
-    if objective == "eps":
+    if prediction_type == "eps":
         return eps
     signal, noise = _per_token(alpha_bar)
     return signal * eps - noise * x0
 
 
-def to_x0_eps(objective: Objective, output: Tensor, x: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+def to_x0_eps(prediction_type: PredictionType, output: Tensor, x: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
     """Turn a network output at noisy x (B, T, D) into its estimates of x0 and eps.
 
     Divisions are floored at 1e-4, which matters only where the other quantity carries no information:
     the noise of a clean token, or the data of a token without signal.
     """
     signal, noise = _per_token(alpha_bar)
-    if objective == "x0":
+    if prediction_type == "x0":
         return output, (x - signal * output) / noise.clamp_min(1e-4)
-    if objective == "eps":
+    if prediction_type == "eps":
         return (x - noise * output) / signal.clamp_min(1e-4), output
     return signal * x - noise * output, noise * x + signal * output
 
 
-def min_snr_weight(objective: Objective, alpha_bar: Tensor, clip: float = 5.0) -> Tensor:
-    """Loss weight per token, (B, T): min-SNR-gamma of Hang et al. 2023, in each objective's own units."""
+def min_snr_weight(prediction_type: PredictionType, alpha_bar: Tensor, clip: float = 5.0) -> Tensor:
+    """Loss weight per token, (B, T): min-SNR-gamma of Hang et al. 2023, in each prediction type's own units."""
     snr = alpha_bar / (1 - alpha_bar).clamp_min(1e-8)
     clipped = snr.clamp_max(clip)
-    return _objective_weight(objective, clipped, snr)
+    return _prediction_weight(prediction_type, clipped, snr)
 
 
-def _objective_weight(objective: Objective, clipped: Tensor, snr: Tensor) -> Tensor:
-    if objective == "x0":
+def _prediction_weight(prediction_type: PredictionType, clipped: Tensor, snr: Tensor) -> Tensor:
+    if prediction_type == "x0":
         return clipped
-    if objective == "eps":  # both floored: the ratio tends to 1 as the signal vanishes
+    if prediction_type == "eps":  # both floored: the ratio tends to 1 as the signal vanishes
         return clipped.clamp_min(1e-8) / snr.clamp_min(1e-8)
     return clipped / (snr + 1)
 
@@ -133,7 +133,7 @@ def _cumulate(share: Tensor, decay: float) -> Tensor:
 
 
 def fused_snr_weight(
-    objective: Objective,
+    prediction_type: PredictionType,
     alpha_bar: Tensor,
     decay: float,
     clip: float = 5.0,
@@ -158,11 +158,11 @@ def fused_snr_weight(
     if bidirectional:
         backward = [w.flip(1) for w in one_way(clipped.flip(1), snr.flip(1), past_clipped.flip(1))]
         fused_clipped, fused = (fused_clipped + backward[0]) / 2, (fused + backward[1]) / 2
-    return _objective_weight(objective, clip * fused_clipped, clip * fused)
+    return _prediction_weight(prediction_type, clip * fused_clipped, clip * fused)
 
 
-def check_objective(name: str) -> Objective:
-    """Return `name` if it is an objective, or raise a ValueError that lists them."""
+def check_prediction_type(name: str) -> PredictionType:
+    """Return `name` if it is a prediction type, or raise a ValueError that lists them."""
     if name not in ("x0", "eps", "v"):
-        raise ValueError(f"unknown objective {name!r}, available: ['eps', 'v', 'x0']")
-    return cast(Objective, name)
+        raise ValueError(f"unknown prediction_type {name!r}, available: ['eps', 'v', 'x0']")
+    return cast(PredictionType, name)

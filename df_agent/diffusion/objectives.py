@@ -8,13 +8,13 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from df_agent.diffusion.sampler import Objective
+from df_agent.diffusion.sampler import GuidanceObjective
 from df_agent.models.time_to_goal import TimeToGoal
 
 
 def goal_objective(
     goal: Tensor, horizon: Tensor, frame_stack: int, channels: Sequence[int], context: int = 1
-) -> Objective:
+) -> GuidanceObjective:
     """Be at the goal at every planned time (Diffusion Forcing v1.5's planning guidance).
 
     The value of a row is the sum over its own planned frames of -tanh(|x - goal| / 2) in normalised units,
@@ -40,7 +40,7 @@ def goal_objective(
     return value
 
 
-def reward_objective(horizon: Tensor, frame_stack: int, mean: float, std: float, context: int = 1) -> Objective:
+def reward_objective(horizon: Tensor, frame_stack: int, mean: float, std: float, context: int = 1) -> GuidanceObjective:
     """Collect reward: the sum of what a row's planned frames are expected to bring, in the data's units.
 
     Args:
@@ -66,7 +66,7 @@ def approach_objective(
     frame_stack: int,
     channels: Sequence[int],
     context: int = 1,
-) -> Objective:
+) -> GuidanceObjective:
     """Come nearer to the goal as it is to walk: the time that is left at the planned times, a mean, in its own unit.
 
     Args:

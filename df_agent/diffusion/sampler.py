@@ -10,7 +10,7 @@ from torch import Tensor
 
 from df_agent.diffusion.noise_schedule import add_noise
 
-Objective = Callable[[Tensor], Tensor]
+GuidanceObjective = Callable[[Tensor], Tensor]
 """Maps estimated clean tokens (B, T, D) to (B,) values to maximise; rows must not depend on each other."""
 
 
@@ -50,7 +50,7 @@ def guided(
     x: Tensor,
     level: Tensor,
     cond: Tensor | None,
-    objective: Objective,
+    objective: GuidanceObjective,
     scale: float,
     futures: Sequence[Tensor] = (),
     later: Tensor | None = None,
@@ -83,7 +83,7 @@ def guided(
 
 
 def _climb(
-    model: Denoiser, x: Tensor, level: Tensor, cond: Tensor | None, objective: Objective
+    model: Denoiser, x: Tensor, level: Tensor, cond: Tensor | None, objective: GuidanceObjective
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return estimates of x0 and eps, and the gradient of the objective at them with respect to x."""
     with torch.enable_grad():
@@ -100,7 +100,7 @@ def sample(
     *,
     cond: Tensor | None = None,
     eta: float = 0.0,
-    objective: Objective | None = None,
+    objective: GuidanceObjective | None = None,
     guidance_scale: float = 0.0,
     futures: int = 1,
     stabilization_level: int = 0,

@@ -106,7 +106,7 @@ class EpisodeRecord:
 
 
 def gzipped(content: bytes) -> bytes:
-    """Return the content compressed, without time and file name in the header: the same content gives the same bytes."""
+    """Return the content compressed, without time and file name: the same content gives the same bytes."""
     out = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
         file.write(content)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def waves(x: Tensor, bands: int) -> tuple[Tensor, Tensor]:
+def fourier_features(x: Tensor, bands: int) -> tuple[Tensor, Tensor]:
     """Return sines and cosines, each (..., D * bands), of x (..., D).
 
     The slowest has a wavelength of 4, every other one half that of the one before.

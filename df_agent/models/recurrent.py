@@ -42,7 +42,7 @@ class RecurrentConfig:
 
 
 @dataclass
-class Memory:
+class RecurrentState:
     """The state after the tokens so far, (layers, B, state); None before the first."""
 
     state: Tensor | None = None
@@ -87,9 +87,9 @@ class Recurrent(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def memory(self) -> Memory:
-        """Return the memory of one that has seen nothing."""
-        return Memory()
+    def kv_cache(self) -> RecurrentState:
+        """Return the state of one that has seen nothing, which here stands for a cache of keys and values."""
+        return RecurrentState()
 
     def forward(
         self,
@@ -97,10 +97,10 @@ class Recurrent(nn.Module):
         level: Tensor,
         cond: Tensor | None = None,
         *,
-        cache: Memory | None = None,
+        cache: RecurrentState | None = None,
         write: bool = False,
     ) -> Tensor:
-        """Map noisy tokens (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+        """Map noisy tokens (B, T, D) with levels (B, T) to the prediction of its type, (B, T, D).
 
         Args:
             x, level: the tokens.

@@ -152,8 +152,8 @@ class SpaceTimeTransformer(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def memory(self) -> Cache:
-        """Return the memory of one that has seen nothing."""
+    def kv_cache(self) -> Cache:
+        """Return the cache of one that has seen nothing."""
         return Cache()
 
     def forward(
@@ -166,7 +166,7 @@ class SpaceTimeTransformer(nn.Module):
         cache: Cache | None = None,
         write: bool = False,
     ) -> Tensor:
-        """Map noisy frames (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+        """Map noisy frames (B, T, D) with levels (B, T) to the prediction of its type, (B, T, D).
 
         Args:
             x, level: the frames.

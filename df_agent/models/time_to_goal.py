@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.fourier_features import waves
+from df_agent.models.fourier_features import fourier_features
 from df_agent.types import Pairs
 
 
@@ -86,7 +86,7 @@ class TimeToGoal(nn.Module):
 
     def embed(self, place: Tensor) -> Tensor:
         """Map normalised places (..., G) to coordinates (..., groups, group_size)."""
-        coordinates: Tensor = self.mlp(torch.cat([place, *waves(place, self.config.bands)], -1))
+        coordinates: Tensor = self.mlp(torch.cat([place, *fourier_features(place, self.config.bands)], -1))
         return rearrange(coordinates, "... (g s) -> ... g s", g=self.config.groups)
 
     def forward(self, start: Tensor, goal: Tensor) -> Tensor:

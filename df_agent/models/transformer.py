@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.models.attention import attend
-from df_agent.models.fourier_features import waves
+from df_agent.models.fourier_features import fourier_features
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Map noisy tokens (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+        """Map noisy tokens (B, T, D) with levels (B, T) to the prediction of its type, (B, T, D).
 
         Raises:
             ValueError: more tokens than `max_tokens`, or a condition that is missing or not expected.
@@ -118,7 +118,7 @@ class Transformer(nn.Module):
         if (cond is None) != (c.cond_dim == 0):
             raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
         dtype = self.embed.weight.dtype
-        seen = torch.cat([x, *waves(x, c.bands)], -1) if c.bands else x
+        seen = torch.cat([x, *fourier_features(x, c.bands)], -1) if c.bands else x
         inputs = seen if cond is None else torch.cat([seen, cond], -1)
         e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
         h = self.embed(inputs.to(dtype)) + self.position[: x.shape[1]] + e

@@ -68,7 +68,7 @@ class TransformerV15(nn.Module):
         self.out = nn.Linear(c.width, c.token_dim)
 
     def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Map noisy tokens (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+        """Map noisy tokens (B, T, D) with levels (B, T) to the prediction of its type, (B, T, D).
 
         Raises:
             ValueError: more tokens than `max_tokens`, or a condition, for which the original has no place in mazes.

@@ -104,7 +104,7 @@ class TemporalUnet(nn.Module):
         self.out = nn.Sequential(_convolution(width, width, kernel), nn.Conv1d(width, config.token_dim, 1))
 
     def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Map noisy transitions (B, T, D) with levels (B,) to the objective's prediction, (B, T, D).
+        """Map noisy transitions (B, T, D) with levels (B,) to the prediction of its type, (B, T, D).
 
         Raises:
             ValueError: T is no multiple of `config.stride`, or there is a condition.

@@ -176,7 +176,7 @@ class Unet3d(nn.Module):
         self.head = nn.Conv2d(width, c.channels, 1)
 
     def forward(self, x: Tensor, level: Tensor, cond: Tensor | None = None) -> Tensor:
-        """Map noisy frames (B, T, D) with levels (B, T) to the objective's prediction, (B, T, D).
+        """Map noisy frames (B, T, D) with levels (B, T) to the prediction of its type, (B, T, D).
 
         Raises:
             ValueError: a condition that is missing or not expected, or too many frames for one that is not causal.

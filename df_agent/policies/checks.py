@@ -8,8 +8,8 @@ from typing import Any
 from df_planners import PLANNERS
 from df_planners.model_planner import ModelPlanner
 
+from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import TokenizerConfig
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.policies.config import PolicyConfig
 from df_agent.policies.controllers import Controller
 
@@ -32,7 +32,7 @@ def check_capabilities(
     planner: type[ModelPlanner],
     controller: type[Controller],
     config: PolicyConfig,
-    model: DiffusionForcing,
+    model: AgentModel,
     tokens: TokenizerConfig,
     max_steps: int | None,
     costs: int,
@@ -54,7 +54,7 @@ def check_capabilities(
         raise ValueError(f"{named} needs a model of rewards: train it with tokenizer.include_rewards=true")
     if planner.needs_time_to_goal and model.time_to_goal is None:
         raise ValueError(f"{named} needs an estimate of the time to the goal: train with time_to_goal.steps=8000")
-    if planner.ends_at_goal and getattr(model.network, "causal", False):
+    if planner.ends_at_goal and getattr(model.diffusion.network, "causal", False):
         others = ", ".join(name for name, other in PLANNERS.items() if _sees_no_end(other))
         raise ValueError(
             f"{named} puts the goal behind the plan, where a causal network does not see it; available for it: {others}"

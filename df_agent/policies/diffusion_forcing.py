@@ -13,12 +13,11 @@ from df_planners import PLANNERS
 from df_planners.feasibility import MotionLimits
 from df_planners.model_planner import ModelPlanner
 
-from df_agent.agent_model import build_model, full_precision, prepare_for_inference
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.data.samplers.inverse_dynamics import displacement_scale
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.options import find_class, make
 from df_agent.policies.checks import check_capabilities, check_names
 from df_agent.policies.config import PolicyConfig, merge
@@ -53,7 +52,7 @@ class DiffusionForcingPolicy(MPCPolicy):
 
     def __init__(
         self,
-        model: DiffusionForcing,
+        model: AgentModel,
         tokenizer: Tokenizer,
         limits: dict[str, list[float]],
         lengths: list[int],
@@ -70,7 +69,7 @@ class DiffusionForcingPolicy(MPCPolicy):
         self.goal_spec = make(GoalSpec, validated(self.checkpoint.get("goal")))
         motion = MotionLimits(*(np.asarray(limits[k]) for k in ("step", "turn", "speed")))
         joins = config.sampling.overlap > 0 or planner.joins_pieces
-        lengths = lengths_of(lengths, config.window, bool(getattr(model.network, "any_length", False)), joins)
+        lengths = lengths_of(lengths, config.window, bool(getattr(model.diffusion.network, "any_length", False)), joins)
         longest = max(*lengths, config.window if joins else 0) - c.context
         if config.sampling.overlap > max(lengths) - c.context:
             raise ValueError(
@@ -87,7 +86,7 @@ class DiffusionForcingPolicy(MPCPolicy):
             motion,
             (np.asarray(limits.get("least", -np.inf)), np.asarray(limits.get("most", np.inf))),
             self._inverse_dynamics,
-            model.config.levels,
+            model.diffusion.config.levels,
         )
         frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
         super().__init__(
@@ -97,7 +96,7 @@ class DiffusionForcingPolicy(MPCPolicy):
             observed=list(c.observation_indices),
             frames_back=np.full_like(frames_back, -1) if config.present_only else frames_back,
             max_steps=max_steps,
-            top_level=model.config.levels,
+            top_level=model.diffusion.config.levels,
         )
         self.level = self.level_of(config.observation_noise)
 
@@ -132,18 +131,16 @@ class DiffusionForcingPolicy(MPCPolicy):
         config = checkpoint.config
         if other := config.get("algorithm"):
             raise CheckpointError(f"{str(name)!r} holds a checkpoint of the baseline {other}, not of Diffusion Forcing")
-        from df_agent import migrations  # HACK
-        config = {**config, "policy": migrations.policy_options(config.get("policy", {}))}  # HACK
         check_names(config.get("policy", {}), overrides)
-        model = build_model(config)
+        model = AgentModel.from_config(config)
         checkpoint.load_into(model)
-        prepare_for_inference(model, choose_device(device), precision)
+        model.prepare(choose_device(device), precision)
         return cls.from_model(model, config, max_steps=max_steps, costs=costs, **overrides)
 
     @classmethod
     def from_model(
         cls,
-        model: DiffusionForcing,
+        model: AgentModel,
         checkpoint: dict[str, Any],
         *,
         max_steps: int | None = None,
@@ -167,20 +164,19 @@ class DiffusionForcingPolicy(MPCPolicy):
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False, card: str | None = None) -> None:
         """Write weights, config, normaliser and policy options to `folder`; `half` stores fp16 weights."""
-        weights = {k: v.float() for k, v in self.model.state_dict().items()} | full_precision(self.model)
-        dtype = torch.float16 if half else None
+        dtype, weights = torch.float16 if half else None, self.model.full_precision_weights()
         save_checkpoint(folder, weights, {**self.checkpoint, "policy": asdict(self.config)}, dtype=dtype, card=card)
 
     def _told(self) -> dict[str, Any]:
-        weights = next(self.model.network.parameters())
+        weights = next(self.model.diffusion.network.parameters())
         trained = self.checkpoint.get("env")
         return {"trained_on": trained, **super()._told(), "device": weights.device, "precision": weights.dtype}
 
     def level_of(self, noise: float) -> int:
         """Return the level at which a token holds as much noise as `noise` times the data's standard deviation."""
         if np.isinf(noise):
-            return self.model.config.levels
-        alpha_bar = self.model.alpha_bar.cpu().double()
+            return self.model.diffusion.config.levels
+        alpha_bar = self.model.diffusion.alpha_bar.cpu().double()
         return int(((1 / alpha_bar - 1).sqrt() - noise).abs().argmin())
 
     def read(self, observation: Observation) -> Seen:
@@ -229,7 +225,7 @@ class DiffusionForcingPolicy(MPCPolicy):
         most = robot.limits.step
         unit = displacement_scale(most.tolist()).numpy()
         inputs = ((observed - mean) / std, np.clip(displacement, -most, most) / unit)
-        device = self.model.alpha_bar.device
+        device = self.model.diffusion.alpha_bar.device
         observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
         return np.asarray(np.clip(inverse(observation, move).cpu().double().numpy(), *robot.action_limits))
 

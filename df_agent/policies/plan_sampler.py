@@ -12,12 +12,12 @@ from df_planners.plan import Plan, PlanRequest
 from einops import reduce, repeat
 from torch import Tensor
 
+from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.composition import Composed
 from df_agent.diffusion.conditioning import Continued, Weighted, remembers
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.objectives import approach_objective, goal_objective, reward_objective
-from df_agent.diffusion.sampler import Denoiser, Objective, sample
+from df_agent.diffusion.sampler import Denoiser, GuidanceObjective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.policies.config import PolicyConfig, SamplingConfig
 from df_agent.policies.costs import Cost, total_cost
@@ -51,7 +51,7 @@ class PlanSampler:
 
     def __init__(
         self,
-        model: DiffusionForcing,
+        model: AgentModel,
         tokenizer: Tokenizer,
         limits: MotionLimits,
         lengths: Sequence[int],
@@ -59,7 +59,7 @@ class PlanSampler:
         longest: int,
         costs: Sequence[Cost] = (),
     ) -> None:
-        s, c, levels = config.sampling, tokenizer.config, model.config.levels
+        s, c, levels = config.sampling, tokenizer.config, model.diffusion.config.levels
         if max(s.steps, s.stabilization_level) > levels:
             raise ValueError(
                 f"a model of {levels} levels cannot take {s.steps} sampling steps, or be stabilised at level "
@@ -76,7 +76,7 @@ class PlanSampler:
             self.lengths.append(longest + c.context)
         self.horizons = [length - c.context for length in self.lengths]
         self.goal_channels, self.frame_skip, self.span = c.goal_channels, c.frame_skip, c.span
-        self.steps, self.device = s.steps, model.alpha_bar.device
+        self.steps, self.device = s.steps, model.diffusion.alpha_bar.device
         self.on_denoise: Callable[[Denoising], None] | None = None
 
     @torch.no_grad()
@@ -119,7 +119,7 @@ class PlanSampler:
             if given is not None:
                 token = self.tokenizer.goal_token(self._tensor(request.goal[rows[pick]]))[:, None]
                 x, levels = torch.where(given[..., None], token, x), torch.where(given, 0, levels)
-            levels = torch.where(index > end, self.model.config.levels, levels)
+            levels = torch.where(index > end, self.model.diffusion.config.levels, levels)
 
             def fresh(step: int, pick: IntArray = pick, length: int = length) -> Tensor:
                 return noise(rows[pick], length, step + 1)
@@ -215,7 +215,7 @@ class PlanSampler:
         to_goal: bool,
         guide: str | None,
         strength: Array | float,
-    ) -> tuple[Callable[[IntArray], Objective] | None, float]:
+    ) -> tuple[Callable[[IntArray], GuidanceObjective] | None, float]:
         """Return what makes, for some of the N candidates, what guidance climbs, and its scale; none without any."""
         c = self.tokenizer.config
         if to_goal:
@@ -230,7 +230,7 @@ class PlanSampler:
             estimator, strengths = self.model.time_to_goal, self._tensor(np.asarray(strength))
             places = self._places(request.goal[rows])
 
-            def approach(pick: IntArray) -> Objective:
+            def approach(pick: IntArray) -> GuidanceObjective:
                 climb = approach_objective(estimator, places[pick], int(horizons[0]), stack, channels, context)
                 return lambda tokens: strengths[pick] * climb(tokens)
 
@@ -241,11 +241,11 @@ class PlanSampler:
             return lambda pick: reward_objective(planned[pick], stack, mean, std, context), scale
         return lambda pick: goal_objective(places[pick], planned[pick], stack, channels, context), scale
 
-    def _against_costs(self, horizons: IntArray) -> Callable[[IntArray], Objective]:
+    def _against_costs(self, horizons: IntArray) -> Callable[[IntArray], GuidanceObjective]:
         """Return what makes the objective of plans of `horizons` (N,) tokens: as little cost as possible."""
         c = self.tokenizer.config
 
-        def objective(pick: IntArray) -> Objective:
+        def objective(pick: IntArray) -> GuidanceObjective:
             lengths = torch.as_tensor(horizons[pick] * c.frame_stack + 1, device=self.device)
 
             def value(tokens: Tensor) -> Tensor:
@@ -259,12 +259,12 @@ class PlanSampler:
 
     def _start(self, history: Array, level: IntArray, noise: Tensor, s: SamplingConfig) -> tuple[Tensor, Tensor]:
         """Initial tokens (N, T, D), the first ones observed, and levels (M, N, T)."""
-        c, top = self.tokenizer.config, self.model.config.levels
+        c, top = self.tokenizer.config, self.model.diffusion.config.levels
         x = (noise * s.temperature).to(self.device)
         observed = self.tokenizer.observed_tokens(self._tensor(history))
         known = reduce(torch.as_tensor(level, device=self.device), "n (c f) -> n c", "max", f=c.frame_stack)
         # What is noisy already is a sample at its level once it is scaled as one; of what is missing there is none.
-        scaled = self.model.alpha_bar[known][..., None].sqrt() * observed
+        scaled = self.model.diffusion.alpha_bar[known][..., None].sqrt() * observed
         shown = torch.where(known[..., None] == 0, observed, scaled)
         x[:, : c.context] = torch.where((known == top)[..., None], x[:, : c.context], shown)
         matrix = scheduling_matrix(s.matrix, noise.shape[1] - c.context, s.steps, s.uncertainty, s.near)
@@ -278,11 +278,11 @@ class PlanSampler:
         Their goals are `given` (N, T), or not.
         """
         c, context = self.config, self.tokenizer.config.context
-        model: Denoiser = self.model
+        model: Denoiser = self.model.diffusion
         if noise.shape[1] > self.window + context:
-            model = Composed(self.model, self.window + context, c.overlap, lengths)
-        elif c.history_weight == 1 and remembers(getattr(self.model, "network", None)):
-            model = Continued(self.model, context)
+            model = Composed(self.model.diffusion, self.window + context, c.overlap, lengths)
+        elif c.history_weight == 1 and remembers(self.model.diffusion.network):
+            model = Continued(self.model.diffusion, context)
         noise = noise.to(self.device)
         if given is not None and c.goal_weight != 1:
             model = Weighted(model, given, c.goal_weight, noise)

@@ -10,9 +10,10 @@ from torch import nn
 
 from df_agent.baselines.learners import learner_class
 from df_agent.data.datasets import load_episodes
+from df_agent.training.config import TrainConfig
 from df_agent.training.processes import make_accelerator
-from df_agent.training.run import Validation, command, run_tracker, run_training
-from df_agent.training.trainer import TrainConfig
+from df_agent.training.run_folder import command
+from df_agent.training.trainer import Validation, run_tracker, run_training
 
 
 def train_baseline(
@@ -34,6 +35,7 @@ def train_baseline(
     cls = learner_class(config["algorithm"])
     with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config["dataset"])
+    learner: nn.Module
     learner, sampler = cls.from_data(episodes, **config["learner"])
     if make_policy is not None:
         make_policy(learner)

@@ -1,4 +1,4 @@
-"""What a training run is told, and the learning rate that follows from it."""
+"""How anything is trained: the options of the trainer."""
 
 from __future__ import annotations
 
@@ -97,14 +97,3 @@ class TrainConfig:
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise ValueError(f"unknown training option {key!r} (known: {', '.join(known)}){hint}")
         return cls(**values)
-
-
-def learning_rate_at(config: TrainConfig, step: int) -> float:
-    """Learning rate for optimiser step `step` (0 is the first): linear warm-up, then the decay."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.decay == "constant":
-        return config.learning_rate
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    shape = 0.5 * (1 + math.cos(math.pi * progress)) if config.decay == "cosine" else 1 - progress
-    return config.learning_rate * (config.final_lr_fraction + (1 - config.final_lr_fraction) * max(0.0, shape))

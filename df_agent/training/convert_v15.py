@@ -158,8 +158,8 @@ def convert(
     )
     config = {
         "network": {"name": "transformer_v15", **sizes.to_dict()},
-        "diffusion": {"schedule": "linear", "objective": "x0", "levels": LEVELS, "frame_stack": frame_stack},
+        "diffusion": {"schedule": "linear", "prediction_type": "x0", "levels": LEVELS, "frame_stack": frame_stack},
         "tokenizer": tokenizer.to_dict(),
         "windows": {"max_tokens": max_tokens},
     }
-    return {f"network.{key}": value for key, value in network.items()}, config
+    return {f"diffusion.network.{key}": value for key, value in network.items()}, config

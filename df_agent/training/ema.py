@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def decay_at(decay: float, updates: int) -> float:
@@ -16,16 +19,16 @@ def decay_at(decay: float, updates: int) -> float:
     return min(decay, (1 + updates) / (10 + updates))
 
 
-class EMA:
+class EMA(Generic[M]):
     """A copy of the model, in evaluation mode, whose parameters follow the trained ones.
 
     Attributes:
         module: the averaged model; buffers are copied, not averaged.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: M, decay: float) -> None:
         self.decay = decay
-        self.module = copy.deepcopy(model).eval().requires_grad_(False)
+        self.module: M = copy.deepcopy(model).eval().requires_grad_(False)
         self._averages: list[Tensor] = list(self.module.parameters())
         self._weights: list[Tensor] = list(model.parameters())
         self._model = model

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from df_agent import migrations
 from df_agent.checkpoint import json_bytes, replace_file
+from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 from df_agent.training.config import FREE_KEYS, TrainConfig
 
 RUN_FILE = "run.json"
+RESOLVED_FILE = "resolved.json"
 PRECISION_FILE = "precision.json"
 FREE_PARTS = ("provenance", "policy")  # of a checkpoint's config: the weights do not depend on them
 
@@ -46,14 +52,17 @@ class RunFolder:
             return
         kept = {key: value for key, value in asdict(train).items() if key not in FREE_KEYS}
         rest = {key: value for key, value in checkpoint_config.items() if key not in FREE_PARTS}
-        new = json.loads(json_bytes({"train": kept, "config": rest, "processes": processes}))
+        now = {VERSION_KEY: FORMAT_VERSION, "train": kept, "config": rest, "processes": processes}
+        new = json.loads(json_bytes(now))
         path = self.path / RUN_FILE
         if not path.exists():
             if any((self.path / "checkpoints").glob("step_*")):
                 raise RunError(f"{self.path} holds checkpoints but no {RUN_FILE}; choose another run_dir")
             replace_file(path, json_bytes(new))
             return
-        changes = differences(json.loads(path.read_text()), new)
+        old = json.loads(path.read_text())
+        old["config"] = migrations.config(old["config"], migrations.version_of(old))
+        changes = differences({**old, VERSION_KEY: FORMAT_VERSION}, new)
         if changes:
             raise RunError(
                 f"{self.path} holds a run with another configuration, which cannot be continued "
@@ -86,6 +95,20 @@ def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
         except BlockingIOError as error:
             raise RunError(refusal) from error
         yield
+
+
+def record(run_dir: Path, config: Mapping[str, Any]) -> None:
+    """Keep the resolved configuration and the exact command, one line per start, in the run folder."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if not (run_dir / RESOLVED_FILE).exists():
+        replace_file(run_dir / RESOLVED_FILE, json_bytes({**config, VERSION_KEY: FORMAT_VERSION}))
+    with (run_dir / "commands.txt").open("a") as file:
+        file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {command()}\n")
+
+
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    return shlex.join(["python", *sys.orig_argv[1:]])
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

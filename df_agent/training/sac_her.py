@@ -22,8 +22,7 @@ import numpy as np
 from df_agent.baselines.sac_her import ALGORITHM, Actor
 from df_agent.baselines.sac_her_model import ALGORITHMS, SACHERConfig, actor_of, make_model
 from df_agent.checkpoint import atomic_folder, json_bytes, load_checkpoint, replace_file, save_checkpoint
-from df_agent.training.run import command
-from df_agent.training.run_folder import RunError, RunFolder
+from df_agent.training.run_folder import RunError, RunFolder, command
 
 CURVE_FILE = "curve.jsonl"
 # (actor, environment steps done) -> numbers, among them "time_to_goal"

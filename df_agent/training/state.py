@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from df_agent import migrations
 from df_agent.checkpoint import (
     CheckpointError,
     atomic_folder,
@@ -108,8 +109,12 @@ def restore_newest(
             warnings.warn(f"passing over a damaged checkpoint: {error}", stacklevel=2)
             continue
         checkpoint.load_into(average)
-        model.load_state_dict(_under("model.", tensors))
-        _restore_optimizer(optimizer, model, _under("optimizer.", tensors))
+        weights, moments = (
+            migrations.weights(_under(prefix, tensors), checkpoint.config, checkpoint.version)
+            for prefix in ("model.", "optimizer.")
+        )
+        model.load_state_dict(weights)
+        _restore_optimizer(optimizer, model, moments)
         return saved
     return None
 

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,29 +15,33 @@ from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from df_agent.checkpoint import save_checkpoint
 from df_agent.runtime import check_precision, keep_freed_memory
-from df_agent.training.config import TrainConfig, learning_rate_at
+from df_agent.training.config import TrainConfig
 from df_agent.training.ema import EMA
 from df_agent.training.meter import Meter
+from df_agent.training.optimizer import adamw, gradient_statistics, learning_rate_at
 from df_agent.training.precision import autocast, can_compile, choose_precision
 from df_agent.training.processes import make_accelerator
 from df_agent.training.progress import Progress
-from df_agent.training.run_folder import RunFolder
+from df_agent.training.run_folder import RunFolder, record
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
-from df_agent.training.trackers import Tracker, Trackers
+from df_agent.training.trackers import Tracker, Trackers, make_tracker
 from df_agent.types import TrainingBatch
 
-__all__ = ["TrainConfig", "Trainer", "TrainingError"]
-
+M = TypeVar("M", bound=nn.Module)
 SampleBatch = Callable[[int, torch.Generator], TrainingBatch]
-Validate = Callable[[nn.Module, int], Mapping[str, "float | NDArray[np.uint8]"]]
+Measured = Mapping[str, "float | NDArray[np.uint8]"]
+Validate = Callable[[nn.Module, int], Measured]
+# (EMA model, steps done, checkpoint config) -> numbers and pictures
+Validation = Callable[[nn.Module, int, Mapping[str, Any]], Measured]
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on: a loss or gradient is not finite."""
 
 
-class Trainer:
+class Trainer(Generic[M]):
     """Trains any module with `loss(batch, generator) -> (scalar, metrics)`.
 
     What step s does follows from (seed, s, rank) alone, so a run that was killed and started again ends in
@@ -56,7 +60,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: M,
         sample_batch: SampleBatch,
         config: TrainConfig,
         run_dir: str | Path,
@@ -66,15 +70,16 @@ class Trainer:
     ) -> None:
         self.accelerator = make_accelerator()
         self.device: torch.device = self.accelerator.device
-        self.model, self.sample_batch, self.config = model.to(self.device), sample_batch, config
+        self.model: M = model.to(self.device)
+        self.sample_batch, self.config = sample_batch, config
         self.run_dir, self.checkpoint_config = Path(run_dir), dict(checkpoint_config)
         self.main = bool(self.accelerator.is_main_process)
         self.tracker: Tracker = tracker if tracker is not None and self.main else Trackers([])
         self.validate = validate
         self.ema = EMA(self.model, config.ema_decay)
-        self.optimizer = _adamw(self.model, config, self.device)
+        self.optimizer = adamw(self.model, config, self.device)
 
-    def fit(self) -> nn.Module:
+    def fit(self) -> M:
         """Train to the last step, continuing a run that is there already; return the EMA model.
 
         Raises:
@@ -263,23 +268,38 @@ class _Loss(nn.Module):
         return result
 
 
-@torch.no_grad()
-def gradient_statistics(model: nn.Module) -> dict[str, Tensor]:
-    """Return least, median and largest norm of the weights' gradients, and of these over the weights' own norms."""
-    norms = [(p.grad.norm(), p.norm()) for p in model.parameters() if p.grad is not None]
-    gradients, weights = (torch.stack(part) for part in zip(*norms, strict=True))
-    found: dict[str, Tensor] = {}
-    for name, values in {"gradient": gradients, "gradient_over_weight": gradients / weights.clamp_min(1e-12)}.items():
-        found |= {f"{name}/min": values.min(), f"{name}/median": values.median(), f"{name}/max": values.max()}
-    return found
+def run_tracker(config: Mapping[str, Any]) -> Tracker | None:
+    """Return the tracker that config["tracker"] names, on the process that writes; raises ValueError for others."""
+    if not make_accelerator().is_main_process:
+        return None
+    return make_tracker(config.get("tracker", "tensorboard"), config["run_dir"], config)
 
 
-def _adamw(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
-    """AdamW, fused where the device has it; weight decay on matrices only."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+def run_training(
+    model: M,
+    sample_batch: SampleBatch,
+    options: TrainConfig,
+    config: Mapping[str, Any],
+    checkpoint_config: dict[str, Any],
+    tracker: Tracker | None,
+    validate: Validation | None = None,
+) -> M:
+    """Train a module with a loss in config["run_dir"], or continue; leave the EMA model in `final` and return it.
+
+    Args:
+        model: the module.
+        sample_batch: (batch_size, CPU generator) -> what its loss takes.
+        options: how to train.
+        config: of the run, recorded in its folder.
+        checkpoint_config: what is stored beside the weights.
+        tracker: where metrics go; see `run_tracker`.
+        validate: called every validate_every steps; see `Validation`.
+    """
+    run_dir, main = Path(config["run_dir"]), make_accelerator().is_main_process
+    if main:
+        record(run_dir, config)
+    measure = None if validate is None else lambda average, step: validate(average, step, checkpoint_config)
+    average = Trainer(model, sample_batch, options, run_dir, checkpoint_config, tracker, measure).fit()
+    if main:
+        save_checkpoint(run_dir / "final", average.state_dict(), checkpoint_config)
+    return average

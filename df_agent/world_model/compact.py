@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from df_agent.data.clips import Clips, FrameSampler, load_clips
+from df_agent.data.clips import Clips, load_clips
 from df_agent.data.episodes import Episodes
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Encoder, to_signal
+from df_agent.models.autoencoder import AutoencoderConfig, Encoder, to_signal
 from df_agent.models.latent_dynamics import LatentClips, LatentDynamics, LatentDynamicsConfig
 from df_agent.options import make
 from df_agent.runtime import choose_device
 from df_agent.training.config import TrainConfig
-from df_agent.training.run import command, record
+from df_agent.training.run_folder import command, record
 from df_agent.training.trainer import Trainer
+from df_agent.world_model.training import fit_autoencoder
 
 
 class CompactModel(nn.Module):
@@ -78,21 +79,17 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     clips.windows(length)  # refuses data that is too short, before minutes of training
     given = dict(config["autoencoder"])
     schedule = TrainConfig.from_dict(given.pop("train"))
-    size, channels = clips.frames.shape[1], clips.frames.shape[3]
-    options = make(AutoencoderConfig, {**given, "size": size, "channels": channels, "one_vector": True})
-    torch.manual_seed(schedule.seed)
-    sampler = FrameSampler(clips, 3 if options.straighten else 1)
-    described = {"autoencoder": options.to_dict()}
     data = {"dataset": str(config["dataset"]), "every": int(config["every"])}
-    checked = {**described, "data": data}
-    autoencoder = Trainer(Autoencoder(options), sampler, schedule, run_dir / "autoencoder", checked).fit()
-    assert isinstance(autoencoder, Autoencoder)
+    torch.manual_seed(schedule.seed)
+    autoencoder = fit_autoencoder({**given, "one_vector": True}, clips, schedule, run_dir, data)
+    described = {"autoencoder": autoencoder.config.to_dict()}
 
     given = dict(config["dynamics"])
     schedule = TrainConfig.from_dict(given.pop("train"))
     del given["length"]
     sizes = make(
-        LatentDynamicsConfig, {**given, "latent_dim": options.latent_channels, "action_dim": clips.actions.shape[1]}
+        LatentDynamicsConfig,
+        {**given, "latent_dim": autoencoder.config.latent_channels, "action_dim": clips.actions.shape[1]},
     )
     torch.manual_seed(schedule.seed)
     model = CompactModel(autoencoder.encoder().eval(), LatentDynamics(sizes))
@@ -102,9 +99,7 @@ def train_compact(config: Mapping[str, Any]) -> CompactModel:
     model.dynamics.step_scale.data = typical_change(latents, clips)
     clip_sampler = LatentClipSampler(latents, clips, length)
     checked = {"dynamics": sizes.to_dict(), **described, "data": {**data, "length": length}}
-    dynamics = Trainer(model.dynamics, clip_sampler, schedule, run_dir / "dynamics", checked).fit()
-    assert isinstance(dynamics, LatentDynamics)
-    model.dynamics = dynamics
+    model.dynamics = Trainer(model.dynamics, clip_sampler, schedule, run_dir / "dynamics", checked).fit()
     checkpoint_config = {
         "compact": {"every": int(config["every"])},
         "env": config.get("env"),

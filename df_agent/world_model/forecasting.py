@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.diffusion.conditioning import Continued, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
@@ -20,7 +20,8 @@ from df_agent.diffusion.sampler import Denoiser, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.runtime import choose_device
 from df_agent.training.config import TrainConfig
-from df_agent.training.run import command, run_training
+from df_agent.training.run_folder import command
+from df_agent.training.trainer import run_training
 from df_agent.types import Batch
 
 Array = NDArray[np.float64]
@@ -114,9 +115,9 @@ class Forecaster:
         checkpoint = load_checkpoint(name)
         if "forecast" not in checkpoint.config:
             raise CheckpointError(f"{name} holds no forecaster")
-        model = build_model(checkpoint.config)
+        model = AgentModel.from_config(checkpoint.config)
         checkpoint.load_into(model)
-        return cls(model, checkpoint.config, device)
+        return cls(model.diffusion, checkpoint.config, device)
 
     @torch.no_grad()
     def predict(
@@ -194,9 +195,9 @@ def train_forecaster(series: Series, config: Mapping[str, Any]) -> Forecaster:
     }
     options = TrainConfig.from_dict(config["train"])
     torch.manual_seed(options.seed)
-    average = run_training(build_model(described), SeriesSampler(series, mean, std), options, config, described, None)
-    assert isinstance(average, DiffusionForcing)
-    return Forecaster(average, described)
+    model = AgentModel.from_config(described)
+    average = run_training(model, SeriesSampler(series, mean, std), options, config, described, None)
+    return Forecaster(average.diffusion, described)
 
 
 def crps_sum(samples: Array, truth: Array) -> float:

@@ -148,7 +148,7 @@ class Imagination:
     def _denoise(self, x: Tensor, level: int, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         levels = torch.full(x.shape[:2], level, device=x.device)
         output = self.model.network(x, levels, cond, cache=self.cache).to(x.dtype)
-        return to_x0_eps(self.model.objective, output, x, self.model.alpha_bar[levels])
+        return to_x0_eps(self.model.prediction_type, output, x, self.model.alpha_bar[levels])
 
 
 @torch.no_grad()

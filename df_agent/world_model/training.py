@@ -19,8 +19,8 @@ from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, 
 from df_agent.options import make
 from df_agent.training.config import TrainConfig
 from df_agent.training.processes import make_accelerator
-from df_agent.training.run import command, run_tracker, run_training
-from df_agent.training.trainer import Trainer
+from df_agent.training.run_folder import command
+from df_agent.training.trainer import Trainer, run_tracker, run_training
 from df_agent.world_model.video_model import build_autoencoder, build_video_model
 
 
@@ -109,15 +109,27 @@ def train_autoencoder(config: Mapping[str, Any], clips: Clips, seed: int) -> Aut
         own = {k.removeprefix(prefix): v for k, v in checkpoint.weights.items() if k.startswith(prefix)}
         replace(checkpoint, weights=own).load_into(autoencoder)
         return autoencoder
-    options = make(AutoencoderConfig, {**given, "size": clips.frames.shape[1], "channels": clips.frames.shape[3]})
     torch.manual_seed(seed)
-    described = {"autoencoder": options.to_dict(), "data": {"dataset": str(config["dataset"])}}
-    folder = Path(config["run_dir"], "autoencoder")
-    average = Trainer(
-        Autoencoder(options), FrameSampler(clips, 3 if options.straighten else 1), schedule, folder, described
-    ).fit()
-    assert isinstance(average, Autoencoder)
-    return average
+    return fit_autoencoder(given, clips, schedule, config["run_dir"], {"dataset": str(config["dataset"])})
+
+
+def fit_autoencoder(
+    options: Mapping[str, Any], clips: Clips, schedule: TrainConfig, run_dir: str | Path, data: Mapping[str, Any]
+) -> Autoencoder:
+    """Train an autoencoder on the pictures of clips, in `run_dir`/autoencoder.
+
+    Args:
+        options: of `AutoencoderConfig` but for the pictures' size and channels.
+        clips: the pictures.
+        schedule: how to train.
+        run_dir: folder of the run.
+        data: what the data is, by which a run is told from another.
+    """
+    size, channels = clips.frames.shape[1], clips.frames.shape[3]
+    sizes = make(AutoencoderConfig, {**options, "size": size, "channels": channels})
+    sampler = FrameSampler(clips, 3 if sizes.straighten else 1)
+    described = {"autoencoder": sizes.to_dict(), "data": data}
+    return Trainer(Autoencoder(sizes), sampler, schedule, Path(run_dir, "autoencoder"), described).fit()
 
 
 @torch.no_grad()

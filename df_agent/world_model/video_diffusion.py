@@ -67,7 +67,7 @@ class VideoDiffusion(DiffusionForcing):
 
     Args:
         network: as `SpaceTimeTransformer`.
-        config: the noise schedule, objective and SNR weights; the rest of it is for trajectories.
+        config: the noise schedule, prediction type and SNR weights; the rest of it is for trajectories.
         video: how clips are noised.
         autoencoder: what made the latents, carried along; it takes no part in the loss.
     """
@@ -86,8 +86,10 @@ class VideoDiffusion(DiffusionForcing):
                 f"method {video.method!r} with two copies of each clip needs a causal network that can look back at "
                 f"other frames: network=space_time with causal=true; got {type(network).__name__}"
             )
-        if video.method == "regression" and config.objective != "x0":
-            raise ValueError(f"regression predicts frames: objective must be 'x0', got {config.objective!r}")
+        if video.method == "regression" and config.prediction_type != "x0":
+            raise ValueError(
+                f"regression predicts frames: prediction_type must be 'x0', not {config.prediction_type!r}"
+            )
 
     @property
     def two_copies(self) -> bool:
@@ -143,7 +145,7 @@ class VideoDiffusion(DiffusionForcing):
             output = network(*both, torch.cat([cond, cond], 1), history=t)[:, t:]
         else:
             output = network(noisy, level, cond)
-        error = (output.float() - target(self.objective, tokens, eps, alpha_bar)).square().mean(-1)
+        error = (output.float() - target(self.prediction_type, tokens, eps, alpha_bar)).square().mean(-1)
         counts = level > 0
         weight = self.snr_weight(alpha_bar, past_alpha_bar)
         total = (weight * counts * error).sum() / counts.sum().clamp_min(1)

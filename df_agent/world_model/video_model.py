@@ -14,18 +14,13 @@ from torch import Tensor
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.clips import conditions
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
+from df_agent.models import build_network
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_frames, to_signal
-from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
-from df_agent.models.unet3d import Unet3d, Unet3dConfig
 from df_agent.options import make
 from df_agent.runtime import choose_device
 from df_agent.world_model.imagine import RolloutConfig, imagine
 from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
 
-NETWORKS: dict[str, tuple[Any, Any]] = {
-    "space_time": (SpaceTimeTransformer, SpaceTimeConfig),
-    "unet3d": (Unet3d, Unet3dConfig),
-}
 AUTOENCODERS: dict[str, tuple[Any, Any]] = {
     "convolutional": (Autoencoder, AutoencoderConfig),
     "pixels": (Pixels, PixelsConfig),
@@ -45,16 +40,11 @@ def build_autoencoder(options: Mapping[str, Any]) -> Autoencoder | Pixels:
 
 def build_video_model(config: Mapping[str, Any]) -> VideoDiffusion:
     """Build the untrained model of a checkpoint's config: "autoencoder", "network", "diffusion" and "video"."""
-    options = dict(config["network"])
-    name = options.pop("name", "space_time")
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}, available: {sorted(NETWORKS)}")
-    network, network_config = NETWORKS[name]
     diffusion = make(DiffusionForcingConfig, dict(config["diffusion"]))
-    options.setdefault("level_scale", diffusion.levels)
+    network = build_network({"name": "space_time", **config["network"]}, diffusion.levels)
     autoencoder = build_autoencoder(config["autoencoder"]).requires_grad_(False)
     video = make(VideoConfig, dict(config["video"]))
-    return VideoDiffusion(network(make(network_config, options)), diffusion, video, autoencoder)
+    return VideoDiffusion(network, diffusion, video, autoencoder)
 
 
 class VideoModel:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.tokens import Tokenizer
 from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
@@ -67,7 +67,7 @@ def test_outputs_are_the_same_in_other_coordinates(tmp_path, causal, prefix):
     path = saved(tmp_path / "x.ckpt", original, [3.5, 3.4], [1.3, 1.5], prefix)
     weights, config = convert(read_weights(path), TURNED, max_tokens=61)
     config["network"]["causal"] = causal
-    model = build_model(config).eval()
+    model = AgentModel.from_config(config).eval()
     model.load_state_dict(weights)
     tokenizer = Tokenizer.from_dict(config["tokenizer"])
 
@@ -78,7 +78,7 @@ def test_outputs_are_the_same_in_other_coordinates(tmp_path, causal, prefix):
         expected = original(((theirs - torch.tensor([3.5, 3.4])) / torch.tensor([1.3, 1.5])).flatten(2), k, causal)
         expected = expected.unflatten(-1, (10, 2)) * torch.tensor([1.3, 1.5]) + torch.tensor([3.5, 3.4])
         tokens = tokenizer.pack(ours.transpose(0, 1).flatten(1, 2))
-        x0, _ = model.denoise(tokens, k.T + 1)
+        x0, _ = model.diffusion.denoise(tokens, k.T + 1)
     found = tokenizer.unpack(x0).unflatten(1, (61, 10)).transpose(0, 1)
     back = torch.stack([expected[..., 1] - 3.3, 3.8 - expected[..., 0]], -1)
     torch.testing.assert_close(found, back, rtol=1e-4, atol=1e-4)

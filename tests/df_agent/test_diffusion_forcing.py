@@ -4,9 +4,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from df_agent.agent_model import bf16_pays, build_model, prepare_for_inference
+from df_agent.agent_model import AgentModel, bf16_pays
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig, repeat_last_frame
+from df_agent.diffusion import masking
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.masking import repeat_last_frame
 from df_agent.diffusion.noise_schedule import min_snr_weight
 from df_agent.runtime import computes_in_bf16
 from df_agent.types import Batch
@@ -34,7 +36,11 @@ def corrupt(batch=4000, tokens=6, dim=4, mask=None, seed=0, **options):
     """Corrupt random tokens; return them, then what `corrupt` returns."""
     clean = torch.randn(batch, tokens, dim, generator=seeded(99))
     mask = torch.ones(batch, tokens, dtype=torch.bool) if mask is None else mask
-    return clean, *silent(**options).corrupt(clean, mask, seeded(seed))
+    return clean, *masked(DiffusionForcingConfig(**options), clean, mask, seed)
+
+
+def masked(config, tokens, mask, seed=0):
+    return masking.corrupt(tokens, mask, config.levels, config, seeded(seed))
 
 
 def share_is(found, share, count):
@@ -199,8 +205,8 @@ def test_a_training_goal_has_the_form_of_a_goal_in_use(tokenizer):
     raw = torch.randn(300, 4 * c.frame_stack, c.frame_dim, generator=seeded())
     tokens, mask = tokenizer.pack(raw), torch.ones(300, 4, dtype=torch.bool)
     options = {"frame_stack": c.frame_stack, "goal_channels": c.goal_channels}
-    model = silent(terminal=1.0, clean_goal=1.0, repeat_first=0.0, **options)
-    got, level, _ = model.corrupt(tokens, mask, seeded())
+    config = DiffusionForcingConfig(terminal=1.0, clean_goal=1.0, repeat_first=0.0, **options)
+    got, level, _ = masked(config, tokens, mask)
     end = (level[:, 1:] == 0).int().argmax(1) + 1
     row = torch.arange(300)
     reached = raw[row, (end + 1) * c.frame_stack - 1][:, list(c.goal_channels)]
@@ -215,8 +221,8 @@ def test_a_repeated_present_has_the_form_of_a_history_that_stands_still(tokenize
     tokens, mask = tokenizer.pack(raw), torch.ones(2000, 2, dtype=torch.bool)
     known = torch.arange(c.token_dim) % c.frame_dim < c.observation_dim
     tokens[:, 0] = torch.where(known, tokens[:, 0], 0.0)  # as windows are cut
-    model = silent(repeat_first=0.4, terminal=0.0, frame_stack=c.frame_stack)
-    got, _, _ = model.corrupt(tokens, mask, seeded())
+    config = DiffusionForcingConfig(repeat_first=0.4, terminal=0.0, frame_stack=c.frame_stack)
+    got, _, _ = masked(config, tokens, mask)
     now = raw[:, c.frame_stack - 1, : c.observation_dim]
     standing = tokenizer.observed_tokens(now[:, None].repeat(1, c.frame_stack, 1))[:, 0]
     moving = tokenizer.observed_tokens(raw[:, : c.frame_stack, : c.observation_dim])[:, 0]
@@ -228,8 +234,8 @@ def test_a_repeated_present_has_the_form_of_a_history_that_stands_still(tokenize
 
 def test_all_observed_tokens_are_given_and_what_lies_before_a_start_stands_still():
     tokens, mask = torch.randn(4000, 6, 4, generator=seeded()), torch.ones(4000, 6, dtype=torch.bool)
-    model = silent(context=3, clean_first=0.5, repeat_first=0.6, frame_stack=2)
-    got, level, weight = model.corrupt(tokens, mask, seeded())
+    config = DiffusionForcingConfig(context=3, clean_first=0.5, repeat_first=0.6, frame_stack=2)
+    got, level, weight = masked(config, tokens, mask)
     given = level[:, :3] == 0
     assert share_is(given.all(1).double().mean().item(), 0.5, 4000)
     assert (given.all(1) | ~given.any(1)).all()
@@ -245,8 +251,8 @@ def test_all_observed_tokens_are_given_and_what_lies_before_a_start_stands_still
 
 def test_an_end_lies_behind_what_was_observed():
     tokens, mask = torch.randn(2000, 6, 4, generator=seeded()), torch.ones(2000, 6, dtype=torch.bool)
-    model = silent(context=3, clean_first=1.0, terminal=1.0, clean_goal=1.0, frame_stack=2)
-    _, level, _ = model.corrupt(tokens, mask, seeded())
+    config = DiffusionForcingConfig(context=3, clean_first=1.0, terminal=1.0, clean_goal=1.0, frame_stack=2)
+    _, level, _ = masked(config, tokens, mask)
     ends = (level == 0)[:, 3:]
     assert (ends.sum(1) == 1).all()
     assert (ends.double().mean(0) - 1 / 3).abs().max() < 0.05
@@ -263,7 +269,9 @@ def test_repeat_last_frame_by_hand():
 
 def test_loss_by_hand():
     """Zero for an answer, so the error of x0 is the token itself; 3 counted tokens of unit weight, 1 light pad."""
-    model = silent(objective="x0", terminal=1.0, clean_goal=0.0, pad_weight=0.5, **{k: 0.0 for k in list(PLAIN)[:3]})
+    model = silent(
+        prediction_type="x0", terminal=1.0, clean_goal=0.0, pad_weight=0.5, **{k: 0.0 for k in list(PLAIN)[:3]}
+    )
     tokens = torch.tensor([[[1.0, 1], [2, 2], [3, 5]]])
     total, metrics = model.loss(Batch(tokens, torch.ones(1, 3, dtype=torch.bool)), seeded(1))
     level = model.network.level[0].tolist()
@@ -274,7 +282,7 @@ def test_loss_by_hand():
 
 
 def test_loss_leaves_out_what_is_given():
-    model = silent(objective="x0", **{**PLAIN, "clean_first": 1.0})
+    model = silent(prediction_type="x0", **{**PLAIN, "clean_first": 1.0})
     tokens = torch.tensor([[[100.0, 100], [2, 2], [4, 4]]])
     total, _ = model.loss(Batch(tokens, torch.ones(1, 3, dtype=torch.bool)), seeded())
     assert total.item() == pytest.approx((4 + 16) / 2)
@@ -282,7 +290,7 @@ def test_loss_leaves_out_what_is_given():
 
 
 def test_loss_carries_the_snr_weight():
-    model = silent(objective="x0", snr_weighting="min_snr", **PLAIN)
+    model = silent(prediction_type="x0", snr_weighting="min_snr", **PLAIN)
     total, _ = model.loss(Batch(torch.ones(1, 4, 2), torch.ones(1, 4, dtype=torch.bool)), seeded())
     weight = min_snr_weight("x0", model.alpha_bar[model.network.level])
     assert total.item() == pytest.approx(weight.mean().item())
@@ -290,7 +298,7 @@ def test_loss_carries_the_snr_weight():
 
 def test_fused_weight_looks_both_ways_unless_the_network_is_causal():
     alpha_bar = torch.tensor([[0.1, 0.1, 0.99]])
-    model = silent(objective="x0", snr_weighting="fused")
+    model = silent(prediction_type="x0", snr_weighting="fused")
     both = model.snr_weight(alpha_bar)
     model.network.causal = True
     forward = model.snr_weight(alpha_bar)
@@ -298,11 +306,11 @@ def test_fused_weight_looks_both_ways_unless_the_network_is_causal():
     assert both[0, 0] > 2 * forward[0, 0]
 
 
-@pytest.mark.parametrize("objective", ["x0", "eps", "v"])
-def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
+@pytest.mark.parametrize("prediction_type", ["x0", "eps", "v"])
+def test_loss_and_denoiser_agree_on_what_the_network_predicts(prediction_type):
     """A network that answers with the target makes no loss, and its answer denoises to the data."""
     tokens = torch.randn(16, 5, 3, generator=seeded())
-    config = DiffusionForcingConfig(objective=objective, **PLAIN)
+    config = DiffusionForcingConfig(prediction_type=prediction_type, **PLAIN)
 
     class Told(torch.nn.Module):
         def forward(self, x, level, cond=None):
@@ -310,7 +318,7 @@ def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
             eps = (x.double() - a.sqrt() * tokens) / (1 - a).sqrt()
             self.x, self.level = x, level
             answers = {"x0": tokens.double(), "eps": eps, "v": a.sqrt() * eps - (1 - a).sqrt() * tokens}
-            return answers[objective]
+            return answers[prediction_type]
 
     model = DiffusionForcing(Told(), config)
     total, _ = model.loss(Batch(tokens, torch.ones(16, 5, dtype=torch.bool)), seeded())
@@ -320,15 +328,16 @@ def test_loss_and_denoiser_agree_on_what_the_network_predicts(objective):
     torch.testing.assert_close(x0[low], tokens[low], rtol=1e-2, atol=1e-3)
 
 
-def tiny(objective="v", **diffusion):
+def tiny(prediction_type="v", **diffusion):
     torch.manual_seed(0)
     network = {"token_dim": 4, "max_tokens": 6, "width": 48, "depth": 2, "heads": 2}
-    return build_model({"network": network, "diffusion": {"objective": objective, "frame_stack": 2, **diffusion}})
+    diffusion = {"prediction_type": prediction_type, "frame_stack": 2, **diffusion}
+    return AgentModel.from_config({"network": network, "diffusion": diffusion})
 
 
-@pytest.mark.parametrize("objective", ["x0", "v"])
-def test_loss_falls_on_eight_windows(objective):
-    model = tiny(objective)
+@pytest.mark.parametrize("prediction_type", ["x0", "v"])
+def test_loss_falls_on_eight_windows(prediction_type):
+    model = tiny(prediction_type)
     time = torch.linspace(0, 3, 12)[None] + torch.arange(8)[:, None]
     windows = torch.stack([time.sin(), time.cos()], -1).reshape(8, 6, 4)
     batch = Batch(windows.repeat(4, 1, 1), torch.ones(32, 6, dtype=torch.bool))
@@ -358,11 +367,11 @@ def test_config_goes_through_json():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objective": "x"}, "unknown objective 'x'"),
+        ({"prediction_type": "x"}, "unknown prediction_type 'x'"),
         ({"snr_weighting": "snr"}, "'fused', 'min_snr', 'none'"),
         ({"clean_goal": 1.5}, r"clean_goal is a share and must lie in \[0, 1\], got 1.5"),
         ({"terminal_tail": -1}, "terminal_tail is a number of tokens, got -1"),
-        ({"objective": "eps", "zero_terminal_snr": True}, "needs objective 'x0' or 'v'"),
+        ({"prediction_type": "eps", "zero_terminal_snr": True}, "needs prediction_type 'x0' or 'v'"),
     ],
 )
 def test_config_names_mistakes(options, message):
@@ -372,9 +381,11 @@ def test_config_names_mistakes(options, message):
 
 def test_build_names_unknown_options():
     with pytest.raises(ValueError, match=r"unknown options \['widht'\] for TransformerConfig.*'width'"):
-        build_model({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
-    with pytest.raises(ValueError, match=r"unknown network 'unet', available: .*'recurrent', 'transformer'"):
-        build_model({"network": {"name": "unet"}, "diffusion": {}})
+        AgentModel.from_config({"network": {"token_dim": 2, "max_tokens": 2, "widht": 3}, "diffusion": {}})
+    with pytest.raises(
+        ValueError, match=r"unknown network 'unet', available: .*'transformer', .*; did you mean 'unet3d'"
+    ):
+        AgentModel.from_config({"network": {"name": "unet"}, "diffusion": {}})
 
 
 def test_built_network_knows_how_many_levels_there_are():
@@ -399,10 +410,10 @@ def test_a_device_computes_in_bf16_if_that_is_not_far_slower(bf16, there, monkey
 def test_bf16_that_is_emulated_is_warned_of_and_not_chosen(monkeypatch):
     monkeypatch.setattr("df_agent.runtime.computes_in_bf16", lambda _: False)
     model = tiny()
-    prepare_for_inference(model, torch.device("cpu"), "auto")
+    model.prepare(torch.device("cpu"), "auto")
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     with pytest.warns(UserWarning, match="cpu has no arithmetic for bf16"):
-        prepare_for_inference(model, torch.device("cpu"), "bf16")
+        model.prepare(torch.device("cpu"), "bf16")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
 
 
@@ -410,7 +421,7 @@ def test_timing_bf16_leaves_the_weights_as_they_were(monkeypatch):
     monkeypatch.setattr("df_agent.runtime.computes_in_bf16", lambda _: True)
     model = tiny().requires_grad_(False)
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    assert isinstance(bf16_pays(model, batch=2, repeats=1), bool)
+    assert isinstance(bf16_pays(model.diffusion, batch=2, repeats=1), bool)
     after = model.state_dict()
     assert before.keys() == after.keys()
     for key, value in before.items():
@@ -420,11 +431,15 @@ def test_timing_bf16_leaves_the_weights_as_they_were(monkeypatch):
 
 def test_inference_precision():
     model = tiny()
-    prepare_for_inference(model, torch.device("cpu"), "bf16")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.prepare(torch.device("cpu"), "bf16")
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
-    assert model.alpha_bar.dtype == torch.float32
+    assert model.diffusion.alpha_bar.dtype == torch.float32
     assert not any(p.requires_grad for p in model.parameters())
-    x0, eps = model.denoise(torch.ones(1, 6, 4), torch.full((1, 6), 500))
+    x0, eps = model.diffusion.denoise(torch.ones(1, 6, 4), torch.full((1, 6), 500))
     assert x0.dtype == eps.dtype == torch.float32
+    full = model.full_precision_weights()
+    assert {value.dtype for value in full.values()} == {torch.float32}
+    assert all(torch.equal(value, before[key]) for key, value in full.items()), "rounding is not saved"
     with pytest.raises(ValueError, match=r"'fp16', available: \['auto', 'bf16', 'fp32'\]"):
-        prepare_for_inference(model, torch.device("cpu"), "fp16")
+        model.prepare(torch.device("cpu"), "fp16")

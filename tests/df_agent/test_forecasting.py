@@ -22,7 +22,7 @@ from df_agent.world_model.forecasting import (
 )
 
 SMALL = {
-    "diffusion": {"schedule": "cosine", "objective": "v"},
+    "diffusion": {"schedule": "cosine", "prediction_type": "v"},
     "sampling": {"steps": 10, "matrix": "pyramid", "eta": 1.0},
 }
 NETWORKS = {

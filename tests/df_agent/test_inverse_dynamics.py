@@ -8,7 +8,7 @@ import pytest
 import torch
 from df_planners.plan import Plan
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.inverse_dynamics import displacement_scale
@@ -72,7 +72,7 @@ def test_the_agent_takes_the_action_that_leads_to_the_next_place_of_its_plan(run
 
 def test_it_is_part_of_the_checkpoint_and_can_be_added_to_a_model_that_has_none(run, tmp_path):
     checkpoint = load_checkpoint(Path(run, "run", "final"))
-    model = build_model(checkpoint.config)
+    model = AgentModel.from_config(checkpoint.config)
     checkpoint.load_into(model)
     given = torch.randn(5, 3), torch.randn(5, 2)
     with torch.no_grad():

@@ -5,14 +5,14 @@ from df_agent.diffusion.noise_schedule import (
     SCHEDULES,
     add_noise,
     alpha_bar_table,
-    check_objective,
+    check_prediction_type,
     fused_snr_weight,
     min_snr_weight,
     target,
     to_x0_eps,
 )
 
-OBJECTIVES = ("x0", "eps", "v")
+PREDICTION_TYPES = ("x0", "eps", "v")
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -58,29 +58,29 @@ def test_unknown_names_are_answered_with_what_there_is():
     with pytest.raises(ValueError, match="at least 2 levels, got 1"):
         alpha_bar_table("linear", 1)
     with pytest.raises(ValueError, match=r"'epsilon', available: \['eps', 'v', 'x0'\]"):
-        check_objective("epsilon")
+        check_prediction_type("epsilon")
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_a_perfect_output_gives_back_data_and_noise(objective, name):
+def test_a_perfect_output_gives_back_data_and_noise(prediction_type, name):
     generator = torch.Generator().manual_seed(0)
     x0, eps = torch.randn(2, 1, 999, 3, generator=generator, dtype=torch.float64)
     alpha_bar = alpha_bar_table(name).double()[1:1000][None]  # (1, 999), neither clean nor the top
     x = add_noise(x0, eps, alpha_bar)
-    got_x0, got_eps = to_x0_eps(objective, target(objective, x0, eps, alpha_bar), x, alpha_bar)
+    got_x0, got_eps = to_x0_eps(prediction_type, target(prediction_type, x0, eps, alpha_bar), x, alpha_bar)
     torch.testing.assert_close(got_x0, x0)
     torch.testing.assert_close(got_eps, eps)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_clean_tokens_and_tokens_without_signal_stay_finite(objective):
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_clean_tokens_and_tokens_without_signal_stay_finite(prediction_type):
     x0, eps = torch.randn(2, 1, 2, 3, generator=torch.Generator().manual_seed(0))
     alpha_bar = torch.tensor([[1.0, 0.0]])
     x = add_noise(x0, eps, alpha_bar)
     assert torch.equal(x[:, 0], x0[:, 0])
     assert torch.equal(x[:, 1], eps[:, 1])
-    for estimate in to_x0_eps(objective, target(objective, x0, eps, alpha_bar), x, alpha_bar):
+    for estimate in to_x0_eps(prediction_type, target(prediction_type, x0, eps, alpha_bar), x, alpha_bar):
         assert estimate.isfinite().all()
 
 
@@ -93,16 +93,16 @@ def test_velocity_holds_both_ends_even_there():
     torch.testing.assert_close(got_eps, eps)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_min_snr_weights_are_the_same_loss_on_x0(objective):
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
+def test_min_snr_weights_are_the_same_loss_on_x0(prediction_type):
     """Hang et al.: min(snr, 5) on the error of x0, whatever the network predicts."""
     alpha_bar = torch.tensor([[0.01, 0.3, 0.5, 0.9, 0.999]], dtype=torch.float64)
     x0, eps, error = torch.randn(3, 1, 5, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     x = add_noise(x0, eps, alpha_bar)
-    output = target(objective, x0, eps, alpha_bar) + error
-    off = (to_x0_eps(objective, output, x, alpha_bar)[0] - x0).square().mean(-1)
+    output = target(prediction_type, x0, eps, alpha_bar) + error
+    off = (to_x0_eps(prediction_type, output, x, alpha_bar)[0] - x0).square().mean(-1)
     snr = alpha_bar / (1 - alpha_bar)
-    weighted = min_snr_weight(objective, alpha_bar) * error.square().mean(-1)
+    weighted = min_snr_weight(prediction_type, alpha_bar) * error.square().mean(-1)
     torch.testing.assert_close(weighted, snr.clamp_max(5) * off)
 
 
@@ -110,8 +110,8 @@ def test_min_snr_table():
     snr = torch.tensor([[0.25, 1.0, 5.0, 20.0]], dtype=torch.float64)
     alpha_bar = snr / (1 + snr)
     expected = {"x0": [0.25, 1, 5, 5], "eps": [1, 1, 1, 0.25], "v": [0.2, 0.5, 5 / 6, 5 / 21]}
-    for objective, weights in expected.items():
-        torch.testing.assert_close(min_snr_weight(objective, alpha_bar), torch.tensor([weights]).double())
+    for prediction_type, weights in expected.items():
+        torch.testing.assert_close(min_snr_weight(prediction_type, alpha_bar), torch.tensor([weights]).double())
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
@@ -131,8 +131,8 @@ def test_fused_snr_by_hand_for_three_tokens():
     snr = torch.tensor([[2.0, 10.0, 1.0]], dtype=torch.float64)
     alpha_bar = snr / (1 + snr)
     expected = {"x0": [2, 5, 2.4], "eps": [1, 1 / 1.8, 1], "v": [2 / 3, 0.5, 2.4 / 3.4]}
-    for objective, weights in expected.items():
-        got = fused_snr_weight(objective, alpha_bar, decay=0.5)
+    for prediction_type, weights in expected.items():
+        got = fused_snr_weight(prediction_type, alpha_bar, decay=0.5)
         torch.testing.assert_close(got, torch.tensor([weights], dtype=torch.float64), rtol=1e-6, atol=0)
 
 
@@ -146,13 +146,13 @@ def test_fused_snr_in_both_directions_is_the_mean_of_the_two():
     assert not torch.allclose(forward, backward)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_fused_snr_without_memory_is_min_snr(objective, bidirectional):
+def test_fused_snr_without_memory_is_min_snr(prediction_type, bidirectional):
     level = torch.randint(0, 1001, (8, 6), generator=torch.Generator().manual_seed(0))
     alpha_bar = alpha_bar_table("cosine")[level]
-    fused = fused_snr_weight(objective, alpha_bar, decay=1e-9, bidirectional=bidirectional)
-    torch.testing.assert_close(fused, min_snr_weight(objective, alpha_bar), rtol=1e-4, atol=1e-6)
+    fused = fused_snr_weight(prediction_type, alpha_bar, decay=1e-9, bidirectional=bidirectional)
+    torch.testing.assert_close(fused, min_snr_weight(prediction_type, alpha_bar), rtol=1e-4, atol=1e-6)
 
 
 def test_a_clean_past_makes_a_noisy_token_count():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.diffusion.conditioning import Continued
 from df_agent.models.recurrent import Recurrent, RecurrentConfig
 
@@ -23,7 +23,7 @@ def inputs(tokens: int, seed: int = 1):
 def test_going_on_from_the_state_equals_going_over_all_again():
     network = make(layers=2)
     x, level = inputs(40)
-    memory = network.memory()
+    memory = network.kv_cache()
     parts = [network(x[:, :3], level[:, :3], cache=memory, write=True)]
     for t in range(3, 40):
         parts.append(network(x[:, t : t + 1], level[:, t : t + 1], cache=memory, write=True))
@@ -34,7 +34,7 @@ def test_going_on_from_the_state_equals_going_over_all_again():
 def test_looking_ahead_leaves_the_state_as_it_is():
     network = make()
     x, level = inputs(6)
-    memory = network.memory()
+    memory = network.kv_cache()
     network(x[:, :3], level[:, :3], cache=memory, write=True)
     before = memory.state.clone()
     twice = [network(x[:, 3:], level[:, 3:], cache=memory) for _ in range(2)]
@@ -78,7 +78,7 @@ def test_a_past_that_is_computed_once_changes_nothing(name):
     torch.manual_seed(0)
     sizes = {"width": 16, "state": 8} if name == "recurrent" else {"width": 32, "depth": 2, "heads": 2}
     network = {"name": name, "token_dim": 3, "max_tokens": 9, **sizes}
-    model = build_model({"network": network, "diffusion": {}}).eval()
+    model = AgentModel.from_config({"network": network, "diffusion": {}}).eval()
     torch.nn.init.normal_(model.network.head.weight)
     x, level = inputs(9)
     level[:, :4] = torch.tensor([0, 0, 10, 0])

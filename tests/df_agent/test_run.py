@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.policies import DiffusionForcingPolicy
+from df_agent.training import agent_data
 from df_agent.training import baseline as baselines
-from df_agent.training import run
+from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.run import train
 from df_agent.training.run_folder import RunError
 
@@ -44,7 +45,7 @@ def config(tmp_path):
         "tokenizer": {"frame_skip": 4, "frame_stack": 2},
         "windows": {"max_tokens": 6},
         "network": {"name": "transformer", "width": 16, "depth": 1, "heads": 2},
-        "diffusion": {"schedule": "cosine", "objective": "v"},
+        "diffusion": {"schedule": "cosine", "prediction_type": "v"},
         "time_to_goal": {"steps": 5, "pairs": 64, "width": 8, "depth": 1, "symmetric": True},
         "train": {"steps": 4, "batch_size": 8, "warmup_steps": 1, "precision": "fp32", "log_every": 1},
     }
@@ -57,12 +58,12 @@ def newest(config):
 def test_a_checkpoint_rebuilds_model_and_tokens(config):
     average = train(config)
     loaded = load_checkpoint(newest(config))
-    model = build_model(loaded.config)
+    model = AgentModel.from_config(loaded.config)
     loaded.load_into(model)
     x, level = torch.randn(2, 5, 4), torch.full((2, 5), 300)
     average.eval(), model.eval()
     with torch.no_grad():
-        assert torch.equal(model.denoise(x, level)[0], average.denoise(x, level)[0])
+        assert torch.equal(model.diffusion.denoise(x, level)[0], average.diffusion.denoise(x, level)[0])
     tokenizer = Tokenizer.from_dict(loaded.config["tokenizer"])
     walk = np.load(config["dataset"])["observations"]
     assert np.allclose(tokenizer.mean, walk[:, :2].mean(0), rtol=1e-4)
@@ -73,7 +74,10 @@ def test_the_run_folder_keeps_configuration_and_command(config):
     train(config)
     train(config)
     run_dir = Path(config["run_dir"])
-    assert json.loads((run_dir / "resolved.json").read_text()) == config
+    resolved = json.loads((run_dir / "resolved.json").read_text())
+    assert resolved == {**AgentTrainingConfig.from_dict(config).to_dict(), "format_version": 2}
+    assert config.items() <= resolved.items()
+    assert AgentTrainingConfig.from_dict(resolved).to_dict() == AgentTrainingConfig.from_dict(config).to_dict()
     commands = (run_dir / "commands.txt").read_text().splitlines()
     assert len(commands) == 2
     assert all(line.split(" ", 1)[1].startswith("python ") and "pytest" in line for line in commands)
@@ -89,7 +93,7 @@ def test_load_starts_a_new_run_from_old_weights(config, tmp_path):
     assert newest(again).name == "step_000000001"
     assert all(torch.allclose(new.weights[key], old[key], atol=1e-6) for key in old)
     assert new.config["load"] == str(newest(config))
-    fresh = build_model(new.config).state_dict()
+    fresh = AgentModel.from_config(new.config).state_dict()
     assert not all(torch.allclose(fresh[key], old[key], atol=1e-3) for key in old)
 
 
@@ -105,7 +109,10 @@ def test_a_run_from_old_weights_keeps_their_normaliser(config, tmp_path):
 
 @pytest.mark.parametrize(
     ("part", "option", "says"),
-    [("diffusion", {"objective": "x0"}, "objective='x0', was 'v'"), ("tokenizer", {"frame_skip": 2}, "tokenizer=")],
+    [
+        ("diffusion", {"prediction_type": "x0"}, "prediction_type='x0', was 'v'"),
+        ("tokenizer", {"frame_skip": 2}, "tokenizer="),
+    ],
 )
 def test_weights_that_mean_something_else_are_refused(config, tmp_path, part, option, says):
     train(config)
@@ -122,7 +129,7 @@ def test_a_checkpoint_without_tokens_is_refused(config):
 
 def test_of_several_processes_the_first_loads_the_data_first(config, monkeypatch):
     """So that it downloads them, and the others do not at the same time."""
-    made, happened = run.make_accelerator(), []
+    made, happened = agent_data.make_accelerator(), []
 
     @contextmanager
     def first(self):
@@ -135,9 +142,9 @@ def test_of_several_processes_the_first_loads_the_data_first(config, monkeypatch
         return Episodes.load(dataset)
 
     monkeypatch.setattr(type(made), "local_main_process_first", first)
-    for module in (run, baselines):
+    for module in (agent_data, baselines):
         monkeypatch.setattr(module, "load_episodes", load)
-    run.make_sampler(config)
+    agent_data.make_sampler(AgentTrainingConfig.from_dict(config))
     job = {**config, "algorithm": "diffuser", "learner": {"no_such_option": 1}}
     with pytest.raises(TypeError, match="no_such_option"):
         baselines.train_baseline(job)
@@ -225,7 +232,7 @@ def test_repeating_the_command_keeps_the_time_to_goal(config, monkeypatch):
     assert before.keys() == after.weights.keys()
     assert all(torch.equal(value, after.weights[key]) for key, value in before.items())
     torch.manual_seed(0)
-    fresh = build_model(after.config).state_dict()
+    fresh = AgentModel.from_config(after.config).state_dict()
     learnt = [key for key in fresh if key.startswith("time_to_goal")]
     assert learnt
     assert not all(torch.equal(before[key], fresh[key]) for key in learnt)

@@ -20,7 +20,7 @@ def network():
     torch.manual_seed(0)
     transformer = Transformer(TransformerConfig(token_dim=3, max_tokens=8, width=16, depth=2, heads=2))
     torch.nn.init.normal_(transformer.head.weight, std=0.3)
-    return DiffusionForcing(transformer, DiffusionForcingConfig(objective="v")).requires_grad_(False)
+    return DiffusionForcing(transformer, DiffusionForcingConfig(prediction_type="v")).requires_grad_(False)
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.types import Pairs
 
@@ -273,11 +273,11 @@ def test_a_model_is_built_with_its_estimator():
         "network": {"token_dim": 2, "max_tokens": 4, "width": 16, "depth": 1, "heads": 2},
         "diffusion": {"levels": 10},
     }
-    assert build_model(checkpoint).time_to_goal is None
-    built = build_model({**checkpoint, "time_to_goal": config.to_dict()}).time_to_goal
+    assert AgentModel.from_config(checkpoint).time_to_goal is None
+    built = AgentModel.from_config({**checkpoint, "time_to_goal": config.to_dict()}).time_to_goal
     assert built.config == config
     with pytest.raises(ValueError, match=r"unknown options \['quantil'\] for TimeToGoalConfig"):
-        build_model({**checkpoint, "time_to_goal": {"quantil": 0.1}})
+        AgentModel.from_config({**checkpoint, "time_to_goal": {"quantil": 0.1}})
 
 
 def chain_of_walks(spread):

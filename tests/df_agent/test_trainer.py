@@ -14,8 +14,9 @@ from torch import nn
 
 import df_agent.training.trainer as trainer_module
 from df_agent.checkpoint import load_checkpoint
-from df_agent.training.config import TrainConfig, learning_rate_at
+from df_agent.training.config import TrainConfig
 from df_agent.training.ema import EMA, decay_at
+from df_agent.training.optimizer import learning_rate_at
 from df_agent.training.precision import choose_precision
 from df_agent.training.run_folder import RunError, RunFolder
 from df_agent.training.state import saved_steps

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from df_agent.models.fourier_features import waves
+from df_agent.models.fourier_features import fourier_features
 from df_agent.models.transformer import Transformer, TransformerConfig, sinusoidal
 
 
@@ -134,7 +134,7 @@ def test_mistakes_are_named(inputs):
 
 def test_waves_tell_places_apart_that_are_close():
     near = torch.tensor([[0.5, -1.0], [0.5 + 1 / 32, -1.0]])
-    sines, cosines = waves(near, 6)
+    sines, cosines = fourier_features(near, 6)
     assert sines.shape == cosines.shape == (2, 12)
     fastest = 2 * math.pi * 8 * near[:, 0]  # a wavelength of 1/8
     assert sines[:, 5] == pytest.approx(fastest.sin(), abs=1e-5)

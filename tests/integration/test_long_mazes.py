@@ -57,9 +57,9 @@ def trained(tmp_path, study, monkeypatch):
             ],
         )
     given = OmegaConf.to_container(config, resolve=True)
-    from df_agent.training.run import KEYS
+    from df_agent import AgentTrainingConfig
 
-    options = {key: value for key, value in given.items() if key in KEYS}
+    options = {key: value for key, value in given.items() if key in AgentTrainingConfig.__dataclass_fields__}
     train({**options, "env": ENV})
     original, weights = study.policy_config, str(tmp_path / "run" / "final")
 

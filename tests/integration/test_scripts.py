@@ -26,7 +26,7 @@ import train as train_script  # noqa: E402
 import train_baseline as train_baseline_script  # noqa: E402
 import tune as tune_script  # noqa: E402
 
-from df_agent.agent_model import build_model  # noqa: E402
+from df_agent.agent_model import AgentModel  # noqa: E402
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
 from df_agent.cli import demonstrators  # noqa: E402
 from df_agent.policies import DiffusionForcingPolicy  # noqa: E402
@@ -216,7 +216,7 @@ def untrained(folder, channels, goal, action_dim):
         | {"least": [-1.0] * action_dim, "most": [1.0] * action_dim},
         "policy": {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": 2},
     }
-    save_checkpoint(folder, build_model(checkpoint).state_dict(), checkpoint)
+    save_checkpoint(folder, AgentModel.from_config(checkpoint).state_dict(), checkpoint)
     return str(folder)
 
 

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.data.episodes import Episodes
 from df_agent.policies import DiffusionForcingPolicy
 
@@ -115,7 +115,7 @@ def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
     estimator = {key: value for key, value in config["time_to_goal"].items() if key not in ("steps", "pairs")}
     assert estimator == {"symmetric": True, "quantile": 0.1}  # the ball can turn round anywhere
     parts = {"network": {**config["network"], **sizes}, "diffusion": config["diffusion"], "time_to_goal": estimator}
-    model = build_model(parts)
+    model = AgentModel.from_config(parts)
     assert 2 * sum(value.numel() for value in model.state_dict().values()) < 5e6  # bytes in fp16
     assert config["validation"]["seed"] >= 1000
 

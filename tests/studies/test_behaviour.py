@@ -3,18 +3,13 @@
 import json
 import math
 import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-STUDIES = next(folder / "studies" for folder in Path(__file__).resolve().parents if (folder / "studies").is_dir())
-sys.path.insert(0, str(STUDIES))
-
-import behaviour  # noqa: E402
-from behaviour_cases import Case  # noqa: E402
-from behaviour_compare import (  # noqa: E402
+from studies import behaviour
+from studies.behaviour_cases import Case
+from studies.behaviour_compare import (
     Recording,
     difference,
     missing_cases,
@@ -23,8 +18,8 @@ from behaviour_compare import (  # noqa: E402
     slowest,
     verdict,
 )
-from behaviour_models import MODELS  # noqa: E402
-from behaviour_recorder import Events, Watcher, no_threads  # noqa: E402
+from studies.behaviour_models import MODELS
+from studies.behaviour_recorder import Events, Watcher, no_threads
 
 
 def recording(seconds=1.0, **changed):

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.policies import DiffusionForcingPolicy
 
 CHECKPOINT = {
@@ -64,7 +64,7 @@ if "df-agent-test-point" not in gym.registry:
 
 def make_policy(**options):
     torch.manual_seed(0)
-    model = build_model(CHECKPOINT).requires_grad_(False).eval()
+    model = AgentModel.from_config(CHECKPOINT).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     return DiffusionForcingPolicy.from_model(model, CHECKPOINT, **options)
 
@@ -74,7 +74,7 @@ def make_policy_with_estimator(steps=30.0, **options):
     torch.manual_seed(0)
     checkpoint = {**CHECKPOINT, "time_to_goal": ESTIMATOR}
     checkpoint["tokenizer"] = {**CHECKPOINT["tokenizer"], "mean": [0.5, 0.0], "std": [1.0, 2.0]}
-    model = build_model(checkpoint).requires_grad_(False).eval()
+    model = AgentModel.from_config(checkpoint).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     torch.nn.init.normal_(model.time_to_goal.mlp[-1].weight, std=0.01)
     between = model.time_to_goal.between

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.data.episodes import Episodes, from_segments
 from df_agent.data.preprocessing import dense_rewards, without_jumps, without_stops
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
@@ -47,7 +47,7 @@ def test_guided_by_reward_plans_go_where_it_is_expected(monkeypatch):
         "statistics": {"step": [9.0, 9.0], "turn": [9.0, 9.0], "speed": [9.0, 9.0]},
     }
     torch.manual_seed(0)
-    model = build_model(checkpoint)
+    model = AgentModel.from_config(checkpoint)
     shrink = model.alpha_bar
 
     def denoise(x, level, cond=None):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.evaluation.denoising import DenoisedPlan, DenoisingRecorder, denoising_frames, write_denoising_video
 from df_agent.evaluation.metrics import NO_YARDSTICKS
 from df_agent.evaluation.records import PlanRecord
@@ -27,7 +27,7 @@ SEARCH = {"samples": 2, "horizons": (2, 5), "roughness_limit": 1e9, "shortcut_li
 @pytest.fixture
 def policy():
     torch.manual_seed(0)
-    model = build_model(CHECKPOINT).requires_grad_(False).eval()
+    model = AgentModel.from_config(CHECKPOINT).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     return DiffusionForcingPolicy.from_model(model, CHECKPOINT, search=SEARCH, sampling={"steps": 3})
 

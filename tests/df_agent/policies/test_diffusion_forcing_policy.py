@@ -20,7 +20,7 @@ from toy_policy import (
     stand,
 )
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.costs import Avoid, PassBy
@@ -221,18 +221,18 @@ def test_bad_options_are_named():
     causal = {**CHECKPOINT, "network": {**CHECKPOINT["network"], "causal": True}}
     for planner in ("shortest_feasible", "fixed_horizon"):
         with pytest.raises(ValueError, match=r"a causal network does not see it; available for it: goal_guidance"):
-            DiffusionForcingPolicy.from_model(build_model(causal), causal, planner=planner)
-    DiffusionForcingPolicy.from_model(build_model(causal), causal, planner="goal_guidance", max_steps=40)
+            DiffusionForcingPolicy.from_model(AgentModel.from_config(causal), causal, planner=planner)
+    DiffusionForcingPolicy.from_model(AgentModel.from_config(causal), causal, planner="goal_guidance", max_steps=40)
 
 
 def test_a_transformer_with_a_cache_that_looks_ahead_plans_without_it():
     own = {"name": "cached_transformer", "causal": False, "width": 16, "depth": 1, "heads": 2}
     network = {**own, **{key: CHECKPOINT["network"][key] for key in ("token_dim", "max_tokens")}}
     checkpoint = {**CHECKPOINT, "network": network}
-    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint), checkpoint)
+    policy = DiffusionForcingPolicy.from_model(AgentModel.from_config(checkpoint), checkpoint)
     assert np.isfinite(policy.predict(observations(2), deterministic=True)[0]).all()
     with pytest.raises(ValueError, match=r"give windows.max_tokens instead"):
-        build_model({**checkpoint, "network": {**network, "window": 4}})
+        AgentModel.from_config({**checkpoint, "network": {**network, "window": 4}})
 
 
 def test_a_recurrent_model_plans_over_more_than_its_training_did():
@@ -240,7 +240,7 @@ def test_a_recurrent_model_plans_over_more_than_its_training_did():
     own = {"name": "recurrent", "token_dim": CHECKPOINT["network"]["token_dim"], "width": 16, "state": 16}
     checkpoint = {**CHECKPOINT, "network": own}
     told = {"planner": "goal_guidance", "max_steps": 1000, "guidance_scale": 0.1, "window": 3 * longest}
-    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint), checkpoint, **told)
+    policy = DiffusionForcingPolicy.from_model(AgentModel.from_config(checkpoint), checkpoint, **told)
     plans = []
     policy.on_plan = plans.append
     policy.predict(observations(2), deterministic=True)
@@ -501,7 +501,9 @@ def test_velocities_that_are_not_observed_follow_from_two_positions():
     checkpoint["tokenizer"]["config"]["frame_stack"] = 1
     checkpoint["network"]["token_dim"] = 2
     checkpoint["diffusion"] = {**checkpoint["diffusion"], "frame_stack": 1}
-    policy = DiffusionForcingPolicy.from_model(build_model(checkpoint).eval(), checkpoint, control_period=0.1)
+    policy = DiffusionForcingPolicy.from_model(
+        AgentModel.from_config(checkpoint).eval(), checkpoint, control_period=0.1
+    )
     first = observations(2)
     later = {**first, "observation": first["observation"] + 0.05}
     _, state = policy.predict(first, deterministic=True)
@@ -566,7 +568,7 @@ def make_acting_policy(**options):
     checkpoint["network"]["token_dim"] = 28
     checkpoint["statistics"] |= {"least": [-9.0, -9.0, -0.1], "most": [9.0, 9.0, 0.1]}
     torch.manual_seed(0)
-    model = build_model(checkpoint).requires_grad_(False).eval()
+    model = AgentModel.from_config(checkpoint).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
     options = {"planner": "fixed_horizon", **options}
     return DiffusionForcingPolicy.from_model(model, checkpoint, controller="actions", **options)
@@ -704,7 +706,7 @@ def make_remembering_policy(**options):
     checkpoint["tokenizer"]["config"] |= {"context": 3, "frame_stack": 1}
     checkpoint["diffusion"] |= {"context": 3, "frame_stack": 1}
     checkpoint["network"]["token_dim"] = 2
-    model = build_model(checkpoint).requires_grad_(False).eval()
+    model = AgentModel.from_config(checkpoint).requires_grad_(False).eval()
     return DiffusionForcingPolicy.from_model(
         model, checkpoint, planner="fixed_horizon", controller="waypoints", open_loop_horizon=1, **options
     )
@@ -748,7 +750,7 @@ def test_missing_observations_are_fed_as_such_and_steered_by_as_last_seen():
 def test_noisy_observations_are_fed_at_the_level_that_is_as_noisy():
     policy = make_remembering_policy(observation_noise=0.5)
     _, level = fed(policy, walk(3))
-    alpha_bar = policy.model.alpha_bar[int(level[0])]
+    alpha_bar = policy.model.diffusion.alpha_bar[int(level[0])]
     assert (level == level[0]).all()
     assert float((1 / alpha_bar - 1).sqrt()) == pytest.approx(0.5, abs=0.05)
     assert make_remembering_policy().level == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.agent_model import build_model
+from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.policies.plan_sampler import PlanSampler, SamplingConfig
@@ -244,7 +244,7 @@ def test_a_missing_observation_says_nothing(exact):
 def model():
     torch.manual_seed(0)
     network = {"token_dim": 4, "max_tokens": 8, "width": 16, "depth": 2, "heads": 2}
-    model = build_model({"network": network, "diffusion": {"frame_stack": 2}})
+    model = AgentModel.from_config({"network": network, "diffusion": {"frame_stack": 2}})
     torch.nn.init.normal_(model.network.head.weight, std=0.3)
     return model
 
@@ -393,7 +393,7 @@ def straight():
     torch.manual_seed(0)
     network = {"token_dim": 1, "max_tokens": 8, "width": 32, "depth": 2, "heads": 2}
     options = {"goal_channels": (0,), "repeat_first": 0.0, "clean_first": 0.9}
-    model = build_model({"network": network, "diffusion": options})
+    model = AgentModel.from_config({"network": network, "diffusion": options})
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     steps = 300
