@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from df_agent.data.collect import collect
     from df_agent.data.episodes import Episodes, load_episodes
     from df_agent.evaluation.harness import evaluate
-    from df_agent.evaluation.metrics import References, summarize
+    from df_agent.evaluation.metrics import summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
+    from df_agent.evaluation.references import References, references_of
     from df_agent.evaluation.rollout import PolicyError, rollout
     from df_agent.policies import DiffusionForcingPolicy, PolicyConfig
     from df_agent.policies.random import RandomPolicy
@@ -47,8 +48,9 @@ _HOMES = {
     "df_agent.data.collect": ("collect",),
     "df_agent.data.episodes": ("Episodes", "load_episodes"),
     "df_agent.evaluation.harness": ("evaluate",),
-    "df_agent.evaluation.metrics": ("References", "summarize"),
+    "df_agent.evaluation.metrics": ("summarize",),
     "df_agent.evaluation.records": ("EpisodeRecord", "read_records", "write_records"),
+    "df_agent.evaluation.references": ("References", "references_of"),
     "df_agent.evaluation.rollout": ("PolicyError", "rollout"),
     "df_agent.policies": ("DiffusionForcingPolicy", "PolicyConfig"),
     "df_agent.training.run": ("train",),
@@ -82,6 +84,7 @@ __all__ = [
     "load_clips",
     "load_episodes",
     "read_records",
+    "references_of",
     "rollout",
     "save_checkpoint",
     "summarize",

@@ -46,9 +46,9 @@ from df_agent.cli.policies import (
     use_checkpoint,
 )
 from df_agent.cli.retrace import retrace
-from df_agent.cli.yardsticks import fastest_steps, references_of
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, episode_limit
 from df_agent.runtime import keep_freed_memory
 from df_agent.training.run_folder import RunError
@@ -281,7 +281,8 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             if config.film:
                 store = PolicyStore(folder, env_id, config.reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
-            comparison = EnvComparison(env_id, policies, references_of(env_id), fastest_steps(env_id), **known)
+            references = references_of(env_id)
+            comparison = EnvComparison(env_id, policies, references, references.time_optimal_steps, **known)
             write_raw_rows(folder, comparison, seeds, len(comparisons))
             comparisons.append(comparison)
     return comparisons

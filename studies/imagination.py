@@ -25,9 +25,9 @@ from stable_baselines3.her import HerReplayBuffer
 from train_video import film
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import check_env, plain
 from df_agent.cli.measuring import console, new_figure, parser_of, rate, run, write
 from df_agent.cli.policies import trained
-from df_agent.cli.yardsticks import check_env, plain
 from df_agent.data.clips import load_clips
 from df_agent.world_model.compact import CompactModel, load_compact
 from df_agent.world_model.env import WorldModelVectorEnv

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from df_agent.data.goal_spec import GoalSpec
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import PLAIN, Progress, rollout
 from df_agent.evaluation.video import Film
@@ -24,7 +24,7 @@ def evaluate(
     num_envs: int | None = None,
     max_steps: int | None = None,
     policy_name: str | None = None,
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     timing_episodes: int = 1,
     provenance: dict[str, Any] | None = None,
     pictures: bool = True,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References, reference_steps, summarize
+from df_agent.evaluation.metrics import reference_steps, summarize
 from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.video import Film, write_video
 
 RECORDS_FILE, SUMMARY_FILE = "episodes.jsonl", "summary.json"
@@ -19,7 +20,7 @@ PLANS_FILE, CURVE_FILE, VIDEO_FILE = "plans.png", "time_to_goal.png", "rollout.m
 def write_report(
     folder: str | Path,
     records: Sequence[EpisodeRecord],
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     *,
     seed: int,
     single: Sequence[EpisodeRecord] = (),

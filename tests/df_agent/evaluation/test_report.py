@@ -7,10 +7,10 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from df_agent.evaluation.harness import evaluate
-from df_agent.evaluation.metrics import References
 from df_agent.evaluation.plots import FLOOR, GOAL, WALL, drawing_bounds, plot_plans, plot_time_to_goal, positions
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import read_records
+from df_agent.evaluation.references import References
 from df_agent.evaluation.report import write_report
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.terminal import summary_rows
