@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from df_agent.data.episodes import Episodes
     from df_agent.data.goal_spec import GoalSpec
     from df_agent.evaluation.active_rows import PolicyError
-    from df_agent.evaluation.metrics import References, summarize
+    from df_agent.evaluation.metrics import summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
+    from df_agent.evaluation.references import References, references_of
     from df_agent.evaluation.report import EvaluationResult
     from df_agent.evaluation.rollout import evaluate, rollout
     from df_agent.policies import DiffusionForcingPolicy, PolicyConfig
@@ -53,8 +54,9 @@ _HOMES = {
     "df_agent.data.episodes": "Episodes",
     "df_agent.data.goal_spec": "GoalSpec",
     "df_agent.evaluation.active_rows": "PolicyError",
-    "df_agent.evaluation.metrics": "References summarize",
+    "df_agent.evaluation.metrics": "summarize",
     "df_agent.evaluation.records": "EpisodeRecord read_records write_records",
+    "df_agent.evaluation.references": "References references_of",
     "df_agent.evaluation.report": "EvaluationResult",
     "df_agent.evaluation.rollout": "evaluate rollout",
     "df_agent.policies": "DiffusionForcingPolicy PolicyConfig",
@@ -107,6 +109,7 @@ __all__ = [
     "load_episodes",
     "push_to_hub",
     "read_records",
+    "references_of",
     "rollout",
     "save_checkpoint",
     "summarize",

@@ -1,6 +1,6 @@
 """Record a policy into the local Minari store: `python scripts/collect.py env=maze2d-large`.
 
-In the mazes the demonstrator walks from goal to goal without end, as the one did that made Minari's PointMaze sets.
+In the mazes the demonstrator goes from goal to goal without end, as the one did that made Minari's PointMaze sets.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError
-from df_agent.cli.collecting import Job, default_steps, is_walk, job_of
-from df_agent.cli.yardsticks import check_env
+from df_agent.cli.collecting import Job, default_steps, is_endless, job_of
+from df_agent.cli.environments import check_env, own_maze
 from df_agent.data.collect import collect
 from df_agent.data.datasets import load_episodes
 from df_agent.evaluation.rollout import PolicyError
@@ -31,27 +31,29 @@ def report(job: Job, lengths: NDArray[np.int64], seconds: float) -> None:
     """Print what was collected; in the mazes, how the segments compare with Minari's."""
     title = f"{job.dataset}: {lengths.sum():,} steps in {seconds:.0f} s ({lengths.sum() / seconds:,.0f}/s)"
     table = Table(title=title)
-    walk = is_walk(job.env) and job.every == 1
-    first = "steps from goal to goal" if walk else "steps"
-    columns = [first, "segments" if walk else "episodes", "mean", "median", "longest"]
-    for column in columns if walk else [*columns, "arrived", "steps to goal"]:
+    endless = is_endless(job.env) and job.every == 1
+    first = "steps from goal to goal" if endless else "steps"
+    columns = [first, "segments" if endless else "episodes", "mean", "median", "longest"]
+    for column in columns if endless else [*columns, "success", "steps to goal"]:
         table.add_column(column, justify="left" if column == first else "right")
     ended = lengths[:-1] if len(lengths) > 1 else lengths
     cells = ["this dataset", f"{len(ended)}", f"{ended.mean():.1f}", f"{np.median(ended):.0f}", f"{ended.max()}"]
-    if walk:
+    if endless:
         table.add_row(*cells)
         maze = str(job.env.spec.id).removeprefix("walk2d-")  # type: ignore[union-attr]
-        mean, longest = MINARI_SEGMENTS[maze]
-        table.add_row(f"Minari D4RL/pointmaze/{maze}-v2", "", f"{mean}", "", f"{longest}")
+        if maze in MINARI_SEGMENTS:
+            mean, longest = MINARI_SEGMENTS[maze]
+            table.add_row(f"Minari D4RL/pointmaze/{maze}-v2", "", f"{mean}", "", f"{longest}")
     else:
-        arrived = [steps for steps in job.arrivals if steps is not None]
-        soon = f"{np.mean(arrived):.1f}" if arrived else "–"
-        table.add_row(*cells, f"{len(arrived) / max(len(job.arrivals), 1):.3f}", soon)
+        times = [steps for steps in job.times_to_goal if steps is not None]
+        soon = f"{np.mean(times):.1f}" if times else "–"
+        table.add_row(*cells, f"{len(times) / max(len(job.times_to_goal), 1):.3f}", soon)
     Console().print(table)
 
 
 def run(config: DictConfig) -> None:
     """Collect, report, and pack if asked."""
+    config.env = own_maze(config.env, config.maze)
     check_env(config.env)
     job = job_of(config)
     steps = config.steps or default_steps(config.env)

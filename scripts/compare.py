@@ -27,9 +27,9 @@ from df_agent.cli.compare_options import environments
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
 from df_agent.cli.retrace import retrace
-from df_agent.cli.yardsticks import fastest_steps, references_of
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import provenance
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_limit
 from df_agent.runtime import keep_freed_memory
 from df_agent.training.run_folder import RunError
@@ -116,7 +116,8 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             if config.film:
                 store = PolicyStore(folder, env_id, config.reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
-            references, optimal = references_of(env_id), fastest_steps(env_id)
+            references = references_of(env_id)
+            optimal = references.time_optimal_steps
             comparisons.append(EnvComparison(env_id, policies, references, optimal, seeds=seeds, **known))
     return comparisons
 

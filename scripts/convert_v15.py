@@ -14,8 +14,8 @@ from pathlib import Path
 import df_envs
 
 from df_agent.checkpoint import CheckpointError, save_checkpoint
+from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.policies import demonstrations
-from df_agent.cli.yardsticks import MAZE_IDS
 from df_agent.data.datasets import load_episodes
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer

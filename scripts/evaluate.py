@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import check_env, is_maze, own_maze, plain
 from df_agent.cli.policies import (
     as_json,
     changed_options,
@@ -31,12 +32,12 @@ from df_agent.cli.policies import (
     make_policy,
     use_checkpoint,
 )
-from df_agent.cli.yardsticks import MAZE_IDS, check_env, plain, references_of
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import References, references_of
 from df_agent.evaluation.rollout import PolicyError, episode_limit, evaluate, rollout
 from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 from df_agent.evaluation.terminal import progress_bar, sanity_table, stage_printer, summary_table
@@ -60,7 +61,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.network.parameters()).dtype)
-    say_stage = stage_printer(console)
+    say_stage, references = stage_printer(console), references_of(config.env)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
         result = evaluate(
             policy,
@@ -70,22 +71,22 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             num_envs=config.num_envs,
             max_steps=config.max_steps,
             policy_name=config.policy.name,
-            references=references_of(config.env),
+            references=references,
             timing_episodes=config.timing_episodes,
             provenance=origin,
             goal_spec=goal_spec,
             on_progress=update,
             on_stage=say_stage,
-            scenes=scenes_of(config),
+            scenes=scenes_of(config, references),
         )
         say_stage("writing the report")
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
 
 
-def scenes_of(config: DictConfig) -> int:
-    """Return how many episodes are filmed with the environment's own pictures; none in mazes, where plans say more."""
-    if not (config.scenes and config.pictures) or config.env.removeprefix("df_envs:") in (*MAZE_IDS, *OGBENCH_IDS):
+def scenes_of(config: DictConfig, references: References) -> int:
+    """Return how many episodes are filmed with the environment's own pictures; none where plans show more."""
+    if not (config.scenes and config.pictures) or references.crosses_wall is not None:
         return 0
     if "rgb_array" not in (gym.make(config.env).metadata.get("render_modes") or ()):
         return 0
@@ -105,7 +106,7 @@ def run_on_screen(config: DictConfig) -> None:
     """Show episode after episode in a window, and say how each went."""
 
     def say(record: EpisodeRecord) -> None:
-        outcome = f"arrived in {record.time_to_goal}" if record.success else f"not arrived in {record.length}"
+        outcome = f"success after {record.time_to_goal}" if record.success else f"no success in {record.length}"
         console.print(f"episode {record.episode}: {outcome} steps", highlight=False)
 
     if config.render != "human":
@@ -167,7 +168,7 @@ def run_sanity(config: DictConfig, folder: Path) -> None:
 
 
 def data_wandering(config: DictConfig, goal_spec: GoalSpec, goals: np.ndarray[Any, Any], window: int) -> float | None:
-    """Return how often a walk in the data touches a goal of the evaluation; None where that cannot be said.
+    """Return how often a trajectory in the data touches a goal of the evaluation; None where that cannot be said.
 
     A goal is touched where the environment's reward is what it is at the goal itself: 1 in the mazes, 0 in Fetch.
     """
@@ -179,7 +180,7 @@ def data_wandering(config: DictConfig, goal_spec: GoalSpec, goals: np.ndarray[An
             raise ValueError(f"{config.env} has no compute_reward that says where a goal is reached")
         compute_reward = env.get_wrapper_attr("compute_reward")
     except (OSError, ValueError, ImportError) as error:
-        console.print(f"Without the share of walks that touch the goal: {error}", markup=False)
+        console.print(f"Without the share of trajectories that touch the goal: {error}", markup=False)
         return None
 
     def reached(here: np.ndarray[Any, Any], goal: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -192,7 +193,7 @@ def achieved(episodes: Episodes, env_id: str, channels: int) -> np.ndarray[Any, 
     """Return what the data achieved, (N, channels); raises ValueError if it does not say so and this is no maze."""
     if episodes.achieved_goals is not None:
         return episodes.achieved_goals
-    if plain(env_id) not in (*MAZE_IDS, *OGBENCH_IDS):  # whose observations begin with the position
+    if not is_maze(plain(env_id)) and plain(env_id) not in OGBENCH_IDS:  # whose observations begin with the position
         raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")
     return episodes.observations[:, :channels]
 
@@ -217,6 +218,7 @@ def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
     keep_freed_memory()
     try:
+        config.env = own_maze(config.env, config.maze)
         check_env(config.env)
         check_policy(config.policy)
         if not isinstance(config.seed, int):

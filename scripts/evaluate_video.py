@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import check_env
 from df_agent.cli.filming import Locate, film_clips, locator, pixels_of
 from df_agent.cli.measuring import console, new_figure, parser_of, write
 from df_agent.cli.policies import trained
-from df_agent.cli.yardsticks import check_env
 from df_agent.data.clips import Clips
 from df_agent.evaluation.video import encode
 from df_agent.world_model.imagine import RolloutConfig

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from df_agent.checkpoint import list_pretrained, load_checkpoint
+from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.policies import described, policy_names
-from df_agent.cli.yardsticks import MAZE_IDS
 
 
 def environments() -> Table:

@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.cli.environments import check_env
 from df_agent.cli.filming import film_clips, locator
-from df_agent.cli.yardsticks import check_env
 from df_agent.evaluation.video import encode
 from df_agent.options import make
 from df_agent.world_model.imagine import RolloutConfig

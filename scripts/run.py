@@ -1,7 +1,8 @@
 """Collect, train and evaluate by one command: `python scripts/run.py env=maze2d-medium tasks=[collect,train,evaluate]`.
 
-Each task is the script of its name; `train.train.seed=1` hands `train.seed=1` to scripts/train.py. What is there is
-kept: a dataset is not collected again, and a training goes on where it stopped.
+Each task is the script of its name; `train.train.seed=1` hands `train.seed=1` to scripts/train.py. A maze of your own
+is `env=maze2d maze=my_maze.txt`, see docs/own-maze.md. What is there is kept: a dataset is not collected again, and a
+training goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from df_agent.cli.environments import check_env, file_name, is_maze, maze_option, own_maze
 from df_agent.cli.policies import demonstrations, maze2d
-from df_agent.cli.yardsticks import MAZE_IDS, check_env, file_name
 from df_agent.data.collect import is_collected
 
 TASKS = ("collect", "train", "evaluate")
@@ -34,15 +35,18 @@ def read_arguments(arguments: Sequence[str]) -> tuple[str, list[str], dict[str, 
             env_id = value.removeprefix("df_envs:")  # ours are registered already
         elif key == "tasks" and equals:
             tasks = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
+        elif key == "maze" and value:
+            for words in given.values():
+                words.append(argument)
         elif key == "debug" and equals:
             given["train"].append(argument)
         elif dot and task in given and equals:
             given[task].append(f"{rest}={value}")
         else:
-            close = difflib.get_close_matches(task, ("env", "tasks", "debug", *TASKS), n=1)
+            close = difflib.get_close_matches(task, ("env", "maze", "tasks", "debug", *TASKS), n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             options = ", ".join(f"{name}.KEY=" for name in TASKS)
-            raise ValueError(f"{argument!r} is none of env=, tasks=, debug=, {options}{hint}")
+            raise ValueError(f"{argument!r} is none of env=, maze=, tasks=, debug=, {options}{hint}")
     unknown = [task for task in tasks if task not in TASKS]
     if unknown or not tasks:
         raise ValueError(f"tasks must be among {list(TASKS)}, got {tasks}")
@@ -63,13 +67,15 @@ def command_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Seque
     dataset = option(given["collect"], "dataset")
     method = option(given["train"], "method") or "diffusion_forcing"
     suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as configs/train/method has it
-    home = maze2d(env_id) if env_id in MAZE_IDS else file_name(env_id)
+    home = maze2d(env_id) if is_maze(env_id) else file_name(env_id)
     final = Path(option(given["train"], "run_dir") or f"runs/{home}{suffix}", "final")
     own = "train" in tasks or given["train"] or final.exists()  # otherwise what ships
     follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", str(final) if own else None)}
     key, value = follows.get(task, ("", None))
     more = [f"{key}={value}"] if value is not None and option(given[task], key) is None else []
-    env = env_id if task == "evaluate" or env_id not in MAZE_IDS else home
+    env = env_id if task == "evaluate" or not is_maze(env_id) else home
+    if option(given[task], "maze") is not None:
+        env = env.partition("-")[0]
     return [str(SCRIPTS / f"{task}.py"), f"env={env}", *more, *given[task]]
 
 
@@ -82,7 +88,9 @@ def dataset_of(env_id: str, given: Sequence[str]) -> str:
     if (name := option(given, "dataset")) is not None:
         return name
     others = [
-        argument for argument in given if argument.partition("=")[0] not in ("steps", "seed", "overwrite", "pack")
+        argument
+        for argument in given
+        if argument.partition("=")[0] not in ("maze", "steps", "seed", "overwrite", "pack")
     ]
     if others:
         raise ValueError(
@@ -100,9 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         env_id, tasks, given = read_arguments(words)
+        env_id = own_maze(env_id, maze_option(words))
         check_env(env_id)
         name = dataset_of(env_id, given["collect"])
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"{type(error).__name__}: {error}") from error
     overwrite = (option(given["collect"], "overwrite") or "").lower() in ("true", "1", "yes", "on")
     for task in tasks:

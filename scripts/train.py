@@ -6,6 +6,7 @@ runs the agent in its environment.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +16,23 @@ import gymnasium as gym
 import hydra
 import imageio.v3 as imageio
 import numpy as np
+from df_envs import maze_of
+from df_envs.maps import Maze
+from df_envs.own_mazes import longest_way
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
-from df_agent.cli.yardsticks import check_env, file_name, references_of
+from df_agent.cli.environments import check_env, file_name, maze_option, own_maze
+from df_agent.cli.policies import maze2d
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, spec_of
 from df_agent.evaluation.validation import MEASURES, Validation
 from df_agent.options import make
@@ -71,7 +77,7 @@ def resolve(config: DictConfig) -> dict[str, Any]:
     """Return the plain dict that `df_agent.training.run.train` takes."""
     plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     resolved: dict[str, Any] = {"env": plain.pop("env_id"), **plain}
-    for key in ("steps", "debug", "resolve_to"):
+    for key in ("maze", "steps", "debug", "resolve_to"):
         resolved.pop(key)
     tokens = resolved["tokenizer"]
     if any(tokens.get(key, ...) is None for key in INFERRED) or resolved["windows"]["max_tokens"] is None:
@@ -101,7 +107,7 @@ def fill_in(resolved: dict[str, Any]) -> None:
         load_episodes(resolved["dataset"]),
         goal,
         spec.max_episode_steps,
-        control_period(resolved["env"]),
+        references_of(resolved["env"]).control_period,
         resolved["tokenizer"],
     )
     resolved["goal"] = found.goal.to_dict()
@@ -117,33 +123,38 @@ def fill_in(resolved: dict[str, Any]) -> None:
     )
 
 
-def control_period(env_id: str) -> float | None:
-    """Return the seconds between two actions, if the environment says them."""
-    env = gym.make(env_id)
-    try:
-        period = getattr(env.unwrapped, "dt", None) or 1 / float(env.metadata.get("render_fps") or 0)
-    except (ZeroDivisionError, TypeError):
-        return None
-    finally:
-        env.close()
-    return float(period)
-
-
 def any_environment(arguments: list[str]) -> list[str]:
     """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name.
 
-    "df_envs:" before an id of ours changes nothing: these are registered already.
+    "df_envs:" before an id of ours changes nothing: these are registered already. A maze of the user's own is told by
+    `maze=`: it is registered, and what depends on its size comes before all that is given. multi2d has maze2d's models,
+    which are trained for goals anywhere.
     """
+    own = maze_option(arguments)
+    if own is not None and not any(argument.startswith("env=") for argument in arguments):
+        raise ValueError("maze= goes with env=maze2d or env=multi2d, got no env=")
     out = []
     for argument in arguments:
         key, _, value = argument.partition("=")
-        if key == "env":
+        if key == "env" and own is not None:
+            env_id = maze2d(own_maze(value, own))
+            out += ["env=maze2d", f"env_id={env_id}", *sized_for(maze_of(env_id))]
+        elif key == "env":
             value = value.removeprefix("df_envs:")
             known = (CONFIGS / "env" / f"{value}.yaml").exists()
             out += [f"env={value}"] if known else ["env=any", f"env_id={value}"]
         else:
             out.append(argument)
     return out
+
+
+def sized_for(maze: Maze) -> list[str]:
+    """Return options for a maze of the user's own, by its longest way, such that umaze, medium and large get theirs.
+
+    A window of 16 tokens spans the way at the demonstrator's pace; the steps are a guess on the safe side.
+    """
+    way = longest_way(maze)
+    return [f"tokenizer.frame_stack={max(2, math.ceil(1 + 0.15 * way))}", f"steps={1000 * max(4, way)}"]
 
 
 OmegaConf.register_new_resolver("file_name", file_name, replace=True)
@@ -175,5 +186,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = any_environment(sys.argv[1:])
+    try:
+        sys.argv[1:] = any_environment(sys.argv[1:])
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"{type(error).__name__}: {error}") from error
     main()

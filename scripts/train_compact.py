@@ -13,7 +13,7 @@ import train_video  # noqa: F401 - registers film
 from omegaconf import DictConfig, OmegaConf
 
 from df_agent.checkpoint import CheckpointError
-from df_agent.cli.yardsticks import check_env
+from df_agent.cli.environments import check_env
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 from df_agent.world_model.compact import train_compact

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from df_agent.baselines.sac_her_model import SACHERConfig
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli import policies  # noqa: F401 - what the configuration is written with
-from df_agent.cli.yardsticks import check_env
+from df_agent.cli.environments import check_env
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.evaluation.validation import Validation
 from df_agent.options import make

@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli.collecting import frame_steps
+from df_agent.cli.environments import check_env
 from df_agent.cli.policies import demonstrations
-from df_agent.cli.yardsticks import check_env
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
 from df_agent.world_model.training import train_video

@@ -22,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.cli.environments import check_env
 from df_agent.cli.policies import check_arguments, check_policy, goal_spec_of, identity, make_policy, use_checkpoint
-from df_agent.cli.yardsticks import check_env, references_of
 from df_agent.evaluation.metrics import censored, reference_steps
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, rollout
 from df_agent.evaluation.validation import check_validation_seed
 

@@ -35,12 +35,13 @@ from rich.table import Table
 
 from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.measuring import console, new_figure, parser_of, run, write
 from df_agent.cli.policies import maze2d
-from df_agent.cli.yardsticks import MAZE_IDS, fastest_steps, references_of
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import stored_file
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_seed
 from df_agent.models.transformer import Transformer, TransformerConfig
 from df_agent.policies import DiffusionForcingPolicy
@@ -208,7 +209,7 @@ def quality(bench: Bench) -> dict[str, Any]:
         records = run(policy, bench.env, label, bench.options, keep_paths=False)
         steps = np.array([record.time_to_goal for record in records], dtype=float)
         oracle = reference_steps(records, references_of(bench.env).oracle_steps)
-        optimal = reference_steps(records, fastest_steps(bench.env))
+        optimal = reference_steps(records, references_of(bench.env).time_optimal_steps)
         times = quantiles(bench.single(policy, max(2, bench.options.timing_episodes // 3)))
         success = float(np.mean([record.success for record in records]))
         points.append({"label": label, "steps": float(steps.mean()), "success": success, **times})

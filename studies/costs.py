@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from df_agent.cli.measuring import check_same_starts, console, new_figure, parser_of, run, save, with_interval, write
-from df_agent.cli.yardsticks import references_of
 from df_agent.evaluation.metrics import bootstrap_interval, wilson_interval
 from df_agent.evaluation.plots import GOAL, PLAN, draw_map, drawing_bounds
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import references_of
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.costs import Avoid, Cost, KeepSpeed, PassBy
 

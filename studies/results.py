@@ -18,9 +18,10 @@ from typing import Any
 
 from df_agent.benchmark.raw_rows import read_raw_rows
 from df_agent.benchmark.report import readme_table
+from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.policies import is_usual
-from df_agent.cli.yardsticks import MAZE_IDS, references_of
 from df_agent.evaluation.records import gzipped, read_text, stored_file
+from df_agent.evaluation.references import references_of
 from studies.result_tables import RESULTS, TABLES, method_table, policies_table, published_table
 
 ROOT = Path(__file__).parents[1]

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.measuring import measured, new_figure, parser_of, run, with_interval, write
 from df_agent.cli.policies import make_policy, policy_config
-from df_agent.cli.yardsticks import MAZE_IDS
 from df_agent.evaluation.metrics import paired_ratio
 from df_agent.evaluation.rollout import PolicyError
 

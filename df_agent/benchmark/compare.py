@@ -14,8 +14,8 @@ from df_agent.benchmark.report import readme_table, write_comparison
 from df_agent.benchmark.store import PolicyStore
 from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.data.goal_spec import GoalSpec
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.provenance import provenance
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.rollout import PLAIN, episode_limit
 from df_agent.types import Policy
 
@@ -123,7 +123,7 @@ def compare(
                     about=origin,
                 )
             rows = [PolicyRows(s.policy, "", s.all_rows(), s.timing(), provenance=s.run()) for s in stores]
-            known = (references or {}).get(env_id, NO_YARDSTICKS)
+            known = (references or {}).get(env_id, NO_REFERENCES)
             found.append(EnvComparison(env_id, rows, known, seeds=stores[0].seed_of_starts()))
     if not found:
         raise ValueError("nothing to compare: no environments")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.evaluation.metrics import References, StepsFunction
 from df_agent.evaluation.plots import drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import References, StepsFunction
 
 Array = NDArray[Any]
 

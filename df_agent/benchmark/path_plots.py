@@ -15,9 +15,9 @@ from df_agent.benchmark.failures import Failure
 from df_agent.benchmark.pairing import Episodes
 from df_agent.benchmark.style import Look, header, new_figure, save
 from df_agent.benchmark.tables import EnvTables
-from df_agent.evaluation.metrics import References
 from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import References
 
 PANEL = 2.25  # width of a panel [inches]
 

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from df_agent.benchmark.store import PolicyStore, StoreError, file_name
 from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.checkpoint import json_bytes, replace_file
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References, StepsFunction, reference_steps
+from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_text
+from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction
 
 Array = NDArray[Any]
 COLUMNS = (
@@ -108,7 +109,7 @@ def restore_rows(kept: Path, folder: Path) -> None:
     if (folder / "rows").exists():
         raise StoreError(f"{folder} holds rows already")
     temporary = folder / f".tmp-{os.getpid()}-restored"
-    for part in read_raw_rows(kept, lambda env: NO_YARDSTICKS):
+    for part in read_raw_rows(kept, lambda env: NO_REFERENCES):
         lines = read_lines(kept / f"rows-{file_name(part.env)}.csv")
         seeds = {int(line["start_id"]): int(line["seed"]) for line in lines}
         for rows in part.policies:

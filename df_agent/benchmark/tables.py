@@ -183,7 +183,7 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
     records, timing = rows.records, rows.timing
     occupancy = float(np.mean([record.episode_reward for record in records]))
     latched = float(np.mean([record.episode_reward_if_stay for record in records]))
-    references = comparison.references.references(limit)
+    references = comparison.references.score_range(limit)
     if references is not None:
         occupancy, latched = normalised_score(occupancy, references), normalised_score(latched, references)
     p50, p95, p99 = plan_latency(timing)

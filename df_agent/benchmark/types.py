@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class EnvComparison:
 
     env: str
     policies: Sequence[PolicyRows]
-    references: References = NO_YARDSTICKS
+    references: References = NO_REFERENCES
     time_optimal_steps: Any = None  # metrics.StepsFunction | None
     curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
     tuning: Sequence[Mapping[str, Any]] = ()

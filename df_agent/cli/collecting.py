@@ -12,12 +12,13 @@ from df_envs.ogbench_mazes import OGBENCH_IDS, make_walk_maze, published_walks
 from omegaconf import DictConfig
 
 from df_agent.cli.demonstrators import NoisyPolicy, Wandering, demonstrator_of, policy_from
-from df_agent.cli.yardsticks import MAZE_IDS, file_name, plain
+from df_agent.cli.environments import file_name, is_maze, plain
+from df_agent.cli.policies import maze2d
 from df_agent.data.collect import RecordedEpisode
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.types import Policy
 
-FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the ball moves 0 to 2 pixels in them
+FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the agent moves 0 to 2 pixels in them
 WANDER_SHARE = 0.3
 
 
@@ -31,7 +32,7 @@ class Job:
         dataset: id in the local Minari store.
         about: what the dataset says of the policy and of itself.
         every: control steps from one row of the dataset to the next.
-        arrivals: of the episodes so far, steps to the goal; None for those that did not arrive.
+        times_to_goal: of the episodes so far [steps]; None for those without success.
     """
 
     env: gym.Env[Any, Any]
@@ -39,11 +40,11 @@ class Job:
     dataset: str
     about: dict[str, str]
     every: int = 1
-    arrivals: list[int | None] = field(default_factory=list)
+    times_to_goal: list[int | None] = field(default_factory=list)
 
     def note(self, episode: RecordedEpisode) -> None:
-        """Keep when an episode arrived."""
-        self.arrivals.append(episode.time_to_goal)
+        """Keep when an episode first succeeded."""
+        self.times_to_goal.append(episode.time_to_goal)
 
 
 def job_of(config: DictConfig) -> Job:
@@ -54,7 +55,7 @@ def job_of(config: DictConfig) -> Job:
 
 def film(job: Job, config: DictConfig) -> Job:
     """Return a job with a camera: pictures beside the observations, and the actions in between as one."""
-    env = Endless(job.env, int(config.walk)) if is_walk(job.env) else job.env
+    env = Endless(job.env, int(config.walk)) if is_endless(job.env) else job.env
     every = int(config.every or frame_steps(config.env))
     wander = WANDER_SHARE if config.wander is None else float(config.wander)
     return Job(
@@ -80,22 +81,22 @@ def default_steps(env_id: str) -> int:
 
 def frame_steps(env_id: str) -> int:
     """Return how many control steps lie between two pictures unless told otherwise."""
-    return FRAME_STEPS if plain(env_id) in MAZE_IDS else 1
+    return FRAME_STEPS if is_maze(plain(env_id)) else 1
 
 
 def vector_job(config: DictConfig) -> Job:
     """Return what `config` asks for, without pictures."""
     name = str(config.env).removeprefix("df_envs:")
-    if name in MAZE_IDS and config.policy == "demonstrator":
+    if is_maze(name) and config.policy == "demonstrator":
         noise = 0.5 if config.noise is None else config.noise
         policy = demonstrator_of(config.env, noise=noise, seed=config.seed, waypoints=config.waypoints)
         return Job(
             gym.make(f"walk2d-{df_envs.maze_of(name).name}").unwrapped,
             policy,
-            config.dataset or f"{OWN_NAMESPACE}/{name}-{config.waypoints}-v0",
+            config.dataset or f"{OWN_NAMESPACE}/{maze2d(name)}-{config.waypoints}-v0",
             {
                 "algorithm_name": f"PD along {config.waypoints} routes, action noise {noise}",
-                "description": "An endless walk from goal to goal; one episode per goal.",
+                "description": "An endless trajectory from goal to goal; one episode per goal.",
             },
         )
     env = make_walk_maze(name) if name in OGBENCH_IDS else gym.make(config.env)
@@ -111,6 +112,6 @@ def vector_job(config: DictConfig) -> Job:
     return Job(env, policy, config.dataset or dataset, about)
 
 
-def is_walk(env: gym.Env[Any, Any]) -> bool:
-    """Whether an environment is one of the endless walks that a maze's data is made of."""
+def is_endless(env: gym.Env[Any, Any]) -> bool:
+    """Whether an environment is one of the endless ones that a maze's data is collected in."""
     return env.spec is not None and env.spec.id.startswith("walk2d-")

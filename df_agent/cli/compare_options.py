@@ -9,8 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from df_agent.benchmark.training_runs import policy_of
+from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.policies import FOLDER, check_name, policy_names
-from df_agent.cli.yardsticks import check_env
 from df_agent.runtime import check_precision, choose_device, computes_in_bf16
 
 OPTIONAL = ("slow", "only", "trained_by")  # keys that a file in configs/policy may lack
@@ -26,7 +26,7 @@ def as_list(value: Any) -> list[Any]:
 
 def environments(config: DictConfig) -> list[str]:
     """Return the ids asked for."""
-    return [str(env_id) for env_id in as_list(config.env)]
+    return [own_maze(str(env_id), config.get("maze")) for env_id in as_list(config.env)]
 
 
 def policies_asked(config: DictConfig) -> list[str]:

@@ -13,8 +13,8 @@ from df_envs.ogbench_mazes import ACTION_NOISE, OGBENCH_IDS, Wanderer
 from df_envs.waypoints import demonstrator
 from numpy.typing import NDArray
 
+from df_agent.cli.environments import MAZE_IDS, is_maze
 from df_agent.cli.policies import make_policy, policy_config, policy_names
-from df_agent.cli.yardsticks import MAZE_IDS
 from df_agent.types import Observation, Policy
 
 
@@ -92,7 +92,7 @@ class Wandering:
 def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: str = "dfs") -> Policy:
     """Return the scripted demonstrator of one of the mazes or of Fetch; raises ValueError for other environments."""
     name = env_id.removeprefix("df_envs:")
-    if name in MAZE_IDS:
+    if is_maze(name):
         return demonstrator(name, route=waypoints, action_noise=0.5 if noise is None else noise, seed=seed)
     if name in (*FETCH_TASKS, *RECALL_TASKS):
         return fetch_demonstrator(name, action_noise=0.2 if noise is None else noise, seed=seed)

@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 from df_agent.benchmark.store import PolicyStore, file_name
 from df_agent.cli.compare_options import precision_asked
 from df_agent.cli.policies import goal_spec_of, make_policy, policy_config
-from df_agent.cli.yardsticks import references_of
 from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
+from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, rollout
 from df_agent.policies import DiffusionForcingPolicy
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import df_envs
 import numpy as np
-from df_envs.camera import ball_in, pixel_of
+from df_envs.pictures import agent_in, pixel_of
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from df_agent.cli.collecting import frame_steps, job_of
-from df_agent.cli.yardsticks import MAZE_IDS, plain
+from df_agent.cli.environments import is_maze, plain
 from df_agent.data.clips import Clips
 from df_agent.data.collect import record
 
@@ -68,14 +68,13 @@ def film_clips(
 
 
 def locator(env_id: str) -> Locate | None:
-    """Return what reads positions from pictures (..., H, W, 3), and the number of balls; None but for the mazes."""
-    name = plain(env_id)
-    if name not in MAZE_IDS:
+    """Return what reads positions from pictures (..., H, W, 3) and how many agents are seen; None but for mazes."""
+    if not is_maze(plain(env_id)):
         return None
-    maze = df_envs.maze_of(name)
-    return lambda frames: ball_in(frames, maze)
+    maze = df_envs.maze_of(env_id)
+    return lambda frames: agent_in(frames, maze)
 
 
 def pixels_of(env_id: str, positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
-    """Return the pixels (..., 2), row and column, where positions (..., 2) of a maze's ball lie."""
+    """Return the pixels (..., 2), row and column, where positions (..., 2) of a maze's agent lie."""
     return np.asarray(np.rint(pixel_of(df_envs.maze_of(env_id), positions, size)), dtype=np.int64)

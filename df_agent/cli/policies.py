@@ -15,13 +15,14 @@ from typing import Any
 
 import df_envs
 import gymnasium as gym
+from df_envs.maps import OWN_MAZES
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
-from df_agent.cli.yardsticks import MAZE_IDS, file_name, plain
+from df_agent.cli.environments import file_name, is_maze, plain
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.code_hash import code_hashes
@@ -37,7 +38,9 @@ FOLDER = Path(__file__).parents[2] / "configs" / "policy"
 
 def maze2d(env_id: str) -> str:
     """Return the environment that stands for a maze: "df_envs:multi2d-large" and "maze2d-large" give "maze2d-large"."""
-    return env_id.removeprefix("df_envs:").replace("multi2d-", "maze2d-")
+    name = env_id.removeprefix("df_envs:")
+    home = name.replace("multi2d-", "maze2d-")
+    return home if home in gym.registry else name  # a maze of the user's own may have no fixed goal
 
 
 def trained(env_id: str, algorithm: str = "") -> str:
@@ -54,9 +57,10 @@ def encoder(env_id: str) -> str:
 
 def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
     """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
-    if elsewhere is not None and plain(env_id) not in MAZE_IDS:
+    if elsewhere is not None and not is_maze(plain(env_id)):
         return elsewhere
-    return {"umaze": umaze, "medium": medium, "large": large}[df_envs.maze_of(env_id).name]
+    values = {"umaze": umaze, "medium": medium, "large": large, **dict.fromkeys(OWN_MAZES, medium)}
+    return values[df_envs.maze_of(env_id).name]
 
 
 def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
@@ -70,7 +74,7 @@ def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
 def demonstrations(env_id: str) -> str:
     """Return the dataset that scripts/collect.py writes by default."""
     name = env_id.removeprefix("df_envs:")
-    if name in MAZE_IDS:
+    if is_maze(name):
         return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
     return f"{OWN_NAMESPACE}/{file_name(name)}-demonstrator-v0"
 

@@ -2,8 +2,9 @@
 
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.episode_batch import Progress
-from df_agent.evaluation.metrics import References, summarize
+from df_agent.evaluation.metrics import summarize
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
+from df_agent.evaluation.references import References
 from df_agent.evaluation.report import EvaluationResult
 from df_agent.evaluation.rollout import evaluate, rollout
 
@@ -15,6 +16,7 @@ __all__ = [
     "References",
     "evaluate",
     "read_records",
+    "references_of",
     "rollout",
     "summarize",
     "write_records",

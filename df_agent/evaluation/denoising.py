@@ -18,9 +18,9 @@ from matplotlib import font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.plots import INK, drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.video import CAPTION, GAP, LINGER, SUPERSAMPLING, Panel, View, draw_disc, encode, even
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.plan_frames import Denoising
@@ -109,7 +109,7 @@ def write_denoising_video(
     record: EpisodeRecord,
     plans: Sequence[DenoisedPlan],
     path: str | Path,
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     *,
     fps: int = 25,
     frame_skip: int | None = None,

@@ -4,48 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction
 
 Array = NDArray[Any]
-StepsFunction = Callable[[Array, Array], Array]
-
-
-@dataclass(frozen=True)
-class References:
-    """What the one who evaluates knows about an environment and the agent does not. All of it is optional.
-
-    Attributes:
-        oracle_steps: (starts (N, Do), goals (N, Dg)) -> (N,) steps to first arrival of a reference policy.
-        lower_bound_steps: the same for a bound that no policy can beat.
-        crosses_wall: paths (N, H, Dg) -> (N,) True where a path runs into a wall.
-        walls: (M, 4) boxes [xmin, ymin, xmax, ymax], for drawing.
-        goal_radius: for drawing.
-        score_references: returns that count as 0 and 100.
-        score_limit: length of the episodes that these are of [control steps]; None: of any.
-        control_period: simulated seconds per control step [s].
-    """
-
-    oracle_steps: StepsFunction | None = None
-    lower_bound_steps: StepsFunction | None = None
-    crosses_wall: Callable[[Array], Array] | None = None
-    walls: Array | None = None
-    goal_radius: float | None = None
-    score_references: tuple[float, float] | None = None
-    score_limit: int | None = None
-    control_period: float | None = None
-
-    def references(self, limit: int) -> tuple[float, float] | None:
-        """Return `score_references` if they are of episodes of this length."""
-        return self.score_references if self.score_limit in (None, limit) else None
-
-
-NO_YARDSTICKS = References()
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -173,7 +140,7 @@ def success_curve(steps: Array, success: Array, limit: int) -> Array:
 
 def summarize(
     records: Sequence[EpisodeRecord],
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     *,
     seed: int,
     oracle: Array | None = None,
@@ -208,7 +175,7 @@ def summarize(
         "time_to_goal_successful_mean": float(np.mean(reached)) if reached else None,
         **_against_references(records, oracle, lower_bound),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
-        **_rewards(records, references.references(first.max_episode_steps)),
+        **_rewards(records, references.score_range(first.max_episode_steps)),
         "plan_ms": latency,
         "plan_ms_single": {"p50": alone["p50"], "p95": alone["p95"]},
         "real_time_factor": real_time_factor(single, period) if single and period else None,

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from numpy.typing import NDArray
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References, success_curve, wilson_interval
+from df_agent.evaluation.metrics import success_curve, wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References
 
 Array = NDArray[Any]
 Bounds = tuple[float, float, float, float]
@@ -56,7 +57,7 @@ def drawing_bounds(records: Sequence[EpisodeRecord], walls: Array | None) -> Bou
 def plot_plans(
     records: Sequence[EpisodeRecord],
     path: str | Path,
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     *,
     oracle: Array | None = None,
     panels: int = 12,

@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, Array, References, reference_steps, summarize
+from df_agent.evaluation.metrics import Array, reference_steps, summarize
 from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.video import Film, write_video
 
 RECORDS_FILE, SUMMARY_FILE = "episodes.jsonl", "summary.json"
@@ -32,7 +33,7 @@ class EvaluationResult:
     """
 
     records: Sequence[EpisodeRecord]
-    references: References = NO_YARDSTICKS
+    references: References = NO_REFERENCES
     seed: int = 0
     single: Sequence[EpisodeRecord] = ()
     provenance: dict[str, Any] | None = None

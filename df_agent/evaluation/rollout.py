@@ -18,8 +18,8 @@ from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.active_rows import PolicyError as PolicyError
 from df_agent.evaluation.episode_batch import EpisodeBatch, Progress
 from df_agent.evaluation.goal_env import GoalEnv
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.report import EvaluationResult
 from df_agent.evaluation.video import Film
 from df_agent.types import Policy
@@ -38,7 +38,7 @@ def evaluate(
     num_envs: int | None = None,
     max_steps: int | None = None,
     policy_name: str | None = None,
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     timing_episodes: int = 1,
     provenance: dict[str, Any] | None = None,
     on_progress: Callable[[Progress], None] | None = None,

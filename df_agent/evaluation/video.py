@@ -13,7 +13,6 @@ from matplotlib import colormaps, font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from df_agent.evaluation.metrics import NO_YARDSTICKS, References
 from df_agent.evaluation.plots import (
     FAIL,
     FLOOR,
@@ -27,6 +26,7 @@ from df_agent.evaluation.plots import (
     positions,
 )
 from df_agent.evaluation.records import EpisodeRecord
+from df_agent.evaluation.references import NO_REFERENCES, References
 
 Array = NDArray[Any]
 Box = tuple[float, float, float, float]
@@ -40,7 +40,7 @@ LINGER = 60  # steps shown after the last success, to see that they stay
 def write_video(
     records: Sequence[EpisodeRecord],
     path: str | Path,
-    references: References = NO_YARDSTICKS,
+    references: References = NO_REFERENCES,
     *,
     panels: int = 6,
     fps: int = 25,

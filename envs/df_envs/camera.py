@@ -1,6 +1,6 @@
 """Pictures as observations: a camera on a MuJoCo environment, and mazes that are seen and not felt.
 
-The mazes are drawn from straight above, without perspective, so that no wall hides the ball, and the ball larger than
+The mazes are drawn from straight above, without perspective, so that no wall hides the agent, and the agent larger than
 it is, so that it covers several pixels. Markers of goals are not drawn: they jump when the goal changes, which no model
 can foresee.
 """
@@ -17,16 +17,15 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from scipy.ndimage import label
 
 from df_envs.maps import Maze
+from df_envs.own_mazes import MazeLike
 from df_envs.point_maze import PointMazeEnv
 from df_envs.rendering import opengl_backend
 
 Frame = NDArray[np.uint8]
 CLOSER = 0.6  # share of a robot's own camera's distance: small pictures need a closer look
-GREEN = 15.0  # how much greener than red and blue a pixel of the ball is, of 255
-BALL_ON_FILM = 0.28  # radius of the ball as it is drawn [m]; it is 0.1
+DRAWN_RADIUS = 0.28  # radius of the agent as it is drawn [m]; it is 0.1
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def open_renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
 
 def maze_view(maze: Maze) -> View:
     """Return the view of a whole maze from straight above."""
-    return View(extent=float(max(maze.width, maze.height)), sites={"particle_site": BALL_ON_FILM})
+    return View(extent=float(max(maze.width, maze.height)), sites={"particle_site": DRAWN_RADIUS})
 
 
 def view_of(env: gym.Env[Any, Any]) -> View:
@@ -200,7 +199,8 @@ class Filmed(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 class Endless(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     """An environment that goes on where it stands when an episode of it is over, until `limit` steps have been made.
 
-    For walks, whose reset without a seed draws a new goal and leaves the ball where it is. `reset` begins elsewhere.
+    For `walk2d-*`, whose reset without a seed draws a new goal and leaves the agent where it is. `reset` begins
+    elsewhere.
     """
 
     def __init__(self, env: gym.Env[Any, Any], limit: int) -> None:
@@ -210,7 +210,7 @@ class Endless(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin a new walk."""
+        """Begin a new trajectory."""
         self._step = 0
         if seed is None:
             seed = int(self.env.unwrapped.np_random.integers(2**31))
@@ -229,7 +229,7 @@ class PixelMaze(gym.Wrapper[dict[str, Any], Any, Any, Any]):
     """A maze of which only pictures are seen, the goal among them.
 
     Observation: {"observation": (size, size, 3) uint8, the latest picture; "achieved_goal": the same;
-    "desired_goal": (size, size, 3) uint8, the ball at the goal}. Where ball and goal are is in info["state"] (4,),
+    "desired_goal": (size, size, 3) uint8, the agent at the goal}. Where agent and goal are is in info["state"] (4,),
     info["achieved_goal"] (2,) and info["desired_goal"] (2,), for records and pictures; a policy gets none of it.
 
     Args:
@@ -256,6 +256,10 @@ class PixelMaze(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         """Act once."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self._seen(observation), reward, terminated, truncated, {**info, **_places(observation)}
+
+    def references(self) -> dict[str, Any]:
+        """Return the maze's, but for its walls as obstacles: agents plan in vectors of pictures here, not in places."""
+        return {**self.env.get_wrapper_attr("references")(), "crosses_wall": None}
 
     def _seen(self, observation: dict[str, Any]) -> dict[str, Any]:
         pixels = observation["pixels"]
@@ -300,42 +304,7 @@ def _places(observation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_pixel_maze(
-    maze: str, *, size: int = 64, every: int = 5, **options: Any
+    maze: MazeLike, *, size: int = 64, every: int = 5, **options: Any
 ) -> gym.Env[dict[str, Any], NDArray[np.float32]]:
     """Return a maze of which only pictures are seen; the options are the maze's own."""
     return PixelMaze(PointMazeEnv(maze, **options), size, every)
-
-
-def pixel_of(maze: Maze, positions: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Return where positions (..., 2) [m] lie in a picture of a whole maze, (..., 2) row and column [pixels]."""
-    scale = size / max(maze.width, maze.height)
-    row = size / 2 - positions[..., 1] * scale - 0.5
-    column = size / 2 + positions[..., 0] * scale - 0.5
-    return np.stack([row, column], -1)
-
-
-def ball_in(frames: Frame, maze: Maze) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read the ball's position from pictures of a whole maze.
-
-    Args:
-        frames: (..., size, size, 3) uint8.
-        maze: which one.
-
-    Returns:
-        Positions (..., 2) x, y [m], the centre of what is green, NaN where nothing is; and the number of separate
-        green spots (...), 1 where all is well.
-    """
-    size = frames.shape[-2]
-    red, green, blue = (frames[..., i].astype(np.float64) for i in range(3))
-    greenness = np.clip(green - np.maximum(red, blue), 0, None)  # walls are orange, floors blue
-    weight = np.where(greenness > GREEN, greenness, 0.0)
-    total = weight.sum((-2, -1))
-    row, column = np.mgrid[:size, :size]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rows, columns = ((weight * axis).sum((-2, -1)) / total for axis in (row, column))
-    scale = max(maze.width, maze.height) / size
-    positions = np.stack([(columns + 0.5) * scale, -(rows + 0.5) * scale], -1)
-    positions += np.array([-1.0, 1.0]) * max(maze.width, maze.height) / 2
-    flat = weight.reshape(-1, size, size) > 0
-    spots = np.array([label(spot, np.ones((3, 3)))[1] for spot in flat], dtype=np.int64).reshape(frames.shape[:-3])
-    return positions, spots

@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from df_envs.maps import maze_of, metre_maze_of
 from df_envs.oracle import SUCCESS_RADIUS
-from df_envs.physics import BALL_RADIUS
+from df_envs.physics import AGENT_RADIUS
 
 Array = NDArray[np.float64]
 SPACING = 0.05  # of the nodes between which ways are searched [m]
@@ -32,7 +32,7 @@ def straight_distance(positions: Array, goals: Array) -> Array:
 
 
 class PathDistance:
-    """Lengths of the shortest ways of the ball's centre to the goal, around the walls; reads the map.
+    """Lengths of the shortest ways of the agent's centre to the goal, around the walls; reads the map.
 
     Dijkstra's algorithm on nodes 0.05 m apart, interpolated bilinearly, remembered for each goal.
 
@@ -65,13 +65,13 @@ class PathDistance:
 
 @lru_cache(maxsize=4)
 def _graph(maze_name: str) -> tuple[NDArray[np.bool_], csr_matrix]:
-    """Which nodes the ball's centre can be at without touching a wall, and the lengths of the moves between them."""
+    """Which nodes the agent's centre can be at without touching a wall, and the lengths of the moves between them."""
     maze = maze_of(maze_name)
     cells = np.array([[symbol != "#" for symbol in row] for row in maze.rows[::-1]]).T
     per_cell = round(1 / SPACING)
     free = np.kron(cells, np.ones((per_cell, per_cell))).astype(bool)
     # The transform measures to the nearest node in a wall, which lies half a spacing behind the wall's face.
-    free = distance_transform_edt(free) * SPACING >= BALL_RADIUS + SPACING / 2
+    free = distance_transform_edt(free) * SPACING >= AGENT_RADIUS + SPACING / 2
     index = np.arange(free.size).reshape(free.shape)
     here, there, length = [], [], []
     for right, up in _MOVES:

@@ -1,8 +1,8 @@
-"""The mazes' physics for many balls at once: what a planner that knows the true simulator rolls out.
+"""The mazes' physics for many agents at once: what a planner that knows the true simulator rolls out.
 
-`mujoco.rollout` cannot clip the velocity before every step, as the environment does, and steps one ball at a time.
-But the ball has two degrees of freedom and frictionless contacts, so one step of MuJoCo can be written down for
-arrays: a force against damping, at most three soft contacts (the two walls beside the ball and the corner between
+`mujoco.rollout` cannot clip the velocity before every step, as the environment does, and steps one agent at a time.
+But the agent has two degrees of freedom and frictionless contacts, so one step of MuJoCo can be written down for
+arrays: a force against damping, at most three soft contacts (the two walls beside the agent and the corner between
 them), and Euler's integration with implicit damping. All constants are read from the compiled model. The tests hold
 it against MuJoCo itself, step by step, through contacts, to 1e-9.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_envs.maps import metre_maze_of
-from df_envs.physics import BALL_RADIUS, MAX_SPEED, Physics
+from df_envs.physics import AGENT_RADIUS, MAX_SPEED, Physics
 
 Array = NDArray[np.float64]
 
@@ -23,7 +23,7 @@ _NEWTON_STEPS = 8
 
 
 class MazeDynamics:
-    """Rolls balls out in one maze, `(N, 4)` states and `(N, H, 2)` forces to `(N, H, 4)` states.
+    """Rolls agents out in one maze, `(N, 4)` states and `(N, H, 2)` forces to `(N, H, 4)` states.
 
     The same as `Physics.set_state` with each state followed by `Physics.step` with each of its forces.
 
@@ -38,10 +38,10 @@ class MazeDynamics:
         self._mass, self._inverse_weight = float(model.body_mass[body]), float(model.body_invweight0[body, 0])
         self._damping, self._gear = float(model.dof_damping[0]), float(model.actuator_gear[0, 0])
         self._limit, self._dt = float(model.actuator_ctrlrange[0, 1]), float(model.opt.timestep)
-        ball = model.geom("particle_geom").id
-        self._margin = float(model.geom_margin[ball])
-        self._impedance = tuple(float(value) for value in model.geom_solimp[ball])
-        time_constant, damping_ratio = (float(value) for value in model.geom_solref[ball])
+        agent = model.geom("particle_geom").id
+        self._margin = float(model.geom_margin[agent])
+        self._impedance = tuple(float(value) for value in model.geom_solimp[agent])
+        time_constant, damping_ratio = (float(value) for value in model.geom_solref[agent])
         time_constant = max(time_constant, 2 * self._dt)
         d_max = self._impedance[1]
         # MuJoCo's reference acceleration of a contact: -b * velocity - k * impedance * distance.
@@ -52,7 +52,7 @@ class MazeDynamics:
         self._wall = np.pad(~free, 1, constant_values=True)
         # What the equations below assume.
         assert model.opt.integrator == mujoco.mjtIntegrator.mjINT_EULER
-        assert model.geom_condim[ball] == 1
+        assert model.geom_condim[agent] == 1
 
     def __call__(self, states: Array, actions: Array, /) -> Array:
         """Roll out.
@@ -94,9 +94,9 @@ class MazeDynamics:
     def _push_out(self, x: Array, y: Array, vx: Array, vy: Array, ax: Array, ay: Array) -> None:
         """Add the contacts' part to accelerations in place; all (N,)."""
         column, row = np.floor(x + self.maze.width / 2), np.floor(y + self.maze.height / 2)
-        # Where in its cell the ball is, from the centre; the walls it may touch are those on this side.
+        # Where in its cell the agent is, from the centre; the walls it may touch are those on this side.
         in_x, in_y = x + self.maze.width / 2 - column - 0.5, y + self.maze.height / 2 - row - 0.5
-        reach = 0.5 - BALL_RADIUS - self._margin
+        reach = 0.5 - AGENT_RADIUS - self._margin
         near = np.flatnonzero((np.abs(in_x) > reach) | (np.abs(in_y) > reach))
         if not len(near):
             return
@@ -112,7 +112,7 @@ class MazeDynamics:
             self._wall[column, row + side_y],
             self._wall[column + side_x, row + side_y],
         )
-        distance = np.stack([gap_x, gap_y, gap]) - BALL_RADIUS  # (3, n)
+        distance = np.stack([gap_x, gap_y, gap]) - AGENT_RADIUS  # (3, n)
         touching = np.stack(walls) & (distance < self._margin)
         some = touching.any(0)
         near, distance, touching = near[some], distance[:, some], touching[:, some]

@@ -6,18 +6,15 @@ Importing this registers Gymnasium-Robotics' environments.
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from df_envs.recall import Rememberer
+from df_envs.recall import Rememberer, register_fetch
 
-with contextlib.redirect_stderr(io.StringIO()):  # it warns of old versions of environments that nobody asked for
-    import gymnasium_robotics  # noqa: F401
+register_fetch()
 
 Array = NDArray[np.float64]
 

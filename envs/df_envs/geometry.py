@@ -1,6 +1,6 @@
 """Exact plane geometry of the mazes: does a path cross a wall, and how far is it at least to a goal.
 
-The map's walls are boxes, the ball is a disc. All lengths are metres.
+The map's walls are boxes, the agent is a disc. All lengths are metres.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import shortest_path
 
 from df_envs.maps import Cell, maze_bounds, maze_of, wall_boxes
-from df_envs.physics import BALL_RADIUS
+from df_envs.physics import AGENT_RADIUS
 
 Points = NDArray[np.float64]
 
-# MuJoCo's contacts are soft: driven into a wall at full speed the ball's centre comes as near as 0.03 to it
+# MuJoCo's contacts are soft: driven into a wall at full speed the agent's centre comes as near as 0.03 to it
 # (0.0306 at the least in 9000 throws into walls and corners, in all three mazes).
 NEAREST_CENTRE = 0.03
 # Obstacles of the lower bound: walls grown by a square margin whose corners lie within NEAREST_CENTRE of the
@@ -25,13 +25,13 @@ NEAREST_CENTRE = 0.03
 _MARGIN = 0.02  # of a cell's width
 
 
-def crosses_wall(env_id: str, paths: NDArray[Any], radius: float = BALL_RADIUS) -> NDArray[np.bool_]:
-    """Which paths bring the ball into a wall on the straight way between consecutive points.
+def crosses_wall(env_id: str, paths: NDArray[Any], radius: float = AGENT_RADIUS) -> NDArray[np.bool_]:
+    """Which paths bring the agent into a wall on the straight way between consecutive points.
 
     Args:
         env_id: an environment id or maze name.
         paths: (..., H, 2) positions, H >= 1.
-        radius: how near to a wall the path may come; the ball's by default.
+        radius: how near to a wall the path may come; the agent's by default.
 
     Returns:
         (...) booleans. A path that leaves the map or holds NaN counts as crossing.
@@ -66,7 +66,7 @@ def wall_distance(env_id: str, points: Points) -> Points:
 def geodesic_to_disc(env_id: str, starts: Points, goals: Points, radius: float) -> Points:
     """A lower bound of the max-norm length of every collision-free path from a start to a goal's disc.
 
-    The max norm (the larger of the two axes' distances) is the right one because the ball's speed is limited
+    The max norm (the larger of the two axes' distances) is the right one because the agent's speed is limited
     per axis. Among polygonal obstacles the shortest path in any norm runs straight from obstacle corner to
     obstacle corner: pulling a path taut replaces pieces by straight segments, and the triangle inequality
     holds in every norm. So the shortest path in the graph of mutually visible corners is exact for obstacles
@@ -92,7 +92,7 @@ def geodesic_to_disc(env_id: str, starts: Points, goals: Points, radius: float) 
     for row, (start, goal) in enumerate(zip(starts, goals, strict=True)):
         from_start = _visible_lengths(start, corners, boxes)
         to_goal = _visible_lengths(goal, corners, boxes)
-        around = (from_start[:, None] + between + to_goal[None, :]).min()
+        around = (from_start[:, None] + between + to_goal[None, :]).min(initial=np.inf)
         length[row] = min(_visible_lengths(start, goal[None], boxes)[0], around)
     centres = np.array([maze.centre(maze.cell_at(x, y)) for x, y in goals.tolist()]).reshape(-1, 2)
     central = np.abs(goals - centres).max(axis=-1) <= (0.5 - _MARGIN - 0.3) * maze.unit
@@ -145,7 +145,7 @@ def _corner_graph(maze_name: str) -> tuple[Points, Points]:
     corners = convex_corners(maze_name)
     points = corners[:, :2] + _MARGIN * maze_of(maze_name).unit * corners[:, 2:]  # of the grown walls
     boxes = _obstacles(maze_name)
-    edges = np.stack([_visible_lengths(point, points, boxes) for point in points])
+    edges = np.array([_visible_lengths(point, points, boxes) for point in points]).reshape(len(points), len(points))
     return points, np.asarray(shortest_path(np.where(np.isfinite(edges), edges, 0.0), directed=False))
 
 
@@ -164,7 +164,7 @@ def convex_corners(maze_name: str) -> Points:
                 beside: tuple[Cell, ...] = (diagonal, (row, diagonal[1]), (diagonal[0], column))
                 if all(maze.is_free(cell) for cell in beside):
                     corners.append((x + left * maze.unit / 2, y + below * maze.unit / 2, left, below))
-    return np.array(corners)
+    return np.array(corners, dtype=np.float64).reshape(-1, 4)  # none where there is no bend
 
 
 def _visible_lengths(point: Points, others: Points, boxes: Points) -> Points:

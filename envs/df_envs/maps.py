@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 Cell = tuple[int, int]
 
 FAMILIES = ("maze2d", "multi2d", "walk2d")
+PIXELS = "-pixels"  # behind an id: only pictures are seen
 OGBENCH = "pointmaze"  # the family of OGBench's mazes
 OGBENCH_KINDS = ("navigate", "stitch")  # of its datasets
 
@@ -29,15 +30,16 @@ class Maze:
     """One maze.
 
     Attributes:
-        name: "umaze", "medium" or "large".
+        name: "umaze", "medium" or "large", or the name of a maze of the user's own.
         rows: the map, one string per row, "#" for a wall and "." for a free cell.
         goal_cell: the cell of the fixed goal of `maze2d-*`; of OGBench's mazes, the one where the first task ends.
+            None: the maze has no fixed goal.
         max_episode_steps: the length of an episode in control steps.
     """
 
     name: str
     rows: tuple[str, ...]
-    goal_cell: Cell
+    goal_cell: Cell | None
     max_episode_steps: int
 
     @property
@@ -59,6 +61,13 @@ class Maze:
         """Whether the cell lies in the map and is no wall."""
         row, column = cell
         return 0 <= row < self.height and 0 <= column < self.width and self.rows[row][column] == "."
+
+    @property
+    def goal(self) -> tuple[float, float]:
+        """Position (x, y) of the fixed goal, in metres; raises ValueError where there is none."""
+        if self.goal_cell is None:
+            raise ValueError(f"the maze {self.name!r} has no fixed goal, which maze2d needs: mark its cell with G")
+        return self.centre(self.goal_cell)
 
     @property
     def unit(self) -> float:
@@ -184,29 +193,33 @@ OGBENCH_MAZES = {
 }
 
 
+OWN_MAZES: dict[str, Maze] = {}  # of the user's own, see `own_mazes.register_maze`
+
+
 def maze_of(env_id: str) -> Maze:
     """The maze of an environment id such as "maze2d-large" or "pointmaze-giant-navigate", or of a bare maze name."""
-    name = env_id.removeprefix("df_envs:").removesuffix("-pixels")
-    family, dash, maze = name.partition("-")
-    if not dash:
-        maze = name
-    if maze in MAZES and (not dash or family in FAMILIES):
-        return MAZES[maze]
+    name = env_id.removeprefix("df_envs:").removesuffix(PIXELS)
+    family, _, maze = name.partition("-")
+    metre_mazes = {**MAZES, **OWN_MAZES}
+    if name in metre_mazes:
+        return metre_mazes[name]
+    if maze in metre_mazes and family in FAMILIES:
+        return metre_mazes[maze]
     if family == OGBENCH and (found := OGBENCH_MAZES.get(maze.partition("-")[0])) is not None:
         return found
-    known = [f"{family}-{maze}" for family in FAMILIES for maze in MAZES]
+    known = [f"{family}-{maze}" for family in FAMILIES for maze in metre_mazes]
     known += [found.name for found in OGBENCH_MAZES.values()]
-    close = difflib.get_close_matches(name, [*known, *MAZES], n=1)
+    close = difflib.get_close_matches(name, [*known, *metre_mazes], n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"There is no maze environment {env_id!r}; there are {', '.join(known)}.{hint}")
 
 
 def metre_maze_of(env_id: str) -> Maze:
-    """The same for what knows cells of a metre and the ball in them only; raises ValueError for OGBench's mazes."""
+    """The same for what knows cells of a metre and the agent in them only; raises ValueError for OGBench's mazes."""
     maze = maze_of(env_id)
     if isinstance(maze, OgbenchMaze):
-        known = ", ".join(f"{family}-{name}" for family in FAMILIES[:2] for name in MAZES)
-        raise ValueError(f"{env_id!r} is one of OGBench's mazes, whose cells and ball are others; this knows {known}")
+        known = ", ".join(f"{family}-{name}" for family in FAMILIES[:2] for name in (*MAZES, *OWN_MAZES))
+        raise ValueError(f"{env_id!r} is one of OGBench's mazes, whose cells and agent are others; this knows {known}")
     return maze
 
 

@@ -9,19 +9,19 @@ its own for as long as it is in use, so that a seed repeats an episode and nothi
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from df_envs.geometry import geodesic_to_disc
-from df_envs.maps import OGBENCH_KINDS, OGBENCH_MAZES, Cell, maze_of
+from df_envs.geometry import crosses_wall, geodesic_to_disc
+from df_envs.maps import OGBENCH, OGBENCH_KINDS, OGBENCH_MAZES, Cell, maze_of, wall_boxes
+from df_envs.routes import cells_towards
 
 Array = NDArray[np.float64]
 
@@ -29,6 +29,7 @@ OGBENCH_IDS = [f"{maze.name}-{kind}" for maze in OGBENCH_MAZES.values() for kind
 TASKS = 5  # of each maze, numbered from 1
 STRIDE = 0.2  # the most a step moves the point along an axis
 GOAL_RADIUS = 1.0
+NEAREST_CENTRE = 0.5  # the point's centre never is nearer to a wall than 0.64 in the data; its radius is 0.7
 STITCH_CELLS = 4  # from start to goal of a walk of the stitch sets
 ACTION_NOISE = 0.5  # of the published sets
 NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1))  # the order in which OGBench's oracle looks at them
@@ -121,6 +122,17 @@ class GoalMaze(_Seeded):
         distance = float(np.linalg.norm(place - info["goal"]))
         return self._observed(place), {**info, "success": distance <= GOAL_RADIUS, "task": self.maze.cur_task_id}
 
+    def references(self) -> dict[str, Any]:
+        """Return what results are measured against; there is no bound where ways lead through teleports."""
+        name = f"{OGBENCH}-{self.maze._maze_type}"
+        return {
+            "lower_bound_steps": None if "teleport" in name else partial(shortest_steps, name),
+            "crosses_wall": partial(crosses_wall, name, radius=NEAREST_CENTRE),
+            "walls": wall_boxes(name),
+            "goal_radius": GOAL_RADIUS,
+            "control_period": self.maze.dt,
+        }
+
     def compute_reward(self, achieved: Array, desired: Array, info: Any) -> Array:
         """Return 1 for places (..., 2) within the radius of their goals, 0 for others."""
         return np.asarray(np.linalg.norm(np.asarray(achieved) - desired, axis=-1) <= GOAL_RADIUS, np.float64)
@@ -185,21 +197,6 @@ class WalkMaze(_Seeded):
 
     def _drawn(self, cells: list[Cell]) -> Cell:
         return cells[np.random.randint(len(cells))]  # noqa: NPY002 - see _own_chance
-
-
-def cells_towards(maze_map: NDArray[Any], goal: Cell) -> NDArray[np.int64]:
-    """Return how many cells each cell of a map (rows, columns), 1 for walls, is from the goal; -1 without a way."""
-    away = np.full(maze_map.shape, -1, dtype=np.int64)
-    away[goal] = 0
-    frontier = deque([goal])
-    while frontier:
-        i, j = frontier.popleft()
-        for down, right in NEIGHBOURS:
-            cell = (i + down, j + right)
-            if maze_map[cell] == 0 and away[cell] < 0:
-                away[cell] = away[i, j] + 1
-                frontier.append(cell)
-    return away
 
 
 class Wanderer:

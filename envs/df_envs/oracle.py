@@ -52,7 +52,7 @@ def oracle_steps(env_id: str, starts: ArrayLike, goals: ArrayLike) -> NDArray[np
 def lower_bound_steps(env_id: str, starts: ArrayLike, goals: ArrayLike) -> NDArray[np.float64]:
     """Control steps that no policy can undercut: the max-norm way to the goal's disc at the speed limit.
 
-    The speed limit holds per axis, so the length is the max norm's. It is a bound of free motion: a ball that
+    The speed limit holds per axis, so the length is the max norm's. It is a bound of free motion: an agent that
     grazes a corner at full speed may for one step be deflected to 0.067 along one axis, which never made up
     for the 21 steps (half a metre) of gathering speed that the bound leaves out.
 

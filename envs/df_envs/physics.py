@@ -1,9 +1,9 @@
-"""The ball in its maze: Gymnasium-Robotics' PointMaze in MuJoCo, without the files and wrappers around it.
+"""The agent in its maze: Gymnasium-Robotics' PointMaze in MuJoCo, without the files and wrappers around it.
 
 The body, joints, motors and contact settings are read from Gymnasium-Robotics' own `point.xml`; the walls are
 added here and compiled from a string, so that no temporary file is left behind. One step is 0.01 s. The
 velocity is clipped to +-5 m/s per axis *before* it is integrated, as there; one step of full force adds up to
-about 0.23 m/s on top, which is why the ball moves up to 0.0523 m per axis in a step.
+about 0.23 m/s on top, which is why the agent moves up to 0.0523 m per axis in a step.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import mujoco
 
-from df_envs.maps import MAZES, Maze
+from df_envs.maps import Maze, maze_of
 
 TIME_STEP = 0.01
-BALL_RADIUS = 0.1
+AGENT_RADIUS = 0.1
 MAX_SPEED = 5.0
 WALL_HEIGHT = 0.4
 
@@ -35,7 +35,7 @@ def _asset() -> Path:
 @cache
 def maze_xml(name: str) -> str:
     """The MuJoCo model of a maze: the point's own file, one box per wall cell, and a marker at the goal."""
-    maze = MAZES[name]
+    maze = maze_of(name)
     root = ET.parse(_asset()).getroot()
     world = root.find(".//worldbody")
     assert world is not None
@@ -65,7 +65,7 @@ def _compiled(name: str) -> mujoco.MjModel:
 
 
 class Physics:
-    """One ball in one maze."""
+    """One agent in one maze."""
 
     def __init__(self, maze: Maze) -> None:
         self.model = copy.copy(_compiled(maze.name))  # its own, but a tenth of the time that compiling takes
@@ -74,7 +74,7 @@ class Physics:
         self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
 
     def set_state(self, x: float, y: float, vx: float, vy: float) -> None:
-        """Put the ball at a position [m] with a velocity [m/s], all else as in a fresh simulation."""
+        """Put the agent at a position [m] with a velocity [m/s], all else as in a fresh simulation."""
         mujoco.mj_resetData(self.model, self.data)
         self._qpos[0], self._qpos[1], self._qvel[0], self._qvel[1] = x, y, vx, vy
         mujoco.mj_forward(self.model, self.data)

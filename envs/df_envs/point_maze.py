@@ -1,4 +1,4 @@
-"""The maze environments: D4RL's protocol on Gymnasium-Robotics' physics, and the endless walk for collecting.
+"""The maze environments: D4RL's protocol on Gymnasium-Robotics' physics, and the endless one for collecting.
 
 What D4RL v1 does and Gymnasium-Robotics' PointMaze-v3 does not is settled here, once: success within 0.5 of
 the goal (not 0.45), a start in any free cell, the goal's too, with +-0.1 noise and a velocity drawn from
@@ -8,6 +8,7 @@ N(0, 0.1^2) (not +-0.25, at rest, away from the goal), a fixed goal at a cell's 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -16,21 +17,32 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from df_envs.maps import maze_of
-from df_envs.physics import TIME_STEP, Physics
+from df_envs.geometry import crosses_wall
+from df_envs.maps import wall_boxes
+from df_envs.oracle import SUCCESS_RADIUS, lower_bound_steps, oracle_steps
+from df_envs.own_mazes import MazeLike, as_maze
+from df_envs.physics import AGENT_RADIUS, TIME_STEP, Physics
+from df_envs.time_optimal import time_optimal_steps
 
 Observation = dict[str, Any]
 
+# D4RL's returns that count as 0 and 100. Its physics was another, so scores compare among our own rows only.
+SCORE_REFERENCES = {"umaze": (23.85, 161.86), "medium": (13.13, 277.39), "large": (6.7, 273.99)}
+# How deep [m] the agent may be in a wall before a plan counts as running into it. MuJoCo's contacts are soft: of 300
+# windows of the data, each as long as a training window, 13 to 15 % are in a wall without this tolerance and still 6 to
+# 8 % with it, so a model of the data is not to be expected at 0.
+WALL_TOLERANCE = 0.01
+
 
 class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
-    """A ball driven by forces through a maze to a goal.
+    """A ball, the agent, driven by forces through a maze to a goal.
 
     Observation: {"observation": (4,) x, y [m], vx, vy [m/s]; "achieved_goal", "desired_goal": (2,) x, y [m]}.
     Action: (2,) force along x and y in [-1, 1]. Reward: 1.0 within `success_radius` of the goal, else 0.0.
     Never terminates; the time limit comes from the registration.
 
     Args:
-        maze: "umaze", "medium" or "large".
+        maze: "umaze", "medium" or "large"; or a maze of one's own, its rows or a file, see `own_mazes`.
         random_goal: draw the goal among all free cells instead of the maze's fixed one.
         goal_noise: half width of the uniform noise on a drawn goal, per axis [m].
         start_noise: half width of the uniform noise on the start, per axis [m].
@@ -47,19 +59,20 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
 
     def __init__(
         self,
-        maze: str = "large",
+        maze: MazeLike = "large",
         *,
         random_goal: bool = False,
         goal_noise: float = 0.1,
         start_noise: float = 0.1,
         start_speed: float = 0.1,
-        success_radius: float = 0.5,
+        success_radius: float = SUCCESS_RADIUS,
         render_mode: str | None = None,
         width: int = 480,
         height: int = 480,
     ) -> None:
-        self.maze = maze_of(maze)
+        self.maze = as_maze(maze)
         self.random_goal = random_goal
+        centre = self.maze.centre(self.maze.free_cells[0]) if random_goal else self.maze.goal
         self.goal_noise, self.start_noise, self.start_speed = goal_noise, start_noise, start_speed
         self.success_radius = success_radius
         self.render_mode = render_mode
@@ -74,7 +87,7 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
         )
         self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
         self._renderer: Any = None
-        self.set_goal(np.array(self.maze.centre(self.maze.goal_cell)))
+        self.set_goal(np.array(centre))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -129,6 +142,28 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
         """False: the time limit is gymnasium's wrapper's."""
         return False
 
+    def references(self) -> dict[str, Any]:
+        """Return what results here are measured against, which the policies are not told.
+
+        Returns:
+            oracle_steps, lower_bound_steps, time_optimal_steps: (starts (N, 4), goals (N, 2)) -> (N,) control steps.
+            crosses_wall: paths (N, H, 2) -> (N,) booleans.
+            walls: (M, 4) boxes xmin, ymin, xmax, ymax [m]. goal_radius [m]. control_period [s].
+            score_references: returns that count as 0 and 100, in episodes of score_limit control steps.
+        """
+        name, fixed = self.maze.name, not self.random_goal
+        return {
+            "oracle_steps": partial(oracle_steps, name),
+            "lower_bound_steps": partial(lower_bound_steps, name),
+            "time_optimal_steps": partial(time_optimal_steps, name) if fixed and name in SCORE_REFERENCES else None,
+            "crosses_wall": partial(crosses_wall, name, radius=AGENT_RADIUS - WALL_TOLERANCE),
+            "walls": wall_boxes(name),
+            "goal_radius": self.success_radius,
+            "score_references": SCORE_REFERENCES.get(name) if fixed else None,
+            "score_limit": self.maze.max_episode_steps,
+            "control_period": TIME_STEP,
+        }
+
     def set_goal(self, goal: NDArray[np.float64]) -> None:
         """Move the goal, (2,) x, y in metres."""
         self.goal = np.array(goal, dtype=np.float64)
@@ -153,7 +188,7 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _open_renderer(self) -> Any:
         from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
-        # From straight above, so that no wall hides the ball; x to the right, y up.
+        # From straight above, so that no wall hides the agent; x to the right, y up.
         size = max(self.maze.width, self.maze.height)
         view = {"lookat": np.zeros(3), "distance": 1.25 * size, "elevation": -90.0, "azimuth": 90.0}
         return MujocoRenderer(self.physics.model, self.physics.data, view, self.width, self.height)
@@ -183,7 +218,7 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
     def _draw_goal(self) -> NDArray[np.float64]:
         if self.random_goal:
             return self._noisy_centre(self._random_cell(), self.goal_noise)
-        return np.array(self.maze.centre(self.maze.goal_cell))
+        return np.array(self.maze.goal)
 
     def _draw_start(self) -> NDArray[np.float64]:
         position = self._noisy_centre(self._random_cell(), self.start_noise)
@@ -199,15 +234,30 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
         return values
 
 
+def make_maze(maze: MazeLike | None = None, **options: Any) -> gym.Env[Observation, NDArray[np.float32]]:
+    """Make what `gym.make("maze2d", maze=...)` asks for, with the maze's own episode limit.
+
+    `max_episode_steps` of `gym.make` can shorten an episode; to lengthen it, say it to `register_maze`.
+
+    Args:
+        maze: as for `as_maze`.
+        options: of `PointMazeEnv`.
+    """
+    if maze is None:
+        raise ValueError("say which maze: its rows, a file of them, or a name, as in maze='my_maze.txt'")
+    env = PointMazeEnv(maze, **options)
+    return gym.wrappers.TimeLimit(env, env.maze.max_episode_steps)
+
+
 class WalkEnv(PointMazeEnv):
-    """The endless walk that demonstrations are cut from, with the numbers of Minari's PointMaze sets.
+    """The endless trajectory that demonstrations are cut from, with the numbers of Minari's PointMaze sets.
 
     Reaching the goal (within 0.45) ends the episode with `truncated`, and the next `reset()` without a seed
-    leaves the ball as it is and draws a goal that is not yet reached. So consecutive episodes share their
+    leaves the agent as it is and draws a goal that is not yet reached. So consecutive episodes share their
     boundary observation, and the first observation of each already shows its own goal.
     """
 
-    def __init__(self, maze: str = "large", *, render_mode: str | None = None) -> None:
+    def __init__(self, maze: MazeLike = "large", *, render_mode: str | None = None) -> None:
         super().__init__(
             maze,
             random_goal=True,
@@ -222,7 +272,7 @@ class WalkEnv(PointMazeEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """With a seed or options: begin a new walk. Without: a new goal, from where the ball is."""
+        """With a seed or options: begin elsewhere. Without: a new goal, from where the agent is."""
         if seed is not None or options is not None or self._last_state is None:
             observation, info = super().reset(seed=seed, options=options)
             self._last_state = tuple(observation["observation"].tolist())

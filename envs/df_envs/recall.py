@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -101,10 +103,14 @@ class Rememberer:
         return actions, goal
 
 
+def register_fetch() -> None:
+    """Register Gymnasium-Robotics' environments, when they are needed: it takes a second."""
+    with contextlib.redirect_stderr(io.StringIO()):  # it warns of old versions of environments that nobody asked for
+        import gymnasium_robotics  # noqa: F401
+
+
 def make_push(shown: int | None = None, **options: Any) -> gym.Env[Any, Any]:
     """Return FetchPush whose goal is shown during the first `shown` steps, or always."""
-    from df_envs.fetch import FETCH_TASKS  # registers it; imported where it is needed, since it takes a second
-
-    assert "FetchPush-v4" in FETCH_TASKS
+    register_fetch()
     spec: Any = gym.spec("FetchPush-v4")
     return GoalCue(gym.make(spec, disable_env_checker=True, max_episode_steps=-1, **options), shown, MIDDLE)

@@ -1,4 +1,4 @@
-"""Shortest ways of the ball's centre through a maze, as polylines that keep some room to the walls. Reads the map."""
+"""Shortest ways of the agent's centre through a maze, as polylines that keep some room to the walls. Reads the map."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ShortestPaths:
 
     Args:
         env_id: an environment id or maze name.
-        clearance: how far from a wall's corner the ball's centre goes around it [m]; its radius is 0.1.
+        clearance: how far from a wall's corner the agent's centre goes around it [m]; its radius is 0.1.
     """
 
     def __init__(self, env_id: str, clearance: float = 0.25) -> None:
@@ -42,9 +42,9 @@ class ShortestPaths:
     def _way(self, start: Points, goal: Points) -> Points:
         from_start, to_goal = self._visible(start, self.nodes), self._visible(goal, self.nodes)
         around = from_start[:, None] + self.lengths + to_goal[None]
-        first, last = np.unravel_index(around.argmin(), around.shape)
-        if self._visible(start, goal[None])[0] <= around[first, last]:
+        if self._visible(start, goal[None])[0] <= around.min(initial=np.inf):
             return np.stack([start, goal])
+        first, last = np.unravel_index(around.argmin(), around.shape)
         passed = [int(last)]
         while passed[-1] != first:
             passed.append(int(self.before[first, passed[-1]]))
@@ -66,7 +66,7 @@ def _graph(maze_name: str, clearance: float) -> tuple[Points, Points, Points]:
             (x + clearance * right * np.cos(angle), y + clearance * up * np.sin(angle))
             for (x, y, right, up), angle in product(corners.tolist(), ANGLES)
         ]
-    )
+    ).reshape(-1, 2)
     one, two = np.triu_indices(len(nodes), 1)
     blocked = crosses_wall(maze_name, np.stack([nodes[one], nodes[two]], axis=1), CHORD * clearance - 1e-6)
     edges = np.zeros((len(nodes), len(nodes)))  # 0: none

@@ -19,7 +19,7 @@ class RouteFollower:
     """PD control along one route: the part that the demonstrator and the oracle share.
 
     The first waypoint is the centre of the route's second cell, the last is the goal itself; each is left for
-    the next once the ball is within `threshold` of it.
+    the next once the agent is within `threshold` of it.
     """
 
     __slots__ = ("goal", "targets", "threshold")

@@ -5,9 +5,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from df_envs import camera
-from df_envs.camera import BALL_ON_FILM, Endless, Filmed, ball_in, camera_on, open_renderer, pixel_of, view_of
+from df_envs.camera import DRAWN_RADIUS, Endless, Filmed, camera_on, open_renderer, view_of
 from df_envs.fetch import FETCH_TASKS
 from df_envs.physics import Physics
+from df_envs.pictures import agent_in, pixel_of
 from df_envs.rendering import opengl_backend
 from df_envs.waypoints import demonstrator
 
@@ -32,7 +33,7 @@ def test_the_ball_is_read_from_its_picture_to_a_tenth_of_a_metre(name):
         [env.reset(options={"state": place, "goal": plan.centre(plan.free_cells[0])})[0]["pixels"] for place in true]
     )
     env.close()
-    found, spots = ball_in(frames, plan)
+    found, spots = agent_in(frames, plan)
     assert np.linalg.norm(found - true, axis=1).max() < 0.2
     assert np.linalg.norm(found - true, axis=1).mean() < 0.1
     assert (spots == 1).all()
@@ -43,7 +44,7 @@ def test_the_ball_is_read_from_its_picture_to_a_tenth_of_a_metre(name):
 
 
 def test_no_ball_is_no_position():
-    found, spots = ball_in(np.zeros((2, SIZE, SIZE, 3), np.uint8), df_envs.maze_of("umaze"))
+    found, spots = agent_in(np.zeros((2, SIZE, SIZE, 3), np.uint8), df_envs.maze_of("umaze"))
     assert np.isnan(found).all()
     assert (spots == 0).all()
 
@@ -79,7 +80,7 @@ def test_of_a_pixel_maze_only_pictures_are_seen(maze):
     assert maze.observation_space.contains(observation)
     plan = df_envs.maze_of("medium")
     for key, place in (("observation", "achieved_goal"), ("desired_goal", "desired_goal")):
-        found, _ = ball_in(observation[key], plan)
+        found, _ = agent_in(observation[key], plan)
         assert np.linalg.norm(found - info[place]) < 0.2
     state = info["state"].copy()
     _, reward, terminated, truncated, info = maze.step(np.zeros(2, np.float32))
@@ -144,4 +145,4 @@ def test_where_nothing_can_draw_the_packages_are_named(monkeypatch):
 
 
 def test_the_ball_is_drawn_larger_than_it_is():
-    assert Physics(df_envs.maze_of("umaze")).model.geom("particle_geom").size[0] < BALL_ON_FILM
+    assert Physics(df_envs.maze_of("umaze")).model.geom("particle_geom").size[0] < DRAWN_RADIUS

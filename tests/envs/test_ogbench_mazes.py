@@ -8,11 +8,11 @@ from df_envs.ogbench_mazes import (
     OGBENCH_IDS,
     TASKS,
     Wanderer,
-    cells_towards,
     make_walk_maze,
     published_walks,
     shortest_steps,
 )
+from df_envs.routes import cells_towards
 
 pytest.importorskip("ogbench")
 

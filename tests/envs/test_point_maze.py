@@ -41,6 +41,19 @@ if __name__ == "__main__":
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_folders_of_ones_own_shadow_nothing_of_ours(tmp_path):
+    for folder in ("envs", "planners"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").write_text("MINE = True\n")
+    code = """
+import df_agent.policies, df_envs, df_planners, envs, planners
+import gymnasium as gym
+assert envs.MINE and planners.MINE
+gym.make("maze2d-umaze").reset(seed=0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=tmp_path)
+
+
 @pytest.mark.parametrize("env_id", IDS)
 def test_starts_and_goals_follow_the_protocol(env_id):
     env = gym.make(env_id)
@@ -210,7 +223,7 @@ def test_the_walk_goes_on_from_where_it_arrived():
 
 def test_frames_come_from_above_and_missing_opengl_is_explained():
     code = """
-import gymnasium as gym, envs
+import gymnasium as gym, df_envs
 env = gym.make("maze2d-umaze", render_mode="rgb_array", width=96, height=64)
 env.reset(seed=0)
 try:

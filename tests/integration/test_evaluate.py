@@ -24,7 +24,8 @@ from df_agent.checkpoint import save_checkpoint  # noqa: E402
 from df_agent.cli.policies import goal_spec_of, is_usual  # noqa: E402
 from df_agent.data.episodes import Episodes  # noqa: E402
 from df_agent.data.goal_spec import GoalSpec  # noqa: E402
-from df_agent.evaluation.metrics import References, reference_steps  # noqa: E402
+from df_agent.evaluation.metrics import reference_steps  # noqa: E402
+from df_agent.evaluation.references import References  # noqa: E402
 from df_agent.evaluation.rollout import PLAIN, evaluate, rollout  # noqa: E402
 from studies import results as results_script  # noqa: E402
 from studies import ship as ship_script  # noqa: E402

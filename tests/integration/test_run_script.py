@@ -78,7 +78,7 @@ def test_a_maze_with_goals_drawn_anew_uses_the_model_of_the_one_with_a_fixed_goa
 def test_our_module_may_be_named_before_the_environment(ran):
     for env in ("maze2d-medium", "multi2d-medium"):
         ran[0].clear()
-        run_script.main([f"env=envs:{env}", "collect.steps=10"])
+        run_script.main([f"env=df_envs:{env}", "collect.steps=10"])
         named = [*ran[0]]
         ran[0].clear()
         run_script.main([f"env={env}", "collect.steps=10"])

@@ -41,7 +41,7 @@ class TimeOptimalPolicy:
                 f"The time-optimal policy is solved for a fixed goal, so it knows {', '.join(known)}, got {env_id!r}"
             )
         self.maze = maze_of(name)
-        self.goal = np.array(self.maze.centre(self.maze.goal_cell))
+        self.goal = np.array(self.maze.goal)
         self._table, self._dynamics = load_table(self.maze.name), MazeDynamics(self.maze.name)
 
     def predict(

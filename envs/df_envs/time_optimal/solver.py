@@ -54,7 +54,7 @@ def solve(
     """
     report = on_progress or (lambda what, done, total: None)
     table = ValueTable.empty(maze, spacing, speed_step)
-    states, goal = table.states(), np.array(maze.centre(maze.goal_cell))
+    states, goal = table.states(), np.array(maze.goal)
     cost, next_steps = _transitions(table, states, goal, report)
     there = ((states[:, :2] - goal) ** 2).sum(1) <= SUCCESS_RADIUS**2
     steps = np.zeros(len(states), np.float32)

@@ -1,4 +1,4 @@
-"""A function of the ball's state, tabulated on a grid over the free cells and interpolated in between."""
+"""A function of the agent's state, tabulated on a grid over the free cells and interpolated in between."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from df_agent.benchmark.compare import compare
 from df_agent.benchmark.tables import make_tables
 from df_agent.evaluation.active_rows import PolicyError
-from df_agent.evaluation.metrics import References
+from df_agent.evaluation.references import References
 from df_agent.evaluation.rollout import rollout
 
 OPTIONS = {"episodes": 5, "seeds": (3, 4), "num_envs": 2}

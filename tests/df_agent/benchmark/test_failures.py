@@ -11,7 +11,7 @@ from df_agent.benchmark.failures import (
     distance_to_walls,
     failures,
 )
-from df_agent.evaluation.metrics import References
+from df_agent.evaluation.references import References
 
 # A wall between x = 2 and x = 3, open above y = 4; the goal is at (5, 0).
 WALLS = np.array([[2.0, -5.0, 3.0, 4.0]])

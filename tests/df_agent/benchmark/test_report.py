@@ -20,8 +20,8 @@ from df_agent.benchmark.report import readme_table, write_comparison
 from df_agent.benchmark.style import COLOURS, looks
 from df_agent.benchmark.tables import make_tables
 from df_agent.benchmark.types import EnvComparison, PolicyRows
-from df_agent.evaluation.metrics import References
 from df_agent.evaluation.records import PlanRecord
+from df_agent.evaluation.references import References
 from df_agent.evaluation.rollout import rollout
 from df_agent.policies.random import RandomPolicy
 

@@ -5,8 +5,8 @@ import pytest
 
 from df_agent.benchmark.tables import bin_edges, make_tables, plan_latency
 from df_agent.benchmark.types import EnvComparison, PolicyRows
-from df_agent.evaluation.metrics import References
 from df_agent.evaluation.records import PlanRecord
+from df_agent.evaluation.references import References
 
 # The toy oracle takes as many steps as the start's first number says.
 YARDSTICKS = References(

@@ -5,8 +5,8 @@ import torch
 
 from df_agent.agent_model import AgentModel
 from df_agent.evaluation.denoising import DenoisedPlan, DenoisingRecorder, denoising_frames, write_denoising_video
-from df_agent.evaluation.metrics import NO_YARDSTICKS
 from df_agent.evaluation.records import PlanRecord
+from df_agent.evaluation.references import NO_REFERENCES
 from df_agent.evaluation.rollout import rollout
 from df_agent.policies import DiffusionForcingPolicy
 
@@ -72,7 +72,7 @@ def test_the_video_shows_candidates_between_the_steps(tmp_path, make_record):
         DenoisedPlan(40, noise, np.full(4, 6)),
         DenoisedPlan(80, noise, np.full(4, 6)),
     ]
-    frames = list(denoising_frames(record, plans, NO_YARDSTICKS, 20, 120))
+    frames = list(denoising_frames(record, plans, NO_REFERENCES, 20, 120))
     # Steps 0 to 100; two calls before the arrival: 3 pictures each, for 10 or 5 frames, and 10 of the choice.
     assert len(frames) == 6 + (3 * 10 + 10) + (3 * 5 + 10)
     orange = [int((frame[..., 0].astype(int) - frame[..., 2] > 12).sum()) for frame in frames]

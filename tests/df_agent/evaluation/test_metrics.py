@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from df_agent.evaluation.metrics import (
-    References,
     bootstrap_interval,
     normalised_score,
     planning_latency,
@@ -15,6 +14,7 @@ from df_agent.evaluation.metrics import (
     wilson_interval,
 )
 from df_agent.evaluation.records import PlanRecord
+from df_agent.evaluation.references import References
 
 
 @pytest.mark.parametrize(

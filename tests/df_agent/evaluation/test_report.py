@@ -6,10 +6,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from df_agent.evaluation.metrics import References
 from df_agent.evaluation.plots import FLOOR, GOAL, WALL, drawing_bounds, plot_plans, plot_time_to_goal, positions
 from df_agent.evaluation.provenance import content_hash, provenance
 from df_agent.evaluation.records import read_records
+from df_agent.evaluation.references import References
 from df_agent.evaluation.report import EvaluationResult
 from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import summary_rows
