@@ -28,7 +28,7 @@ TOKENS = {"umaze": 31, "medium": 61, "large": 81}  # an episode, and the present
 GUIDED = {
     "planner": "goal_guidance",
     "controller": "waypoints",
-    "guidance_scale": 3.0,
+    "goal_guidance": {"guidance_scale": 3.0},
     "deviation": 1e9,
     "present_only": True,
 }

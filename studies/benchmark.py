@@ -68,17 +68,17 @@ VALIDATION = ROOT / "configs" / "train" / "train.yaml"  # on which starts the cu
 # agents that were compared took.
 SETTINGS: dict[str, dict[str, Any]] = {
     "as shipped": {},
-    "one stretch, one candidate": {"search": {"stretch": [1.1], "samples": 1}},
-    "3 stretches": {"search": {"stretch": [0.9, 1.2, 1.55], "samples": 1}},
+    "one stretch, one candidate": {"shortest_feasible": {"horizon_multipliers": [1.1], "samples": 1}},
+    "3 stretches": {"shortest_feasible": {"horizon_multipliers": [0.9, 1.2, 1.55], "samples": 1}},
     "2 passes": {"sampling": {"steps": 2}},
     "5 passes": {"sampling": {"steps": 5}},
-    "twice the candidates": {"search": {"samples": 2}},
-    "24 candidates, 5 passes": {"search": {"samples": 4}, "sampling": {"steps": 5}},
+    "twice the candidates": {"shortest_feasible": {"samples": 2}},
+    "24 candidates, 5 passes": {"shortest_feasible": {"samples": 4}, "sampling": {"steps": 5}},
 }
 COSTS: dict[str, list[dict[str, Any]]] = {
     "passes": [{"sampling": {"steps": k}} for k in (1, 2, 3, 5, 10)],
-    "candidates": [{"search": {"samples": k}} for k in (1, 2, 4, 8)],
-    "horizon": [{"planner": "fixed_horizon", "horizon": k} for k in (3, 7, 11, 15)],
+    "candidates": [{"shortest_feasible": {"samples": k}} for k in (1, 2, 4, 8)],
+    "horizon": [{"planner": "fixed_horizon", "fixed_horizon": {"horizon": k}} for k in (3, 7, 11, 15)],
 }
 OTHERS = {"diffusion_forcing_v15": "v1.5's settings", "diffuser": "Diffuser", "diffuser_ddim": "Diffuser, 2 passes"}
 MODES: dict[str, dict[str, Any]] = {
@@ -116,9 +116,9 @@ class Bench:
 def latency(bench: Bench) -> dict[str, Any]:
     """Time plans of ours and of the originals' methods, and whole loops."""
     policy, o = bench.policy(), bench.options
-    precision = str(next(policy.model.network.parameters()).dtype).removeprefix("torch.")
+    precision = str(next(policy.model.diffusion.network.parameters()).dtype).removeprefix("torch.")
     rows: list[dict[str, Any]] = []
-    speed = peak(next(policy.model.network.parameters()).dtype, bench.device)
+    speed = peak(next(policy.model.diffusion.network.parameters()).dtype, bench.device)
     for batch in BATCHES:
         plan = first_plan(policy, starts(bench.env, batch, o.seed))
         times = bench.single(policy, o.timing_episodes) if batch == 1 else seconds(plan, o.repeats)
@@ -172,7 +172,9 @@ def cost(bench: Bench) -> dict[str, Any]:
     x = torch.zeros(6, 16, 8, device=bench.device)
     level = torch.ones(6, 16, dtype=torch.long, device=bench.device)
     for width, depth in ((64, 4), (128, 6), (192, 6), (256, 8)):
-        network = network_of(width, depth).to(bench.device, next(bench.policy().model.network.parameters()).dtype)
+        network = network_of(width, depth).to(
+            bench.device, next(bench.policy().model.diffusion.network.parameters()).dtype
+        )
         with torch.no_grad():
             times = seconds(partial(network, x, level), bench.options.repeats)
         parameters = sum(p.numel() for p in network.parameters())
@@ -194,7 +196,7 @@ def network_of(width: int, depth: int) -> torch.nn.Module:
 
 def value_of(row: dict[str, Any]) -> str:
     """Return the option that was changed, as text."""
-    for key in ("sampling", "search"):
+    for key in ("sampling", "shortest_feasible", "search", "fixed_horizon"):  # "search" was its name once
         if key in row:
             return ", ".join(str(value) for value in row[key].values())
     return str(row["horizon"])
@@ -327,7 +329,7 @@ def memory(bench: Bench) -> dict[str, Any]:
 def training(bench: Bench) -> dict[str, Any]:
     """Time optimiser steps; read off the training curve how long 99 % success took, the estimator's minutes aside."""
     policy = bench.policy()
-    precision = "bf16" if next(policy.model.network.parameters()).dtype == torch.bfloat16 else "fp32"
+    precision = "bf16" if next(policy.model.diffusion.network.parameters()).dtype == torch.bfloat16 else "fp32"
     rate = training_rate(policy.checkpoint, bench.device, precision)
     file = KEPT / "training" / f"{bench.env}.jsonl"
     curve = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []

@@ -35,7 +35,11 @@ PLACE, NEAR = (1.5, 3.0), 0.5  # on no shortest way
 SPEED = 0.03  # metres per control step; the data's fastest are 0.05
 LONGER = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55, 1.8, 2.1, 2.5, 3.0, 3.6)  # detours take more than the direct way's time
 # More candidates than the agent takes in a hurry: the choice among them is what most wishes live by.
-WISHING = {"search": {"stretch": LONGER, "samples": 4}, "sampling": {"steps": 5}, "open_loop_horizon": 50}
+WISHING = {
+    "shortest_feasible": {"horizon_multipliers": LONGER, "samples": 4},
+    "sampling": {"steps": 5},
+    "open_loop_horizon": 50,
+}
 VARIANTS = {"left out": None, "in the choice": 0.0, "in the sampling too": 0.01}  # cost_scale
 Array = NDArray[np.float64]
 

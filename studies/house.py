@@ -235,8 +235,13 @@ def probe(tree: Path, out: Path) -> None:
 
 def ours(tree: Path, stack: Sequence[traceback.FrameSummary]) -> list[Row]:
     """Return [file, line, function] of the frames of a tree, outermost first, without this script's."""
-    frames = [frame for frame in stack if frame.filename.startswith(f"{tree}/") and frame.filename != __file__]
+    frames = [frame for frame in stack if is_ours(frame.filename, tree) and frame.filename != __file__]
     return [[frame.filename[len(f"{tree}/") :], frame.lineno, frame.name] for frame in frames]
+
+
+def is_ours(file: str, tree: Path) -> bool:
+    """Whether a file is the tree's own; its virtual environment, torch's and hydra's files in it, is not."""
+    return file.startswith(f"{tree}/") and "site-packages" not in file
 
 
 def walk(tree: Path) -> list[str]:
@@ -253,7 +258,8 @@ def walk(tree: Path) -> list[str]:
             frame = frame.f_back
         name = "" if frame is None else frame.f_code.co_filename
         file = name.removeprefix(f"{tree}/")
-        if event in ("call", "return") and file != name and name != __file__ and not file.startswith(BELOW):
+        ours = is_ours(name, tree) and name != __file__ and not file.startswith(BELOW)
+        if event in ("call", "return") and ours:
             files.extend([file] if files[-1:] != [file] else [])
 
     sys.setprofile(note)

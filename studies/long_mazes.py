@@ -35,12 +35,14 @@ COMPOSED: dict[str, Any] = {
     "planner": "shortest_feasible",
     "sampling": {"overlap": 3, "steps": 40, "eta": 1.0, "temperature": 1.0},
 }
-LIMIT = {"shortcut_limit": 1.1}  # the tree's is tighter, and charges what exceeds it; here that would be refused
-ONE = {**COMPOSED, "search": {**LIMIT, "samples": 1, "stretch": [1.1]}}
+LIMIT = {
+    "feasibility": {"shortcut_limit": 1.1}
+}  # the tree's is tighter, and charges what exceeds it; here that would be refused
+ONE = {**COMPOSED, **LIMIT, "shortest_feasible": {"samples": 1, "horizon_multipliers": [1.1]}}
 # What each is in configs/policy, and what is changed of it.
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "tree_search": ("diffusion_forcing", {}),
-    "best_of_n": ("diffusion_forcing", {**COMPOSED, "search": {**LIMIT, "samples": 1}}),
+    "best_of_n": ("diffusion_forcing", {**COMPOSED, **LIMIT, "shortest_feasible": {"samples": 1}}),
     "one_plan": ("diffusion_forcing", ONE),
     "diffuser": ("diffuser_long", {}),
     "wanderer": ("wanderer", {}),
@@ -53,7 +55,7 @@ def in_passes(changes: dict[str, Any], passes: int) -> dict[str, Any]:
 
 
 BUDGETS: dict[str, list[dict[str, Any]]] = {
-    "tree_search": [{"tree": {"rounds": rounds}} for rounds in (5, 10, 20, 40)],
+    "tree_search": [{"tree_search": {"rounds": rounds}} for rounds in (5, 10, 20, 40)],
     "best_of_n": [in_passes(POLICIES["best_of_n"][1], passes) for passes in (10, 40)],
     "one_plan": [in_passes(ONE, passes) for passes in (10, 40)],
 }
@@ -66,7 +68,7 @@ class Passes:
     def __init__(self, policy: Policy) -> None:
         self.windows = 0
         if hasattr(policy, "model"):
-            policy.model.network.register_forward_hook(self._count)
+            getattr(policy.model, "diffusion", policy.model).network.register_forward_hook(self._count)
 
     def _count(self, module: Any, inputs: tuple[Any, ...], output: Any) -> None:
         self.windows += len(output)

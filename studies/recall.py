@@ -21,9 +21,9 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.measuring import measured, new_figure, parser_of, run, with_interval, write
 from df_agent.cli.policies import trained
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.sanity import ReplaceGoals, shuffled_goals
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.types import Policy
+from studies.sanity import ReplaceGoals, shuffled_goals
 
 SHOWN, HIDDEN, PLAIN = "FetchPushCued-v0", "FetchPushRecall-v0", "FetchPush-v4"
 LIMIT = 50  # control steps of an episode

@@ -98,7 +98,7 @@ class Work:
 
 def count_work(policy: DiffusionForcingPolicy, plan: Callable[[], object]) -> Work:
     """Return what a plan asks of the network: two operations per weight and token, and those of attention."""
-    network, work = policy.model.network, Work()
+    network, work = policy.model.diffusion.network, Work()
     matrices = [p for name, p in network.named_parameters() if p.ndim == 2 and "position" not in name]
     weights = sum(p.numel() for p in matrices)
     config: Any = network.config

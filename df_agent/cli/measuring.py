@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from df_agent.checkpoint import json_bytes, replace_file
+from df_agent.cli.policies import as_json, changed_options, checkpoint_folder
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
@@ -111,3 +115,23 @@ def write(options: argparse.Namespace, result: Mapping[str, Any], table: Table, 
     options.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(options.picture, dpi=110)
     console.print(f"Written to {options.output} and {options.picture}", highlight=False)
+
+
+def origin_of(config: DictConfig) -> dict[str, Any]:
+    """Return where the results of this run come from."""
+    return provenance(as_json(config), checkpoint_folder(config.policy))
+
+
+def output_folder(config: DictConfig, kind: str) -> Path:
+    """Return where the results of a command of this kind go, by environment, policy and seed unless it is said.
+
+    Another planner or other weights given on the command line must not write over the results of the usual ones: they
+    are part of the name. So is, behind the seed, a hash of what else is changed of the policy and of `max_steps`.
+    """
+    planner = config.policy.make.get("planner") if config.policy.name == "diffusion_forcing" else None
+    weights = "-" + str(config.checkpoint).strip("/.") if config.checkpoint else ""
+    changed = changed_options(config)
+    suffix = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6] if changed else ""
+    name = f"{config.env}-{planner or config.policy.name}{weights}-seed{config.seed}{suffix}"
+    name = name.replace("/", "_").replace(":", "_")
+    return Path(config.output_dir or Path("outputs", kind, name))

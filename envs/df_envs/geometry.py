@@ -45,7 +45,7 @@ def crosses_wall(env_id: str, paths: NDArray[Any], radius: float = AGENT_RADIUS)
         flat = np.repeat(flat, 2, axis=1)
     xmin, ymin, xmax, ymax = maze_bounds(env_id)
     inside = (flat > (xmin, ymin)) & (flat < (xmax, ymax))  # False for NaN
-    crosses: NDArray[np.bool_] = np.logical_not(inside.reshape(len(flat), -1).all(axis=1))
+    crosses: NDArray[np.bool_] = np.logical_not(inside.all(axis=(1, 2)))
     boxes = wall_boxes(env_id)
     for index in np.flatnonzero(~crosses):
         starts, ends = flat[index, :-1], flat[index, 1:]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from df_agent.evaluation.rollout import rollout
-from df_agent.evaluation.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
+from studies.sanity import ReplaceGoals, sanity_row, shuffled_goals, wandering_rate
 
 
 def test_replaced_goals_are_gone_to_and_break_success(straight):
