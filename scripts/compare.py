@@ -62,7 +62,11 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
         policy = make_policy(entry.config)
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
         changed = (config.changes or {}).get(policy_of(name))
-        about = {"sees": entry.config.policy.sees, "changes": None if changed is None else as_json(changed), **origin}
+        about = {
+            "sees": entry.config.policy.privileged,
+            "changes": None if changed is None else as_json(changed),
+            **origin,
+        }
         entry.store.begin(entry.identity, about)
         entry.store.complete(
             policy,
@@ -124,13 +128,13 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
 
 def sees_of(name: str, found: list[Entry]) -> str:
     """Return what a policy without rows would see."""
-    return next((str(entry.config.policy.sees) for entry in found if entry.store.policy == name), "")
+    return next((str(entry.config.policy.privileged) for entry in found if entry.store.policy == name), "")
 
 
 def what_is(name: str) -> str:
     """Return what a policy is, in words; nothing for one that configs/policy does not have any more."""
     policy = policy_of(name)
-    return str(described(policy).get("what", "")) if policy in policy_names() else ""
+    return str(described(policy).get("description", "")) if policy in policy_names() else ""
 
 
 def run_comparison(config: DictConfig, folder: Path) -> bool:

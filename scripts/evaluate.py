@@ -18,10 +18,10 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.measuring import origin_of, output_folder
 from df_agent.cli.policies import (
-    check_arguments,
     check_policy,
     goal_spec_of,
     make_policy,
+    policy_arguments,
     use_checkpoint,
 )
 from df_agent.evaluation.records import EpisodeRecord
@@ -131,5 +131,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    check_arguments(sys.argv[1:])
+    sys.argv[1:] = policy_arguments(sys.argv[1:])
     main()

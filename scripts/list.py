@@ -34,7 +34,7 @@ def policies() -> Table:
     table = Table("policy", "sees", "what it is", title="policies")
     for name in policy_names():
         policy = described(name)
-        table.add_row(name, str(policy.sees), str(policy.get("what", "")))
+        table.add_row(name, str(policy.privileged), str(policy.get("description", "")))
     return table
 
 

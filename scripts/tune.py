@@ -23,7 +23,7 @@ from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.cli.environments import check_env
-from df_agent.cli.policies import check_arguments, check_policy, goal_spec_of, identity, make_policy, use_checkpoint
+from df_agent.cli.policies import check_policy, goal_spec_of, identity, make_policy, policy_arguments, use_checkpoint
 from df_agent.evaluation.metrics import censored, reference_steps
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, rollout
@@ -129,5 +129,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    check_arguments(sys.argv[1:])
+    sys.argv[1:] = policy_arguments(sys.argv[1:])
     main()

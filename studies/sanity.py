@@ -1,7 +1,8 @@
 """Does the goal make the difference? `python studies/sanity.py env=maze2d-large policy=gcbc [episodes=50]`.
 
 The same policy with its goals, with others' goals, without a goal and with random weights, beside how often
-trajectories in the data touch a goal by themselves. Takes the options of scripts/evaluate.py, and `dataset` for that last row.
+trajectories in the data touch a goal by themselves. Takes the options of scripts/evaluate.py, and `dataset` for the
+last row.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env, is_maze, own_maze, plain
 from df_agent.cli.measuring import console, origin_of, output_folder
 from df_agent.cli.policies import (
-    check_arguments,
     check_policy,
     demonstrations,
     goal_spec_of,
     make_policy,
+    policy_arguments,
     use_checkpoint,
 )
 from df_agent.data.datasets import load_episodes
@@ -265,5 +266,5 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    check_arguments(sys.argv[1:])
+    sys.argv[1:] = policy_arguments(sys.argv[1:])
     main()

@@ -33,6 +33,20 @@ from df_agent.types import Policy
 
 # Versions that what a policy does may depend on.
 ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
+OWN = "_own"  # the file of policies named "module:Class"
+# What a policy's file says of it; all else is an option of the policy itself.
+ABOUT = (
+    "name",
+    "description",
+    "privileged",
+    "slow",
+    "only",
+    "checkpoint",
+    "encoder",
+    "trained_by",
+    "device",
+    "precision",
+)
 FOLDER = Path(__file__).parents[2] / "configs" / "policy"
 
 
@@ -88,34 +102,50 @@ OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
 OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 
 
-def check_arguments(arguments: list[str]) -> None:
-    """Exit, naming the policies there are, if one is asked for that is not; Hydra's own error is harder to read."""
+def policy_arguments(arguments: list[str]) -> list[str]:
+    """Return a command's arguments as Hydra takes them.
+
+    `policy=module:Class` is a policy of one's own, and `policy.option=value` an option of the policy, whether its file
+    names it or not. Exits, naming the policies there are, if one is asked for that is not.
+    """
+    out = []
     for argument in arguments:
-        name, _, value = argument.partition("=")
+        name, equals, value = argument.partition("=")
+        first, _, rest = name.lstrip("+").partition(".")
+        if name == "policy" and ":" in value:
+            out += [f"policy={OWN}", f"policy.name='{value}'", f"policy.make._target_={value.replace(':', '.')}"]
+            continue
         if name == "policy":
             try:
                 check_name(value)
             except ValueError as error:
                 raise SystemExit(f"{type(error).__name__}: {error}") from error
+        if first == "policy" and rest and rest.partition(".")[0] not in ABOUT:
+            argument = f"++policy.make.{rest.removeprefix('make.')}{equals}{value}"
+        out.append(argument)
+    return out
 
 
 def policy_names() -> list[str]:
     """Return the names of the policies there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
 
 
 def check_name(name: str) -> None:
     """Raise ValueError, naming the policies there are and the closest one, unless `name` is one of them."""
     names = policy_names()
-    if name not in names:
+    if name not in names and ":" not in name:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}.{hint}")
+        raise ValueError(
+            f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}, or one of your own as "
+            f"'module:Class'.{hint}"
+        )
 
 
 def check_policy(policy: DictConfig, file: str | None = None) -> None:
     """Raise ValueError if what configs/policy says of a policy is incomplete, or has another name than its file."""
-    missing = [key for key in ("name", "sees", "make") if key not in policy]
+    missing = [key for key in ("name", "privileged", "make") if key not in policy]
     where = f"configs/policy/{file or policy.get('name') or '?'}.yaml"
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}")
@@ -126,9 +156,12 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
 def described(name: str) -> DictConfig:
     """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
     check_name(name)
-    policy = OmegaConf.load(FOLDER / f"{name}.yaml")
+    own = ":" in name
+    policy = OmegaConf.load(FOLDER / f"{OWN if own else name}.yaml")
     if not isinstance(policy, DictConfig):
-        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, sees: and make:")
+        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, privileged: and make:")
+    if own:
+        policy.name, policy.make._target_ = name, name.replace(":", ".")
     check_policy(policy, name)
     return policy
 

@@ -315,7 +315,7 @@ def test_every_policy_says_what_it_is(script):
     for name in policies_asked(OmegaConf.create({"policies": None})):
         policy = policy_config(name, "maze2d-large").policy
         assert policy.name == name
-        assert policy.sees
+        assert policy.privileged
         assert policy.what
         assert isinstance(policy.slow, bool)
         assert "_target_" in policy.make
