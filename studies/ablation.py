@@ -75,13 +75,13 @@ def command_of(row: Mapping[str, Any], env_id: str, options: argparse.Namespace)
     def flat(values: Mapping[str, Any], prefix: str) -> list[str]:
         out = []
         for key, value in values.items():
-            out += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"+{prefix}{key}={value}"]
+            out += flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}={value}"]
         return out
 
     words = [f"env={env_id}", f"episodes={options.episodes}", f"seed={options.seed}"]
     words += [f"policy.precision={options.precision}"] if options.precision != "auto" else []
     words += [f"checkpoint={trained(env_id, row['model'])}"] if row["model"] else []
-    return " ".join(["python scripts/evaluate.py", *words, *flat(row["options"], "policy.make.")])
+    return " ".join(["python scripts/evaluate.py", *words, *flat(row["options"], "policy.")])
 
 
 def agent(row: Mapping[str, Any], env_id: str, options: argparse.Namespace) -> DiffusionForcingPolicy:

@@ -54,13 +54,18 @@ ROWS = {
 Row = list[Any]
 
 
-def main() -> None:
-    """Measure both trees, print the table, and the lists of the present one."""
+def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description="the house, before and after")
     parser.add_argument("--before", default="c454e21", help="commit to compare with")
     parser.add_argument("--json", type=Path, help="where all that was measured is written")
     parser.add_argument("--probe", nargs=2, metavar=("TREE", "FILE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Measure both trees, print the table, and the lists of the present one."""
+    options = read_options()
     if options.probe:
         probe(Path(options.probe[0]), Path(options.probe[1]))
     with checked_out(options.before) as tree:

@@ -13,7 +13,7 @@ from df_agent.checkpoint import CheckpointError
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from df_agent.cli.policies import make_policy  # noqa: E402
+from df_agent.cli.policies import make_policy, policy_arguments  # noqa: E402
 from studies import ablation  # noqa: E402
 
 SMALL = """
@@ -76,7 +76,7 @@ def test_the_command_of_a_row_makes_its_agent(options):
     script, *words = ablation.command_of(row, "maze2d-umaze", options).split()[1:]
     assert script == "scripts/evaluate.py"
     with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        policy = make_policy(compose("evaluate", words))
+        policy = make_policy(compose("evaluate", policy_arguments(words)))
     assert policy.config.open_loop_horizon == 100
     assert policy.config.sampling.eta == 0.5
     assert policy.config.sampling.steps == 2
