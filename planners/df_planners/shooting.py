@@ -89,8 +89,8 @@ class ActionSequencePlanner(Planner):
     def plan(self, request: PlanRequest) -> Plan:
         """Return plans that begin from the rest of the last ones; their observations are what the model predicts."""
         mean = np.zeros((len(request), self.config.horizon, self.action_dim))
-        going_on = np.flatnonzero(~request.fresh)
-        mean[going_on] = shifted(request.actions[going_on], request.age[going_on])
+        if len(going_on := np.flatnonzero(~request.fresh)):  # before the first plan there are no actions to shift
+            mean[going_on] = shifted(request.actions[going_on], request.age[going_on])
         states = request.history[:, -1]
         return predicted(states, self.improve(states, request.goal, mean, request.seeds), self.dynamics)
 

@@ -62,12 +62,11 @@ class TreeSearchConfig:
                 "segment, width and rounds must be at least 1, jump and min_separation not negative, got "
                 f"{self.segment}, {self.width}, {self.rounds}, {self.jump} and {self.min_separation}"
             )
-        if not self.strengths or not self.horizon_multipliers:
-            raise ValueError("need at least one strength and one horizon multiplier, got none")
-        if min(*self.strengths, 0) < 0 or min(*self.horizon_multipliers, 1) <= 0:
+        lacking = not self.strengths or not self.horizon_multipliers
+        if lacking or min(*self.strengths, 0) < 0 or min(*self.horizon_multipliers, 1) <= 0:
             raise ValueError(
-                f"strengths must not be negative and horizon_multipliers positive, got strengths={self.strengths}, "
-                f"horizon_multipliers={self.horizon_multipliers}"
+                "need at least one strength, none negative, and one horizon multiplier, all positive, got "
+                f"strengths={self.strengths}, horizon_multipliers={self.horizon_multipliers}"
             )
         if min(self.heuristic_weight, self.reject_above) < 1 or not 0 < self.stop_ratio <= 1:
             raise ValueError(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from df_planners.plan import Plan
 from df_planners.tree_search import Node, Tree, TreeSearch, TreeSearchConfig
+from toy_plans import ToySampler, motion_limits, plan_request
 
 GAP = np.array([0.0, 4.0])  # the wall x = 0 is open above it
 SPEED = np.array([0.1, 0.1])
@@ -21,51 +22,66 @@ def through_the_wall(paths):
     return (crossing & (np.minimum(before[..., 1], after[..., 1]) < GAP[1])).any(1)
 
 
-class World:
+class Watched(TreeSearch):
+    """Keeps its trees, whose time is what a plan is taken to take."""
+
+    def _best(self, trees, observed):
+        self.trees = trees
+        return super()._best(trees, observed)
+
+
+class World(ToySampler):
+    """Goes on by a unit in any direction, or straight to the goal. What a plan exceeds is `violations` of its path."""
+
     def __init__(self, goals, misleading=False):
+        super().__init__(limits=motion_limits(0, 0, SPEED), span=10, gaps=(1,), shortcut_limit=1.0)
         self.goals, self.misleading = np.asarray(goals, dtype=float), misleading
         self.random, self.asked = np.random.default_rng(0), {"extend": [], "arrive": []}
 
-    def extend(self, rows, frames, strengths, number):
-        self.asked["extend"].append((rows, strengths))
+    def sample_plans(self, request, rows, horizons, *, to_goal=True, guide=None, strength=0.0, frames, number):
+        if to_goal:
+            self.asked["arrive"].append((rows, horizons))
+            return straight(frames[:, -1], self.goals[rows], 41)
+        assert guide == "time_to_goal"
+        self.asked["extend"].append((rows, strength))
         angle = self.random.uniform(0, 2 * np.pi, len(rows))
         return straight(frames[:, -1], frames[:, -1] + np.stack([np.cos(angle), np.sin(angle)], 1), 11)
 
-    def arrive(self, rows, frames, horizons, number):
-        self.asked["arrive"].append((rows, horizons))
-        return straight(frames[:, -1], self.goals[rows], 41)
+    def violations(self, paths):
+        return np.where(through_the_wall(paths), 2.0, 0.5)
 
-    def infeasibility(self, rows, plan):
-        return np.where(through_the_wall(plan.observations), 2.0, 0.5)
+    def time_along(self, paths, gaps):
+        """So much that every step, which takes one, is `violations` times too fast."""
+        return [np.repeat(self.violations(paths)[:, None], paths.shape[1] - 1, axis=1)]
 
-    def time_left(self, rows, places):
-        direct = np.abs(self.goals[rows] - places).max(1)
-        around = np.abs(GAP - places).max(1) + np.abs(self.goals[rows] - GAP).max(1)
-        apart = (places[:, 0] <= 0) != (self.goals[rows, 0] <= 0)
+    def time_to_goal(self, places, goals):
+        direct = np.abs(goals - places).max(1)
+        around = np.abs(GAP - places).max(1) + np.abs(goals - GAP).max(1)
+        apart = (places[:, 0] <= 0) != (goals[:, 0] <= 0)
         return np.where(apart & (not self.misleading), around, direct) / SPEED[0]
 
-    def search(self, starts, over=None, longest=20, **options):
-        usual = {"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, "apart": 2.0}
-        config = TreeSearchConfig(**{**usual, **options})
-        search = TreeSearch(
-            self.extend, self.arrive, self.time_left, self.infeasibility, (0, 1), SPEED, 1, 10, longest, 10_000, config
-        )
-        return search(np.asarray(starts, dtype=float)[:, None], over)
+    def search(self, starts, longest=20, max_plan_ms=None, **options):
+        """Return the plans, and the control steps that they are taken to take."""
+        usual = {"segment": 1, "strengths": (0.0,) * 8, "jump": 0, "rounds": 30, "min_separation": 2.0}
+        self.longest = longest
+        planner = Watched(TreeSearchConfig(**{**usual, **options}), self)
+        plan = planner.plan(plan_request(starts, self.goals, max_plan_ms=max_plan_ms))
+        return plan, np.array([tree.time for tree in planner.trees])
 
 
 def test_a_plan_goes_around_the_wall_and_is_nearly_the_shortest():
     world = World([[2.0, 0.0], [-2.0, 1.0]])
     starts = [[-2.0, 0.0], [-3.0, -2.0]]
-    choice = world.search(starts)
-    assert (choice.over <= 1).all()
-    paths = choice.plan.observations
+    plan, time = world.search(starts)
+    assert (plan.violation <= 1).all()
+    paths = plan.observations
     assert not through_the_wall(paths).any()
     assert paths[:, 0] == pytest.approx(np.array(starts))
-    for path, length, goal in zip(paths, choice.plan.lengths, world.goals, strict=True):
+    for path, length, goal in zip(paths, plan.lengths, world.goals, strict=True):
         assert path[length - 1] == pytest.approx(goal)
         assert (path[length:] == path[length - 1]).all()
-    assert choice.rank[0] <= 1.4 * 80  # up to the gap and down again
-    assert choice.rank[1] == pytest.approx(30)  # in sight: one jump, and the best there is
+    assert time[0] <= 1.4 * 80  # up to the gap and down again
+    assert time[1] == pytest.approx(30)  # in sight: one jump, and the best there is
     assert sum(len(rows) for rows, _ in world.asked["arrive"]) > 2
 
 
@@ -80,17 +96,17 @@ def test_environments_search_on_their_own_and_stop_when_nothing_promises_more():
 def test_a_misleading_estimate_costs_rounds_but_not_the_plan():
     told, misled = World([[2.0, 3.0]]), World([[2.0, 3.0]], misleading=True)
     for world in (told, misled):
-        choice = world.search([[-2.0, 3.0]], rounds=60)
-        assert choice.over[0] <= 1
-        assert not through_the_wall(choice.plan.observations).any()
+        plan, _ = world.search([[-2.0, 3.0]], rounds=60)
+        assert plan.violation[0] <= 1
+        assert not through_the_wall(plan.observations).any()
     assert len(misled.asked["extend"]) >= len(told.asked["extend"])
 
 
 def test_without_arrival_the_nearest_beginning_is_returned_as_no_plan():
     world = World([[50.0, 4.5]])
-    choice = world.search([[-2.0, 4.5]], jump=3, rounds=6)
-    assert np.isinf(choice.over[0])
-    end = choice.plan.observations[0, choice.plan.lengths[0] - 1]
+    plan, _ = world.search([[-2.0, 4.5]], jump=3, rounds=6)
+    assert np.isinf(plan.violation[0])
+    end = plan.observations[0, plan.lengths[0] - 1]
     assert end[0] > 0.5
     assert world.asked["arrive"] == []
 
@@ -101,9 +117,9 @@ def test_jumps_reach_no_further_than_asked_and_plans_no_further_than_they_may():
     horizons = np.concatenate([horizons for _, horizons in world.asked["arrive"]])
     assert horizons.min() >= 2
     assert horizons.max() <= 5
-    choice = world.search([[-2.0, 4.5]], longest=1, rounds=10)
-    assert np.isinf(choice.over[0])
-    assert choice.plan.lengths[0] == 11  # one segment
+    plan, _ = world.search([[-2.0, 4.5]], longest=1, rounds=10)
+    assert np.isinf(plan.violation[0])
+    assert plan.lengths[0] == 11  # one segment
 
 
 def test_children_are_guided_with_each_strength():
@@ -116,24 +132,24 @@ def test_children_are_guided_with_each_strength():
 
 def test_a_deadline_ends_the_search_after_the_first_round():
     world = World([[2.0, 0.0]])
-    choice = world.search([[-2.0, 0.0]], over=lambda: True)
+    plan, _ = world.search([[-2.0, 0.0]], max_plan_ms=1e-6)
     assert len(world.asked["extend"]) == 1
-    assert choice.plan.observations.shape[0] == 1
+    assert plan.observations.shape[0] == 1
 
 
 def test_where_nothing_is_feasible_the_least_infeasible_beginning_is_left():
     world = World([[2.0, 0.0]])
     asked = []
 
-    def never(rows, plan):
-        asked.append(plan)
-        return 9.0 + np.arange(len(rows))[::-1]
+    def never(paths):
+        asked.append(paths)
+        return 9.0 + np.arange(len(paths))[::-1]
 
-    world.infeasibility = never
-    choice = world.search([[-2.0, 0.0]])
-    assert np.isinf(choice.over[0])
+    world.violations = never
+    plan, _ = world.search([[-2.0, 0.0]])
+    assert np.isinf(plan.violation[0])
     children = asked[1]  # behind the first jumps
-    assert choice.plan.observations[0] == pytest.approx(children.observations[-1])
+    assert plan.observations[0] == pytest.approx(children[-1])
 
 
 @pytest.mark.parametrize(
@@ -143,11 +159,11 @@ def test_where_nothing_is_feasible_the_least_infeasible_beginning_is_left():
         ({"jump": -1}, "jump"),
         ({"strengths": ()}, "strengths"),
         ({"strengths": (-1.0,)}, "strengths"),
-        ({"stretch": (0.0,)}, "stretch"),
-        ({"greed": 0.9}, "greed"),
-        ({"hopeless": 0.9}, "hopeless"),
-        ({"apart": -1.0}, "apart"),
-        ({"enough": 0.0}, "enough"),
+        ({"horizon_multipliers": (0.0,)}, "horizon_multipliers"),
+        ({"heuristic_weight": 0.9}, "heuristic_weight"),
+        ({"reject_above": 0.9}, "reject_above"),
+        ({"min_separation": -1.0}, "min_separation"),
+        ({"stop_ratio": 0.0}, "stop_ratio"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, what):
@@ -157,9 +173,9 @@ def test_options_that_make_no_sense_are_refused(options, what):
 
 def test_nodes_that_end_together_are_one():
     world = World([[50.0, 4.5]])
-    crowded, spread = (world.search([[-2.0, 4.5]], jump=3, rounds=5, apart=apart) for apart in (0.0, 9.0))
-    for choice in (crowded, spread):
-        assert np.isinf(choice.over[0])
+    for separation in (0.0, 9.0):
+        plan, _ = world.search([[-2.0, 4.5]], jump=3, rounds=5, min_separation=separation)
+        assert np.isinf(plan.violation[0])
     root = Node(np.zeros((1, 2)), np.zeros(2), 0, 0.0, 100.0)
     tree = Tree(root)
     for x, spent in ((0.3, 5.0), (3.0, 30.0), (3.3, 60.0), (3.3, 31.0), (3.0, 10.0)):
@@ -170,8 +186,9 @@ def test_nodes_that_end_together_are_one():
 
 def test_what_exceeds_a_limit_by_little_is_charged_for_it_and_by_much_is_dropped():
     world = World([[2.0, 0.0]])
-    world.infeasibility = lambda rows, plan: np.full(len(rows), 1.4)
-    direct = world.search([[-2.0, 0.0]], rounds=1)
-    assert direct.rank[0] == pytest.approx(1.4 * 40)
-    assert direct.over[0] <= 1
-    assert np.isinf(world.search([[-2.0, 0.0]], rounds=1, hopeless=1.3).over[0])
+    world.violations = lambda paths: np.full(len(paths), 1.4)
+    direct, time = world.search([[-2.0, 0.0]], rounds=1)
+    assert time[0] == pytest.approx(1.4 * 40)
+    assert direct.violation[0] <= 1
+    dropped, _ = world.search([[-2.0, 0.0]], rounds=1, reject_above=1.3)
+    assert np.isinf(dropped.violation[0])
