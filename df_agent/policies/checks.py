@@ -48,6 +48,8 @@ def check_capabilities(
         costs: how many costs there are.
     """
     named, followed = f"planner={config.planner!r}", f"controller={config.controller!r}"
+    if controller.executes_actions and not planner.plans_actions:
+        raise ValueError(f"{named} plans places without actions, which {followed} executes; use controller='path'")
     if planner.plans_whole_episode and max_steps is None:
         raise ValueError(f"{named} plans for the rest of the episode: give max_steps, its length")
     if planner.needs_rewards and not tokens.include_rewards:
@@ -67,8 +69,6 @@ def check_capabilities(
         )
     if not planner.takes_costs and (costs or config.missing or config.observation_noise):
         raise ValueError(f"{named} knows neither costs nor bad sensors yet; shortest_feasible does")
-    if controller.executes_actions and not planner.plans_actions:
-        raise ValueError(f"{named} plans places without actions, which {followed} executes; use controller='path'")
     if controller.executes_actions and not tokens.include_actions:
         raise ValueError(f"{followed} needs a model of actions: train it with tokenizer.include_actions")
     if controller.needs_inverse_dynamics and model.inverse_dynamics is None:

@@ -22,8 +22,8 @@ CHECKPOINT = {
 }
 
 
-ANY_PLAN = {"roughness_limit": 1e9, "shortcut_limit": 1e9, "hopeless": 1e9}
-"""A search that is content with what an untrained model proposes."""
+ANY_PLAN = {"feasibility": {"roughness_limit": 1e9, "shortcut_limit": 1e9}, "shortest_feasible": {"reject_above": 1e9}}
+"""Options of a planner that is content with what an untrained model proposes."""
 
 ESTIMATOR = {"channels": 2, "unit": 1, "width": 8, "depth": 1}
 
@@ -62,10 +62,15 @@ if "df-agent-test-point" not in gym.registry:
     gym.register("df-agent-test-point", Point, max_episode_steps=40)
 
 
+def any_plan(**shortest_feasible):
+    """`ANY_PLAN`, and more options of the planner."""
+    return {**ANY_PLAN, "shortest_feasible": {**ANY_PLAN["shortest_feasible"], **shortest_feasible}}
+
+
 def make_policy(**options):
     torch.manual_seed(0)
     model = AgentModel.from_config(CHECKPOINT).requires_grad_(False).eval()
-    torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    torch.nn.init.normal_(model.diffusion.network.head.weight, std=0.2)
     return DiffusionForcingPolicy.from_model(model, CHECKPOINT, **options)
 
 
@@ -75,7 +80,7 @@ def make_policy_with_estimator(steps=30.0, **options):
     checkpoint = {**CHECKPOINT, "time_to_goal": ESTIMATOR}
     checkpoint["tokenizer"] = {**CHECKPOINT["tokenizer"], "mean": [0.5, 0.0], "std": [1.0, 2.0]}
     model = AgentModel.from_config(checkpoint).requires_grad_(False).eval()
-    torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    torch.nn.init.normal_(model.diffusion.network.head.weight, std=0.2)
     torch.nn.init.normal_(model.time_to_goal.mlp[-1].weight, std=0.01)
     between = model.time_to_goal.between
     model.time_to_goal.between = lambda here, there: between(here, there) + steps
@@ -86,6 +91,11 @@ def observations(n, seed=0):
     rng = np.random.default_rng(seed)
     x, goal = rng.uniform(-1, 1, (n, 4)), rng.uniform(-1, 1, (n, 2))
     return {"observation": x, "achieved_goal": x[:, :2], "desired_goal": goal}
+
+
+def path(policy, state):
+    """The planned positions (B, H, G)."""
+    return policy.controller.path(state)
 
 
 def row(observation, i):
@@ -100,12 +110,13 @@ def stand(policy, seen, steps, state=None):
 
 
 def asked(policy):
-    """Horizons the proposer is asked for, call by call."""
-    calls, propose = [], policy.planner.proposer.to_goal
+    """Horizons the sampler is asked for, call by call, of plans to the goal."""
+    calls, sample_plans = [], policy.sampler.sample_plans
 
-    def spy(history, goal, rows, horizons, noise, *guidance):
-        calls.append(horizons.copy())
-        return propose(history, goal, rows, horizons, noise, *guidance)
+    def spy(request, rows, horizons, *, to_goal=True, **more):
+        if to_goal:
+            calls.append(horizons.copy())
+        return sample_plans(request, rows, horizons, to_goal=to_goal, **more)
 
-    policy.planner.proposer.to_goal = spy
+    policy.sampler.sample_plans = spy
     return calls

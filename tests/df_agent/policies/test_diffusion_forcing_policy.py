@@ -12,10 +12,12 @@ from stable_baselines3.common.monitor import Monitor
 from toy_policy import (
     ANY_PLAN,
     CHECKPOINT,
+    any_plan,
     asked,
     make_policy,
     make_policy_with_estimator,
     observations,
+    path,
     row,
     stand,
 )
@@ -24,7 +26,7 @@ from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.costs import Avoid, PassBy
-from df_agent.policies.diffusion_forcing import MOST_DOUBT
+from df_agent.policies.mpc import LARGEST_PENALTY
 
 
 def test_one_observation_without_a_batch_axis_gives_one_action():
@@ -58,7 +60,7 @@ def test_a_row_does_not_depend_on_what_runs_beside_it():
 def test_a_guided_row_does_not_depend_on_what_runs_beside_it():
     """Rows that began at different times have different times left, so plans of different lengths."""
     options = {**STANDING, "open_loop_horizon": 4, "patience": 1000}  # they plan by the clock only
-    policy = make_policy(planner="goal_guidance", max_steps=40, guidance_scale=0.3, **options)
+    policy = make_policy(planner="goal_guidance", max_steps=40, goal_guidance={"guidance_scale": 0.3}, **options)
     events = []
     policy.on_plan = events.append
     goal = np.array([[3.0, 3], [-3, 3], [3, -3]])
@@ -68,7 +70,7 @@ def test_a_guided_row_does_not_depend_on_what_runs_beside_it():
     paths, state = [], None
     for step, start in zip(steps, starts, strict=True):
         _, state = policy.predict(step, state, start, deterministic=True)
-        paths.append(state.path)
+        paths.append(path(policy, state))
     lengths = {tuple(event.plan.lengths.tolist()) for event in events}
     assert (5, 7, 5) in lengths  # 2 and 3 tokens, at the length of 4
     assert (7, 9, 7) in lengths  # 3 tokens and, at that of 8, 4
@@ -76,7 +78,7 @@ def test_a_guided_row_does_not_depend_on_what_runs_beside_it():
         state = None
         for k, step in enumerate(steps):
             _, state = policy.predict(row(step, i), state, starts[k, i : i + 1], deterministic=True)
-            np.testing.assert_allclose(state.path[0], paths[k][i], atol=1e-4)
+            np.testing.assert_allclose(path(policy, state)[0], paths[k][i], atol=1e-4)
 
 
 def test_deterministic_repeats_and_the_seed_matters():
@@ -85,13 +87,13 @@ def test_deterministic_repeats_and_the_seed_matters():
     first, state = policy.predict(seen, deterministic=True)
     second, again = policy.predict(seen, deterministic=True)
     assert np.array_equal(first, second)
-    assert np.array_equal(state.path, again.path)
+    assert np.array_equal(path(policy, state), path(policy, again))
     policy.set_random_seed(1)
     _, other = policy.predict(seen, deterministic=True)
-    assert not np.array_equal(state.path, other.path)
+    assert not np.array_equal(path(policy, state), path(policy, other))
     _, random_a = policy.predict(seen)
     _, random_b = policy.predict(seen)
-    assert not np.array_equal(random_a.path, random_b.path)
+    assert not np.array_equal(path(policy, random_a), path(policy, random_b))
 
 
 def test_the_state_handed_in_is_not_written_to():
@@ -127,11 +129,11 @@ def test_rows_replan_on_their_own_occasions():
 
 
 def test_a_plan_starts_at_the_present_and_ends_at_the_goal():
-    policy = make_policy(search=ANY_PLAN)
+    policy = make_policy(**ANY_PLAN)
     seen = observations(5)
     _, state = policy.predict(seen, deterministic=True)
-    np.testing.assert_allclose(state.path[:, 0], seen["achieved_goal"], atol=1e-5)
-    np.testing.assert_allclose(state.path[:, -1], seen["desired_goal"], atol=1e-5)
+    np.testing.assert_allclose(path(policy, state)[:, 0], seen["achieved_goal"], atol=1e-5)
+    np.testing.assert_allclose(path(policy, state)[:, -1], seen["desired_goal"], atol=1e-5)
 
 
 @pytest.mark.parametrize("planner", ["shortest_feasible", "goal_guidance"])
@@ -166,7 +168,7 @@ def test_every_autoreset_mode_runs(mode):
 
 def test_stable_baselines_evaluates_it_and_it_reaches_an_open_goal():
     """Without walls even an untrained model's plan ends at the goal, and the tracker brings the point there."""
-    policy = make_policy(open_loop_horizon=1000, patience=1000, deviation=1e9, search={"horizons": (2,), **ANY_PLAN})
+    policy = make_policy(open_loop_horizon=1000, patience=1000, deviation=1e9, **any_plan(horizons=(2,)))
     env = Monitor(gym.make("df-agent-test-point", max_episode_steps=250))
     env.reset(seed=0)  # the starts that follow repeat
     rewards, lengths = evaluate_policy(policy, env, n_eval_episodes=3, return_episode_rewards=True)
@@ -194,10 +196,10 @@ def test_bad_options_are_named():
         make_policy(planner="a_star")
     with pytest.raises(ValueError, match=r"unknown options \['stepz'\] for SamplingConfig"):
         make_policy(sampling={"stepz": 3})
-    with pytest.raises(ValueError, match=r"patience and doubt must be at least 1, got 20 and 0\.5"):
-        make_policy(doubt=0.5)
-    with pytest.raises(ValueError, match="at least one stretch"):
-        make_policy(search={"stretch": ()})
+    with pytest.raises(ValueError, match=r"patience and shortcut_penalty must be at least 1, got 20 and 0\.5"):
+        make_policy(shortcut_penalty=0.5)
+    with pytest.raises(ValueError, match="at least one horizon multiplier"):
+        make_policy(shortest_feasible={"horizon_multipliers": ()})
     for options, message in (
         ({"velocity_indices": [2]}, "one channel per goal channel"),
         ({"control_period": 0}, "control_period is in seconds and must be positive"),
@@ -205,7 +207,7 @@ def test_bad_options_are_named():
         ({"sampling": {"steps": 0}}, "sampling steps of at least 1"),
         ({"sampling": {"temperature": -1}}, "must be finite and not negative"),
         ({"sampling": {"steps": 5000}}, "levels cannot take 5000 sampling steps"),
-        ({"guidance_scale": float("nan")}, "guidance_scale must be finite"),
+        ({"goal_guidance": {"guidance_scale": float("nan")}}, "guidance_scale must be finite"),
         ({"window": 100}, r"sees \d+ tokens at once, window=100 needs sampling.overlap, planner='tree_search' or a"),
         ({"window": 1}, "leaves no token to plan behind the 1 observed"),
         ({"planner": "best_of_n", "sampling": {"goal_weight": 2}}, "weighs the goal as a clean token"),
@@ -239,13 +241,18 @@ def test_a_recurrent_model_plans_over_more_than_its_training_did():
     longest = CHECKPOINT["network"]["max_tokens"]
     own = {"name": "recurrent", "token_dim": CHECKPOINT["network"]["token_dim"], "width": 16, "state": 16}
     checkpoint = {**CHECKPOINT, "network": own}
-    told = {"planner": "goal_guidance", "max_steps": 1000, "guidance_scale": 0.1, "window": 3 * longest}
+    told = {
+        "planner": "goal_guidance",
+        "max_steps": 1000,
+        "goal_guidance": {"guidance_scale": 0.1},
+        "window": 3 * longest,
+    }
     policy = DiffusionForcingPolicy.from_model(AgentModel.from_config(checkpoint), checkpoint, **told)
     plans = []
     policy.on_plan = plans.append
     policy.predict(observations(2), deterministic=True)
-    assert policy.longest == 3 * longest - 1
-    frames = CHECKPOINT["diffusion"]["frame_stack"] * policy.longest + 1
+    assert policy.sampler.longest == 3 * longest - 1
+    frames = CHECKPOINT["diffusion"]["frame_stack"] * policy.sampler.longest + 1
     assert (plans[0].plan.lengths == frames).all()
 
 
@@ -259,7 +266,7 @@ def test_the_present_may_stand_for_all_that_was_observed():
 def test_saving_and_loading_gives_the_same_agent(tmp_path, half):
     policy = make_policy(open_loop_horizon=7)
     if half:
-        policy.model.network.half().float()  # what fp16 can hold comes back exactly
+        policy.model.diffusion.network.half().float()  # what fp16 can hold comes back exactly
     policy.save_pretrained(tmp_path / "saved", half=half, card="A toy.")
     loaded = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu")
     assert loaded.config == policy.config
@@ -270,10 +277,10 @@ def test_saving_and_loading_gives_the_same_agent(tmp_path, half):
 
 def test_what_is_saved_is_what_was_given_and_not_what_followed_from_it(tmp_path):
     policy = make_policy()
-    assert policy.config.search.horizons
+    assert policy.planner.config.horizons
     policy.save_pretrained(tmp_path / "saved")
     shorter = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu", window=4)
-    assert max(shorter.config.search.horizons) < max(policy.config.search.horizons)
+    assert max(shorter.planner.config.horizons) < max(policy.planner.config.horizons)
     shorter.predict(observations(1), deterministic=True)
 
 
@@ -298,12 +305,12 @@ def test_random_weights_and_no_goal_change_the_plans():
     _, trained = policy.predict(seen, deterministic=True)
     policy.randomize_weights(0)
     _, random = policy.predict(seen, deterministic=True)
-    assert not np.array_equal(trained.path, random.path)
-    blind = make_policy(goal_conditioned=False)
+    assert not np.array_equal(path(policy, trained), path(policy, random))
+    blind = make_policy(planner="unconditional")
     _, state = blind.predict(seen, deterministic=True)
     _, other = blind.predict({**seen, "desired_goal": seen["desired_goal"] * 0}, deterministic=True)
-    assert state.path.shape == other.path.shape
-    assert np.array_equal(state.path[:, 1:3], _rerun(blind, seen).path[:, 1:3])
+    assert path(blind, state).shape == path(blind, other).shape
+    assert np.array_equal(path(blind, state)[:, 1:3], path(blind, _rerun(blind, seen))[:, 1:3])
 
 
 def _rerun(policy, seen):
@@ -316,62 +323,64 @@ STANDING = {"patience": 5, "open_loop_horizon": 1000, "deviation": 1e9, "hold_di
 
 
 def test_doubt_grows_when_a_plan_leads_nowhere():
-    policy = make_policy(search=ANY_PLAN, doubt=1.1, **STANDING)
+    policy = make_policy(**ANY_PLAN, shortcut_penalty=1.1, **STANDING)
     seen, plans = observations(2), count_plans(policy)
     state = stand(policy, seen, 5)
-    assert state.doubt.tolist() == [1, 1]
+    assert state.shortcut_penalty.tolist() == [1, 1]
     state = stand(policy, seen, 1, state)
-    assert state.doubt.tolist() == [1.1, 1.1]
+    assert state.shortcut_penalty.tolist() == [1.1, 1.1]
     state = stand(policy, seen, 5, state)
-    assert state.doubt.tolist() == pytest.approx([1.1**2] * 2)
+    assert state.shortcut_penalty.tolist() == pytest.approx([1.1**2] * 2)
     assert plans == [[0, 1]] * 3
-    assert stand(policy, seen, 100, state).doubt.tolist() == [MOST_DOUBT] * 2
+    assert stand(policy, seen, 100, state).shortcut_penalty.tolist() == [LARGEST_PENALTY] * 2
 
 
 def test_doubt_ends_with_the_episode_or_the_goal():
-    policy = make_policy(search=ANY_PLAN, **STANDING)
+    policy = make_policy(**ANY_PLAN, **STANDING)
     seen = observations(3)
     doubting = stand(policy, seen, 6)
     _, state = policy.predict(seen, doubting, np.array([False, True, False]), deterministic=True)
-    assert state.doubt.tolist() == [1.25, 1, 1.25]
+    assert state.shortcut_penalty.tolist() == [1.25, 1, 1.25]
     moved = {**seen, "desired_goal": seen["desired_goal"] + [[0, 0], [0, 0], [0.1, 0]]}
     _, state = policy.predict(moved, state, deterministic=True)
-    assert state.doubt.tolist() == [1.25, 1, 1]
-    assert doubting.doubt.tolist() == [1.25] * 3  # the state handed in is the caller's
+    assert state.shortcut_penalty.tolist() == [1.25, 1, 1]
+    assert doubting.shortcut_penalty.tolist() == [1.25] * 3  # the state handed in is the caller's
 
 
 def test_who_gets_on_does_not_doubt():
-    policy = make_policy(search={"horizons": (2,), **ANY_PLAN}, **STANDING)
+    policy = make_policy(**any_plan(horizons=(2,)), **STANDING)
     plans, seen = count_plans(policy), row(observations(1), 0)
     _, state = policy.predict(seen, deterministic=True)
-    path = state.path[0].copy()
-    arc = np.concatenate([[0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    way = path(policy, state)[0].copy()
+    arc = np.concatenate([[0], np.linalg.norm(np.diff(way, axis=0), axis=1).cumsum()])
     for k in range(1, 30):  # along the path, to 90 % of its length
-        at = [np.interp(0.03 * k * arc[-1], arc, path[:, c]) for c in range(2)]
+        at = [np.interp(0.03 * k * arc[-1], arc, way[:, c]) for c in range(2)]
         seen["observation"] = np.array([[*at, 0, 0]])
         _, state = policy.predict(seen, state, deterministic=True)
-    assert state.doubt.tolist() == [1]
+    assert state.shortcut_penalty.tolist() == [1]
     assert plans == [[0]]
 
 
 def test_progress_of_one_row_is_not_judged_by_the_plans_of_another():
     """Row 1 plans anew just before row 0 is looked at, which has come along all the while."""
-    policy = make_policy(search={"horizons": (2,), **ANY_PLAN}, **{**STANDING, "patience": 20})
+    policy = make_policy(**any_plan(horizons=(2,)), **{**STANDING, "patience": 20})
     plans, seen = count_plans(policy), observations(2)
     _, state = policy.predict(seen, deterministic=True)
-    path = state.path[0].copy()
-    arc = np.concatenate([[0], np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum()])
+    way = path(policy, state)[0].copy()
+    arc = np.concatenate([[0], np.linalg.norm(np.diff(way, axis=0), axis=1).cumsum()])
     for k in range(1, 22):
-        at = [np.interp(0.03 * k * arc[-1], arc, path[:, c]) for c in range(2)]
+        at = [np.interp(0.03 * k * arc[-1], arc, way[:, c]) for c in range(2)]
         seen["observation"] = np.array([[*at, 0, 0], seen["observation"][1]])
         starts = np.array([False, k == 19])
         _, state = policy.predict(seen, state, starts, deterministic=True)
-    assert state.doubt.tolist() == [1, 1]
+    assert state.shortcut_penalty.tolist() == [1, 1]
     assert plans == [[0, 1], [1]]
 
 
 def test_without_a_way_in_sight_it_wanders():
-    policy = make_policy(search={"roughness_limit": 1e-6, "hopeless": 1e-9}, open_loop_horizon=10)
+    policy = make_policy(
+        feasibility={"roughness_limit": 1e-6}, shortest_feasible={"reject_above": 1e-9}, open_loop_horizon=10
+    )
     events = []
     policy.on_plan = events.append
     env = gym.make_vec("df-agent-test-point", 3)
@@ -382,7 +391,7 @@ def test_without_a_way_in_sight_it_wanders():
         assert np.isfinite(actions).all()
         assert (np.abs(actions) <= 1).all()
         assert not state.settled.any()
-        assert (np.linalg.norm(state.path[:, -1] - seen["desired_goal"], axis=1) > 1e-3).all()
+        assert (np.linalg.norm(path(policy, state)[:, -1] - seen["desired_goal"], axis=1) > 1e-3).all()
         seen = env.step(actions)[0]
     assert len(events) > 2
     for event in events:
@@ -393,20 +402,22 @@ def test_without_a_way_in_sight_it_wanders():
 
 
 def test_a_way_in_sight_is_settled_on():
-    state = stand(make_policy(search=ANY_PLAN), observations(3), 1)
+    state = stand(make_policy(**ANY_PLAN), observations(3), 1)
     assert state.settled.all()
 
 
 def test_who_wanders_does_not_depend_on_what_runs_beside_it():
     """Rows 1 and 2 have goals out of this world, row 0 and 3 do not."""
-    policy = make_policy(search={**ANY_PLAN, "roughness_limit": 100.0, "hopeless": 2.0})
+    policy = make_policy(
+        feasibility={**ANY_PLAN["feasibility"], "roughness_limit": 100.0}, shortest_feasible={"reject_above": 2.0}
+    )
     seen = observations(4)
     seen["desired_goal"][1:3] = [[1e5, 0], [0, 2e5]]
     state = stand(policy, seen, 1)
     assert state.settled.tolist() == [True, False, False, True]
     for i in range(4):
         alone = stand(policy, row(seen, i), 1)
-        np.testing.assert_allclose(alone.path[0], state.path[i], atol=1e-4)
+        np.testing.assert_allclose(path(policy, alone)[0], path(policy, state)[i], atol=1e-4)
 
 
 # --- with an estimator of the time to the goal ---
@@ -414,22 +425,22 @@ def test_who_wanders_does_not_depend_on_what_runs_beside_it():
 
 def test_the_estimate_sets_the_horizons_and_doubt_lengthens_them():
     """30 steps are 3.75 tokens of 8 steps."""
-    search = {**ANY_PLAN, "stretch": (0.4, 1.0, 1.3, 5.0), "samples": 2}
-    policy = make_policy_with_estimator(steps=30.0, search=search, **STANDING)
+    options = any_plan(horizon_multipliers=(0.4, 1.0, 1.3, 5.0), samples=2)
+    policy = make_policy_with_estimator(steps=30.0, **options, **STANDING)
     calls = asked(policy)
     stand(policy, observations(1), 6)
     assert [call.tolist() for call in calls] == [[2, 2, 4, 4, 5, 5, 7, 7], [2, 2, 5, 5, 7, 7, 7, 7]]
 
 
 def test_without_an_estimate_the_horizons_are_those_of_the_config():
-    policy = make_policy(search={**ANY_PLAN, "horizons": (3, 6), "samples": 1})
+    policy = make_policy(**any_plan(horizons=(3, 6), samples=1))
     calls = asked(policy)
     stand(policy, observations(2), 1)
     assert [call.tolist() for call in calls] == [[3, 6, 3, 6]]
 
 
 def test_the_estimator_is_asked_in_its_own_units():
-    policy, seen, places = make_policy_with_estimator(search=ANY_PLAN), observations(3), []
+    policy, seen, places = make_policy_with_estimator(**ANY_PLAN), observations(3), []
     embed = policy.model.time_to_goal.embed
     policy.model.time_to_goal.embed = lambda place: places.append(place) or embed(place)
     stand(policy, seen, 1)
@@ -441,16 +452,16 @@ def test_the_estimator_is_asked_in_its_own_units():
 
 def test_an_estimate_too_long_for_the_plans_makes_them_shortcuts():
     """Two places an age apart cannot lie on a plan of some steps, so none leads to the goal."""
-    state = stand(make_policy_with_estimator(steps=1e6, search={**ANY_PLAN, "hopeless": 1e3}), observations(2), 1)
+    state = stand(make_policy_with_estimator(steps=1e6, **any_plan(reject_above=1e3)), observations(2), 1)
     assert state.settled.all()
-    search = {"roughness_limit": 1e9, "shortcut_limit": 1.5}
-    state = stand(make_policy_with_estimator(steps=1e6, search=search), observations(2), 1)
+    limits = {"roughness_limit": 1e9, "shortcut_limit": 1.5}
+    state = stand(make_policy_with_estimator(steps=1e6, feasibility=limits), observations(2), 1)
     assert not state.settled.any()
 
 
 def test_with_an_estimate_a_row_does_not_depend_on_what_runs_beside_it():
     """Rows of different doubt, too: rows 0 and 2 stand, row 1 jumps about."""
-    policy = make_policy_with_estimator(search=ANY_PLAN, patience=3, open_loop_horizon=4)
+    policy = make_policy_with_estimator(**ANY_PLAN, patience=3, open_loop_horizon=4)
     steps = [observations(3, seed=k) for k in range(12)]
     for step in steps:
         step["desired_goal"] = steps[0]["desired_goal"]
@@ -460,17 +471,17 @@ def test_with_an_estimate_a_row_does_not_depend_on_what_runs_beside_it():
         actions, state = policy.predict(step, state, deterministic=True)
         batched.append(actions)
         states.append(state)
-    assert states[-1].doubt.max() > 1
+    assert states[-1].shortcut_penalty.max() > 1
     for i in range(3):
         state = None
         for k, step in enumerate(steps):
             actions, state = policy.predict(row(step, i), state, deterministic=True)
             np.testing.assert_allclose(actions[0], batched[k][i], atol=1e-4)
-            assert state.doubt[0] == states[k].doubt[i]
+            assert state.shortcut_penalty[0] == states[k].shortcut_penalty[i]
 
 
 def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
-    policy = make_policy_with_estimator(search=ANY_PLAN)
+    policy = make_policy_with_estimator(**ANY_PLAN)
     policy.save_pretrained(tmp_path / "saved")
     loaded = DiffusionForcingPolicy.from_pretrained(tmp_path / "saved", precision="fp32", device="cpu")
     loaded.model.time_to_goal.register_forward_hook(lambda module, pair, out: out + 30.0)  # as the other's says
@@ -507,19 +518,19 @@ def test_velocities_that_are_not_observed_follow_from_two_positions():
     first = observations(2)
     later = {**first, "observation": first["observation"] + 0.05}
     _, state = policy.predict(first, deterministic=True)
-    np.testing.assert_array_equal(policy.follower.motion(state, first["observation"])[1], 0)
+    np.testing.assert_array_equal(policy.controller.motion(state, first["observation"])[1], 0)
     _, state = policy.predict(later, state, deterministic=True)
-    np.testing.assert_allclose(policy.follower.motion(state, later["observation"])[1], 0.5)
+    np.testing.assert_allclose(policy.controller.motion(state, later["observation"])[1], 0.5)
 
 
 def test_best_of_n_plans_without_the_goal_and_follows_the_candidate_that_comes_nearest():
-    policy = make_policy(planner="best_of_n", candidates=8, max_steps=40)
+    policy = make_policy(planner="best_of_n", best_of_n={"candidates": 8}, max_steps=40)
     plans = []
     policy.on_plan = plans.append
     for goal in ([1.0, 1.0], [-1.0, 1.0]):
         observation = {"observation": np.zeros((1, 4)), "desired_goal": np.array([goal])}
         policy.predict(observation, None, np.array([True]), deterministic=True)
-    few = make_policy(planner="best_of_n", candidates=1, max_steps=40)
+    few = make_policy(planner="best_of_n", best_of_n={"candidates": 1}, max_steps=40)
     few.on_plan = plans.append
     few.predict(observation, None, np.array([True]), deterministic=True)
 
@@ -533,16 +544,17 @@ def test_best_of_n_plans_without_the_goal_and_follows_the_candidate_that_comes_n
 
 
 def test_whole_windows_round_horizons_up_to_the_lengths_of_training():
-    policy = make_policy(search={"whole_windows": True, "samples": 1, **ANY_PLAN})
-    horizons = policy.planner.horizons(np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), 1)
-    assert set(horizons.ravel()) == {3, 7}, "windows have 4 and 8 tokens, the first of which is the present"
-    too_far = make_policy(search={"whole_windows": True, "horizons": (9,)})
-    with pytest.raises(ValueError, match=r"search.horizons must be at most 7 tokens, got 9"):
+    policy = make_policy(**any_plan(whole_windows=True, samples=1))
+    calls = asked(policy)
+    policy.predict(observations(1))
+    assert set(calls[0]) == {3, 7}, "windows have 4 and 8 tokens, the first of which is the present"
+    too_far = make_policy(shortest_feasible={"whole_windows": True, "horizons": (9,)})
+    with pytest.raises(ValueError, match=r"shortest_feasible.horizons must be at most 7 tokens, got 9"):
         too_far.predict(observations(1))
 
 
 def test_waypoints_are_followed_at_the_plan_s_pace():
-    policy = make_policy(controller="waypoints", search=ANY_PLAN)
+    policy = make_policy(controller="waypoints", **ANY_PLAN)
     plans = []
     policy.on_plan = plans.append
     observation = {"observation": np.zeros((1, 4)), "desired_goal": np.array([[1.0, 1.0]])}
@@ -569,7 +581,7 @@ def make_acting_policy(**options):
     checkpoint["statistics"] |= {"least": [-9.0, -9.0, -0.1], "most": [9.0, 9.0, 0.1]}
     torch.manual_seed(0)
     model = AgentModel.from_config(checkpoint).requires_grad_(False).eval()
-    torch.nn.init.normal_(model.network.head.weight, std=0.2)
+    torch.nn.init.normal_(model.diffusion.network.head.weight, std=0.2)
     options = {"planner": "fixed_horizon", **options}
     return DiffusionForcingPolicy.from_model(model, checkpoint, controller="actions", **options)
 
@@ -592,7 +604,11 @@ def test_planned_actions_are_executed_as_they_are():
 
 
 def test_who_wanders_acts_as_it_wanders():
-    wanderer = {"planner": "shortest_feasible", "search": {"roughness_limit": 1e-6, "hopeless": 1e-9}}
+    wanderer = {
+        "planner": "shortest_feasible",
+        "feasibility": {"roughness_limit": 1e-6},
+        "shortest_feasible": {"reject_above": 1e-9},
+    }
     policy = make_acting_policy(open_loop_horizon=6, **wanderer)
     events = []
     policy.on_plan = events.append
@@ -603,7 +619,7 @@ def test_who_wanders_acts_as_it_wanders():
 
 
 def test_a_plan_whose_actions_are_used_up_is_made_anew():
-    policy = make_acting_policy(open_loop_horizon=50, horizon=2)
+    policy = make_acting_policy(open_loop_horizon=50, fixed_horizon={"horizon": 2})
     steps, done, state = [], [], None
     policy.on_plan = lambda event: steps.append(len(done))
     for _ in range(20):
@@ -630,7 +646,7 @@ def test_actions_need_a_model_of_actions():
 
 @pytest.mark.parametrize(("horizon", "tokens"), [(0, 7), (3, 3), (99, 7)])
 def test_a_fixed_horizon_puts_the_goal_always_equally_far_ahead(horizon, tokens):
-    policy, plans = make_policy(planner="fixed_horizon", horizon=horizon), []
+    policy, plans = make_policy(planner="fixed_horizon", fixed_horizon={"horizon": horizon}), []
     policy.on_plan = lambda event: plans.append(event.plan)
     observation = observations(2)
     policy.predict(observation, deterministic=True)
@@ -639,7 +655,7 @@ def test_a_fixed_horizon_puts_the_goal_always_equally_far_ahead(horizon, tokens)
 
 
 def plans_with(costs, **options):
-    options = {"search": {"horizons": [5], "samples": 1, **ANY_PLAN}, "sampling": {"steps": 5}, **options}
+    options = {**any_plan(horizons=[5], samples=1), "sampling": {"steps": 5}, **options}
     policy, plans = make_policy(costs=costs, **options), []
     policy.on_plan = lambda event: plans.append(event.plan)
     policy.predict(observations(3), deterministic=True)
@@ -658,14 +674,14 @@ def test_costs_guide_the_sampling(planner):
 
 
 def test_the_candidate_is_taken_that_is_least_in_time_and_costs():
-    search = {"horizons": [3, 4, 5, 6, 7], "samples": 2, **ANY_PLAN}
+    options = any_plan(horizons=[3, 4, 5, 6, 7], samples=2)
     seen = []
 
     def upwards(frames, valid):
         seen.append((frames.clone(), valid))
         return 1e6 * (frames[..., 1] * valid).mean(1)
 
-    _, plan = plans_with([upwards], cost_scale=0.0, search=search)
+    _, plan = plans_with([upwards], cost_scale=0.0, **options)
     frames, valid = next(pair for pair in seen if len(pair[0]) == 30)  # all candidates, when they are judged
     judged = (frames[..., 1] * valid).mean(1).reshape(3, 10)
     taken = (plan.observations[..., 1] * (np.arange(15) < plan.lengths[:, None])).mean(1)
@@ -674,7 +690,7 @@ def test_the_candidate_is_taken_that_is_least_in_time_and_costs():
 
 
 def test_a_row_s_costs_do_not_depend_on_what_runs_beside_it():
-    policy = make_policy(costs=[PassBy((0.5, 0.5), 0.1)], search={"horizons": [3, 5], "samples": 2, **ANY_PLAN})
+    policy = make_policy(costs=[PassBy((0.5, 0.5), 0.1)], **any_plan(horizons=[3, 5], samples=2))
     batch = observations(3)
     together, _ = policy.predict(batch, deterministic=True)
     alone = [policy.predict(row(batch, i), deterministic=True)[0][0] for i in range(3)]
@@ -683,13 +699,13 @@ def test_a_row_s_costs_do_not_depend_on_what_runs_beside_it():
 
 def fed(policy, steps):
     """What the model is told of each step's observation: (frames, levels) of the last plan."""
-    seen, propose, state = [], policy.planner.proposer.to_goal, None
+    seen, sample_plans, state = [], policy.sampler.sample_plans, None
 
-    def spy(history, goal, rows, horizons, noise, objective, scale, level):
-        seen.append((history[0], level[0]))
-        return propose(history, goal, rows, horizons, noise, objective, scale, level)
+    def spy(request, rows, horizons, **more):
+        seen.append((request.history[0], request.level[0]))
+        return sample_plans(request, rows, horizons, **more)
 
-    policy.planner.proposer.to_goal = spy
+    policy.sampler.sample_plans = spy
     for observation in steps:
         _, state = policy.predict(observation, state, deterministic=True)
     return seen[-1]
@@ -714,15 +730,15 @@ def make_remembering_policy(**options):
 
 def test_who_follows_a_plans_clock_follows_the_newest_plan():
     """The clock begins anew with each plan, so going on with an old one would go back to where that began."""
-    options = {"open_loop_horizon": 2, "search": ANY_PLAN, "keep_share": 1e-9}  # no new plan is fast enough
+    options = {"open_loop_horizon": 2, **ANY_PLAN, "switch_ratio": 1e-9}  # no new plan is fast enough
     taken = {}
     for controller in ("path", "waypoints"):
         policy, events, state = make_policy_with_estimator(controller=controller, **options), [], None
         policy.on_plan, batch = events.append, observations(4)
         for _ in range(8):
             _, state = policy.predict(batch, state, deterministic=True)
-            further = point_at(state.path, arc_lengths(state.path), state.progress + 0.2)  # it is not stuck
-            batch["observation"][:, :2] = further
+            way = path(policy, state)
+            batch["observation"][:, :2] = point_at(way, arc_lengths(way), state.progress + 0.2)  # it is not stuck
         taken[controller] = np.concatenate([event.executed for event in events[1:]])
     assert not taken["path"].all()
     assert taken["waypoints"].all()
@@ -789,7 +805,7 @@ def test_a_velocity_of_an_observation_that_says_nothing_is_not_steered_by():
 
 @pytest.mark.parametrize("noise", [0.0, 1.0, np.inf])
 def test_plans_begin_where_the_agent_was_last_seen(noise):
-    policy, batch = make_policy(search=ANY_PLAN), observations(3)
+    policy, batch = make_policy(**ANY_PLAN), observations(3)
     batch["noise"] = np.full(3, 0.0)
     _, state = policy.predict(batch, deterministic=True)
     events, batch = [], {**batch, "observation": batch["observation"] + 0.3, "desired_goal": -batch["desired_goal"]}
