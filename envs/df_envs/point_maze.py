@@ -152,10 +152,11 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
             score_references: returns that count as 0 and 100, in episodes of score_limit control steps.
         """
         name, fixed = self.maze.name, not self.random_goal
+        solved = fixed and name in SCORE_REFERENCES
         return {
             "oracle_steps": partial(oracle_steps, name),
             "lower_bound_steps": partial(lower_bound_steps, name),
-            "time_optimal_steps": partial(time_optimal_steps, name) if fixed and name in SCORE_REFERENCES else None,
+            "time_optimal_steps": partial(time_optimal_steps, f"maze2d-{name}") if solved else None,
             "crosses_wall": partial(crosses_wall, name, radius=AGENT_RADIUS - WALL_TOLERANCE),
             "walls": wall_boxes(name),
             "goal_radius": self.success_radius,

@@ -128,7 +128,9 @@ class ShortestFeasible(ModelPlanner):
         if c.whole_windows:
             whole = np.array(s.horizons)
             if grid.max() > whole[-1]:
-                raise ValueError(f"shortest_feasible.horizons must be at most {whole[-1]} tokens, got {int(grid.max())}")
+                raise ValueError(
+                    f"shortest_feasible.horizons must be at most {whole[-1]} tokens, got {int(grid.max())}"
+                )
             grid = whole[np.searchsorted(whole, grid)]
         return np.repeat(grid.astype(np.int64), samples, axis=1)
 

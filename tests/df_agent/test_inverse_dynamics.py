@@ -49,7 +49,11 @@ def run(tmp_path_factory):
 
 def policy_of(run, **options):
     return DiffusionForcingPolicy.from_pretrained(
-        Path(run, "run", "final"), controller="inverse_dynamics", planner="fixed_horizon", horizon=4, **options
+        Path(run, "run", "final"),
+        controller="inverse_dynamics",
+        planner="fixed_horizon",
+        fixed_horizon={"horizon": 4},
+        **options,
     )
 
 
@@ -58,7 +62,7 @@ def test_the_agent_takes_the_action_that_leads_to_the_next_place_of_its_plan(run
     place, way = rng.uniform(-1, 1, (20, 2)), rng.uniform(-0.08, 0.08, (20, 4, 2))
     path = np.concatenate([place[:, None], place[:, None] + np.cumsum(way, axis=1)], axis=1)
     frames = np.concatenate([path, np.zeros((20, 5, 1))], axis=-1)
-    policy.planner.ahead = lambda situation: Plan(frames, np.full(20, 5), 1)
+    policy.planner.plan = lambda request: Plan(frames, np.full(20, 5), 1)
     state = None
     for step in range(4):
         observation = {"observation": np.c_[place, rng.normal(size=20)], "desired_goal": path[:, -1]}

@@ -78,7 +78,7 @@ def test_a_past_that_is_computed_once_changes_nothing(name):
     torch.manual_seed(0)
     sizes = {"width": 16, "state": 8} if name == "recurrent" else {"width": 32, "depth": 2, "heads": 2}
     network = {"name": name, "token_dim": 3, "max_tokens": 9, **sizes}
-    model = AgentModel.from_config({"network": network, "diffusion": {}}).eval()
+    model = AgentModel.from_config({"network": network, "diffusion": {}}).eval().diffusion
     torch.nn.init.normal_(model.network.head.weight)
     x, level = inputs(9)
     level[:, :4] = torch.tensor([0, 0, 10, 0])

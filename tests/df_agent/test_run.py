@@ -162,7 +162,10 @@ def test_weights_of_another_shape_are_refused(config, tmp_path):
 def test_the_run_ends_in_a_checkpoint_that_acts_and_knows_the_time_to_goal(config):
     average = train(config)
     policy = DiffusionForcingPolicy.from_pretrained(
-        Path(config["run_dir"], "final"), device="cpu", precision="fp32", search={"stretch": (1.0,), "samples": 1}
+        Path(config["run_dir"], "final"),
+        device="cpu",
+        precision="fp32",
+        shortest_feasible={"horizon_multipliers": (1.0,), "samples": 1},
     )
     estimator = policy.model.time_to_goal.config
     assert (estimator.channels, estimator.resolution, estimator.unit) == (2, 2, 8)  # half a frame, a token

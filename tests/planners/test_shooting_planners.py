@@ -78,7 +78,9 @@ def test_it_finds_the_least_squares_plan(planner):
     assert (plan.observations[:, 1] == dynamics(START, actions)[:, 0]).all()
 
 
-@pytest.mark.parametrize("planner", [mppi(cost, 16, HORIZON, 3, action_limit=0.6), cem(cost, 32, HORIZON, action_limit=0.6)])
+@pytest.mark.parametrize(
+    "planner", [mppi(cost, 16, HORIZON, 3, action_limit=0.6), cem(cost, 32, HORIZON, action_limit=0.6)]
+)
 def test_actions_keep_their_limit_and_rows_are_independent(planner):
     both, one = (planner.plan(request).actions for request in (BOTH, ONE))
     assert np.abs(both).max() <= 0.6

@@ -1,14 +1,9 @@
 import numpy as np
 import pytest
+from df_planners.feasibility import FeasibilityConfig, MotionLimits, roughness, shortcut, travel_time
 from df_planners.plan import Plan
-from df_planners.shortest_feasible import (
-    MotionLimits,
-    ShortestFeasibleConfig,
-    roughness,
-    shortcut,
-    shortest_feasible,
-    travel_time,
-)
+from df_planners.shortest_feasible import ShortestFeasible, ShortestFeasibleConfig
+from toy_plans import ToySampler, plan_request
 
 LIMITS = MotionLimits(step=np.array([1.0, 1.0]), turn=np.array([0.5, 0.5]), speed=np.array([0.1, 0.1]))
 FRAMES = 12
@@ -22,22 +17,34 @@ def straight(distances, horizons, detour=0.0):
     return np.stack([np.full_like(x, 7.0), x, y], -1)
 
 
-class Fake:
-    """Proposes straight lines to a goal as far as each row's distance, and remembers what it was asked."""
+class Fake(ToySampler):
+    """Samples straight lines to a goal as far as each row's distance, and remembers what it was asked."""
 
     def __init__(self, distances, detours=None):
+        super().__init__(limits=LIMITS, goal_channels=(1, 2), frame_skip=8, span=8)
         self.distances, self.detours = np.asarray(distances, float), detours
 
-    def __call__(self, rows, horizons, /):
-        self.rows, self.horizons = rows, horizons
+    def sample_plans(self, request, rows, horizons, **more):
+        self.rows, self.asked = rows, horizons
         detour = 0.0 if self.detours is None else np.array([self.detours[h] for h in horizons])[:, None]
         return Plan(straight(self.distances[rows], horizons, detour), horizons + 1, frame_skip=8)
 
 
-def plan(fake, batch, horizons, limits=LIMITS, reach=None, doubt=None, **options):
-    asked = np.tile(np.array(horizons), (batch, 1))
-    choice = shortest_feasible(fake, asked, (1, 2), limits, reach, ShortestFeasibleConfig(**options), doubt)
-    return choice.plan, choice.over
+def choose(fake, horizons, own_pace=False, penalty=None, **options):
+    """The best of candidates at `horizons` (B, K), without another round for those that are infeasible."""
+    horizons = np.asarray(horizons)
+    fake.feasibility = FeasibilityConfig(**options)
+    planner, b = ShortestFeasible(ShortestFeasibleConfig(), fake), len(horizons)
+    planner.horizons = lambda request, samples: horizons
+    penalty = np.ones(b) if penalty is None else penalty
+    request = plan_request(np.zeros((b, 3)), np.zeros((b, 2)), shortcut_penalty=penalty, own_pace=own_pace)
+    return planner._round(request, 1, 0).plan
+
+
+def plan(fake, batch, horizons, limits=LIMITS, time_along=None, penalty=None, **options):
+    fake.limits, fake.time_along = limits, time_along
+    chosen = choose(fake, np.tile(np.array(horizons), (batch, 1)), penalty=penalty, **options)
+    return chosen, chosen.violation
 
 
 def taken(plan):
@@ -134,10 +141,9 @@ def test_a_plan_shorter_than_the_gap_is_looked_at_as_a_whole():
 
 def test_proposes_every_horizon_of_every_row_in_one_batch():
     fake = Fake([1.0, 1.0])
-    horizons = np.array([[2, 2, 5], [3, 4, 6]])
-    shortest_feasible(fake, horizons, (1, 2), LIMITS, None, ShortestFeasibleConfig())
+    choose(fake, [[2, 2, 5], [3, 4, 6]])
     assert fake.rows.tolist() == [0, 0, 0, 1, 1, 1]
-    assert fake.horizons.tolist() == [2, 2, 5, 3, 4, 6]
+    assert fake.asked.tolist() == [2, 2, 5, 3, 4, 6]
 
 
 def test_takes_the_fastest_feasible_candidate():
@@ -184,10 +190,13 @@ def test_the_limit_on_roughness_is_a_mean_over_frames():
         assert over == pytest.approx([0.02 / limit])
 
 
-class Both:
+class Both(Fake):
     """The straight line through the wall for horizon 5, the way around it for longer ones."""
 
-    def __call__(self, rows, horizons, /):
+    def __init__(self):
+        super().__init__([0.0])
+
+    def sample_plans(self, request, rows, horizons, **more):
         frames = 16
         out = np.zeros((len(rows), frames, 3))
         for k, horizon in enumerate(horizons):
@@ -204,42 +213,42 @@ def test_the_way_around_is_taken_where_the_estimate_tells_the_wall():
     asked = {"batch": 1, "horizons": (5, 14), "limits": SMOOTH}
     chosen, over = plan(Both(), **asked)
     assert (chosen.lengths.tolist(), over.tolist()) == ([6], [0])  # without an estimate the straight line is as good
-    chosen, over = plan(Both(), **asked, reach=around_the_wall)
+    chosen, over = plan(Both(), **asked, time_along=around_the_wall)
     assert chosen.lengths.tolist() == [15]
     assert over[0] <= 1
-    chosen, _ = plan(Both(), **asked, reach=around_the_wall, shortcut_limit=10.0)
+    chosen, _ = plan(Both(), **asked, time_along=around_the_wall, shortcut_limit=10.0)
     assert chosen.lengths.tolist() == [6]
 
 
-def test_doubt_tightens_the_limit_on_shortcuts_of_its_row():
+def test_the_penalty_tightens_the_limit_on_shortcuts_of_its_row():
     """Through the wall it is 4.3 times too fast."""
-    options = {"limits": SMOOTH, "reach": around_the_wall, "shortcut_limit": 6.0}
+    options = {"limits": SMOOTH, "time_along": around_the_wall, "shortcut_limit": 6.0}
     sure, easy = plan(Both(), 3, (5, 14), **options)
-    chosen, over = plan(Both(), 3, (5, 14), **options, doubt=np.array([1.0, 1.25, 2.0]))
+    chosen, over = plan(Both(), 3, (5, 14), **options, penalty=np.array([1.0, 1.25, 2.0]))
     assert sure.lengths.tolist() == [6, 6, 6]
     assert chosen.lengths.tolist() == [6, 6, 15]
     assert over[:2] == pytest.approx(easy[:2] * [1, 1.25])
 
 
-def test_doubt_leaves_roughness_alone():
+def test_the_penalty_leaves_roughness_alone():
     """Nothing is too fast here, so what counts is how rough it is."""
-    options = {"roughness_limit": 0.02, "reach": lambda paths, gaps: [np.full((1, 1), 0.1)] * len(gaps)}
-    _, over = plan(Fake([4.4]), 1, (4,), **options, doubt=np.array([3.0]))
+    options = {"roughness_limit": 0.02, "time_along": lambda paths, gaps: [np.full((1, 1), 0.1)] * len(gaps)}
+    _, over = plan(Fake([4.4]), 1, (4,), **options, penalty=np.array([3.0]))
     assert over == pytest.approx([0.4 / 5 / 0.02])
 
 
-@pytest.mark.parametrize("reach", [None, around_the_wall])
+@pytest.mark.parametrize("time_along", [None, around_the_wall])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("distance", [4.0, 400.0])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_a_candidate_that_is_not_finite_is_never_taken_before_one_that_is(distance, value, reach):
+def test_a_candidate_that_is_not_finite_is_never_taken_before_one_that_is(distance, value, time_along):
     class Broken(Fake):
-        def __call__(self, rows, horizons, /):
-            plan = super().__call__(rows, horizons)
+        def sample_plans(self, request, rows, horizons, **more):
+            plan = super().sample_plans(request, rows, horizons)
             plan.observations[horizons == 5, 2:] = value
             return plan
 
-    chosen, over = plan(Broken([distance]), 1, (5, 8), reach=reach)
+    chosen, over = plan(Broken([distance]), 1, (5, 8), time_along=time_along)
     assert chosen.lengths.tolist() == [9]
     assert np.isfinite(over).all()
 
@@ -251,36 +260,36 @@ def test_where_nothing_is_finite_it_says_so():
 
 
 def test_config_names_mistakes():
-    with pytest.raises(ValueError, match=r"'samples': 0, 'roughness_limit': 0.4"):
+    with pytest.raises(ValueError, match=r"samples and reject_above must be positive, got 0 and 2.0"):
         ShortestFeasibleConfig(samples=0)
-    with pytest.raises(ValueError, match=r"'hopeless': -1"):
-        ShortestFeasibleConfig(hopeless=-1)
+    with pytest.raises(ValueError, match=r"must be positive, got 4 and -1"):
+        ShortestFeasibleConfig(reject_above=-1)
+    with pytest.raises(ValueError, match=r"limits must be positive, got roughness_limit=0"):
+        FeasibilityConfig(roughness_limit=0)
 
 
 def test_config_takes_the_lists_of_a_checkpoint():
-    assert ShortestFeasibleConfig(horizons=[2, 3], gaps=[4]) == ShortestFeasibleConfig(horizons=(2, 3), gaps=(4,))
+    assert ShortestFeasibleConfig(horizons=[2, 3]) == ShortestFeasibleConfig(horizons=(2, 3))
+    assert FeasibilityConfig(gaps=[4]) == FeasibilityConfig(gaps=(4,))
 
 
-# --- what a user wants besides ---
+# --- costs ---
 
 
 @pytest.mark.parametrize(("price", "horizon"), [(7.0, 4), (9.0, 5)])
 def test_costs_count_as_time(price, horizon):
     """Of plans of 32, 40 and 48 steps the second is taken once the first costs more than eight steps."""
 
-    def cost(plan):
-        return np.where(plan.lengths == 5, price, 0.0)
-
-    c = ShortestFeasibleConfig()
-    best = shortest_feasible(Fake([3.0]), np.array([[4, 5, 6]]), (1, 2), LIMITS, None, c, cost=cost, own_pace=True).plan
+    fake = Fake([3.0])
+    fake.cost = lambda plan: np.where(plan.lengths == 5, price, 0.0)
+    best = choose(fake, [[4, 5, 6]], own_pace=True)
     assert best.lengths.tolist() == [horizon + 1]
 
 
 def test_at_their_own_pace_plans_are_ranked_by_how_long_they_are():
     fake = Fake([3.0], {4: 2.0, 8: 0.0})
-    asked, c = np.array([[8, 4]]), ShortestFeasibleConfig(roughness_limit=1e9)
-    fast = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c).plan
-    soon = shortest_feasible(fake, asked, (1, 2), LIMITS, None, c, own_pace=True).plan
+    fast = choose(fake, [[8, 4]], roughness_limit=1e9)
+    soon = choose(fake, [[8, 4]], roughness_limit=1e9, own_pace=True)
     assert (fast.lengths.tolist(), soon.lengths.tolist()) == ([9], [5])
 
 

@@ -30,9 +30,7 @@ class ToySampler:
     steps, least_steps = 5, 2
     time_along = None
 
-    def __init__(
-        self, *, limits, goal_channels=(0, 1), frame_skip=1, span=1, longest=20, window=10_000, **feasibility
-    ):
+    def __init__(self, *, limits, goal_channels=(0, 1), frame_skip=1, span=1, longest=20, window=10_000, **feasibility):
         self.limits, self.goal_channels, self.frame_skip, self.span = limits, goal_channels, frame_skip, span
         self.longest, self.window, self.horizons = longest, window, [window]
         self.feasibility = FeasibilityConfig(**feasibility)

@@ -175,8 +175,8 @@ def test_best_keeps_the_actor_that_was_fastest(tmp_path):
     times = iter([5.0, 3.0, 4.0])
     saved = []
 
-    def validate(policy, steps):
-        saved.append({key: value.clone() for key, value in policy.actor.state_dict().items()})
+    def validate(actor, steps):
+        saved.append({key: value.clone() for key, value in actor.state_dict().items()})
         return {"time_to_goal": next(times)}
 
     train_sac_her(ENV, tmp_path, small(), steps=360, save_every=120, validate=validate)

@@ -48,7 +48,7 @@ def test_guided_by_reward_plans_go_where_it_is_expected(monkeypatch):
     }
     torch.manual_seed(0)
     model = AgentModel.from_config(checkpoint)
-    shrink = model.alpha_bar
+    shrink = model.diffusion.alpha_bar
 
     def denoise(x, level, cond=None):
         known = shrink[level][..., None]
@@ -56,12 +56,12 @@ def test_guided_by_reward_plans_go_where_it_is_expected(monkeypatch):
         x0 = torch.cat([x0[..., :2], x0[..., :1]], -1)  # whose reward is the first channel
         return x0, (x - known.sqrt() * x0) / (1 - known).clamp_min(1e-6).sqrt()
 
-    monkeypatch.setattr(model, "denoise", denoise)
+    monkeypatch.setattr(model.diffusion, "denoise", denoise)
     seen = {"observation": np.zeros((4, 2)), "achieved_goal": np.zeros((4, 2)), "desired_goal": np.ones((4, 2))}
     ends = []
     for scale in (0.0, 1.0, 3.0):
         policy = DiffusionForcingPolicy.from_model(
-            model, checkpoint, max_steps=5, planner="reward_guidance", guidance_scale=scale
+            model, checkpoint, max_steps=5, planner="reward_guidance", reward_guidance={"guidance_scale": scale}
         )
         events = []
         policy.on_plan = events.append

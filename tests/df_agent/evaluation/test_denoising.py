@@ -21,7 +21,8 @@ CHECKPOINT = {
     "windows": {"max_tokens": 8, "short_tokens": [4]},
     "statistics": {"step": [0.3, 0.3], "turn": [0.2, 0.2], "speed": [0.05, 0.05]},
 }
-SEARCH = {"samples": 2, "horizons": (2, 5), "roughness_limit": 1e9, "shortcut_limit": 1e9, "hopeless": 1e9}
+SEARCH = {"samples": 2, "horizons": (2, 5), "reject_above": 1e9}
+ANY = {"roughness_limit": 1e9, "shortcut_limit": 1e9}
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def policy():
     torch.manual_seed(0)
     model = AgentModel.from_config(CHECKPOINT).requires_grad_(False).eval()
     torch.nn.init.normal_(model.network.head.weight, std=0.2)
-    return DiffusionForcingPolicy.from_model(model, CHECKPOINT, search=SEARCH, sampling={"steps": 3})
+    return DiffusionForcingPolicy.from_model(
+        model, CHECKPOINT, shortest_feasible=SEARCH, feasibility=ANY, sampling={"steps": 3}
+    )
 
 
 def test_watching_changes_nothing_and_shows_every_pass(policy):
@@ -37,7 +40,7 @@ def test_watching_changes_nothing_and_shows_every_pass(policy):
     watched = DenoisingRecorder(policy)
     records = rollout(watched, "toy-point", episodes=2, num_envs=1, seed=7)
     assert [record.path for record in records] == [record.path for record in plain]
-    assert policy.planner.proposer.on_denoise is None
+    assert policy.sampler.on_denoise is None
     assert len(watched.episodes) == 2
     for record, plans in zip(records, watched.episodes, strict=True):
         assert [plan.step for plan in plans] == [plan.step for plan in record.plans]

@@ -1,6 +1,7 @@
 """Environments tell their own references; those of ours are written down here."""
 
 import df_envs
+import df_envs.fetch  # registers Gymnasium-Robotics' environments
 import gymnasium as gym
 import numpy as np
 import pytest

@@ -10,20 +10,20 @@ XY = (0, 2)
 
 
 def test_a_ball_costs_by_how_deep_a_plan_is_in_it():
-    cost = Avoid((2.0, 0.5), 1.0, XY, steps=10.0)
+    cost = Avoid((2.0, 0.5), 1.0, XY, weight=10.0)
     assert cost(WALK, ALL).tolist() == pytest.approx([5.0])  # one frame, half way to the middle
     assert Avoid((4.0, 0.0), 1.0, XY)(WALK, SHORT).tolist() == [0.0]  # what is no longer valid does not count
 
 
 def test_a_place_costs_what_the_nearest_frame_lacks():
-    assert PassBy((2.0, 3.0), 0.5, XY, steps=2.0)(WALK, ALL).tolist() == pytest.approx([5.0])
+    assert PassBy((2.0, 3.0), 0.5, XY, weight=2.0)(WALK, ALL).tolist() == pytest.approx([5.0])
     assert PassBy((2.0, 3.0), 3.0, XY)(WALK, ALL).tolist() == pytest.approx([0.0], abs=1e-3)
-    assert PassBy((4.0, 0.0), 0.5, XY, steps=1.0)(WALK, SHORT).tolist() == pytest.approx([1.5])
+    assert PassBy((4.0, 0.0), 0.5, XY, weight=1.0)(WALK, SHORT).tolist() == pytest.approx([1.5])
 
 
 def test_speed_costs_where_it_is_exceeded():
     """Frames of ten steps, 0.1 per step: the last frame moves at twice that."""
-    assert KeepSpeed(0.1, 10, XY, steps=7.0)(WALK, ALL).tolist() == pytest.approx([7.0], abs=1e-3)
+    assert KeepSpeed(0.1, 10, XY, weight=7.0)(WALK, ALL).tolist() == pytest.approx([7.0], abs=1e-3)
     assert KeepSpeed(0.1, 10, XY)(WALK, SHORT).tolist() == pytest.approx([0.0], abs=1e-3)
 
 

@@ -53,7 +53,7 @@ def test_as_published_it_plans_once_and_follows_waypoints_with_unit_gains():
 
 
 def test_a_batch_acts_as_its_rows_do_alone_and_the_same_again():
-    policy = make_policy(controller="path", replan_every=3, steps=4)
+    policy = make_policy(controller="path", open_loop_horizon=3, steps=4)
     positions, goals = [[0.0, 0.0], [1.0, -1.0], [2.0, 2.0]], [[1.0, 1.0], [-2.0, 0.0], [0.0, 2.5]]
 
     def run(rows):
@@ -81,9 +81,9 @@ def test_another_seed_gives_another_plan():
     assert np.array_equal(paths[0], paths[2])
 
 
-@pytest.mark.parametrize("controller", ["path", "waypoints"])
+@pytest.mark.parametrize("controller", ["path", "planned_states"])
 def test_a_shrinking_horizon_is_what_was_left_of_the_last_plan(controller):
-    policy = make_policy(controller=controller, replan_every=8, horizon="shrinking", shortest=8, steps=4)
+    policy = make_policy(controller=controller, open_loop_horizon=8, horizon="shrinking", shortest=8, steps=4)
     seen, state = events(policy), None
     path = [np.array([[-2.0, -2.0]])]
     for step in range(40):
@@ -95,12 +95,12 @@ def test_a_shrinking_horizon_is_what_was_left_of_the_last_plan(controller):
     assert len(lengths) > 3
     assert all(later <= sooner for sooner, later in pairwise(lengths))
     assert all(length % 4 == 0 and length >= 8 for length in lengths)
-    if controller == "waypoints":
+    if controller == "planned_states":
         assert lengths[:4] == [48, 40, 32, 24]
 
 
 def test_a_fixed_horizon_stays_and_planning_ends_near_the_end_of_the_path():
-    policy = make_policy(controller="path", replan_every=5, steps=4)
+    policy = make_policy(controller="path", open_loop_horizon=5, steps=4)
     seen, state = events(policy), None
     for step in range(12):
         _, state = policy.predict(look([[0.0, 0.0]], [[2.0, 2.0]]), state, np.array([step == 0]), deterministic=True)
@@ -124,7 +124,7 @@ def test_places_may_be_all_that_is_observed_and_lie_apart():
     config = DiffuserConfig(8, 8, (-3.0,) * 4, (3.0,) * 4, observation_dim=2, network={"width": 8}, frame_skip=16)
     torch.manual_seed(0)
     policy = DiffuserPolicy(
-        Diffuser(config), controller="path", replan_every=10, horizon="shrinking", longest=190, shortest=64
+        Diffuser(config), controller="path", open_loop_horizon=10, horizon="shrinking", longest=190, shortest=64
     )
     seen = events(policy)
     position = np.zeros((1, 2))
@@ -165,7 +165,7 @@ def test_a_new_goal_or_episode_is_planned_for_at_once_and_only_there():
 
 
 def test_the_callers_state_is_left_alone():
-    policy = make_policy(controller="path", replan_every=1, steps=2)
+    policy = make_policy(controller="path", open_loop_horizon=1, steps=2)
     _, state = policy.predict(look([[0.0, 0.0]], [[2.0, 2.0]]), None, np.array([True]), deterministic=True)
     before = copy.deepcopy(state)
     policy.predict(look([[0.1, 0.0]], [[2.0, 1.0]]), state, np.array([False]), deterministic=True)
@@ -185,7 +185,7 @@ def test_one_observation_gives_one_action():
         ({"controller": "pid"}, "unknown controller 'pid', available"),
         ({"horizon": "free"}, "unknown horizon 'free', available"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
-        ({"replan_every": 0}, "at least 1"),
+        ({"open_loop_horizon": 0}, "at least 1"),
         ({"guidance": 1}, "unknown options"),
     ],
 )

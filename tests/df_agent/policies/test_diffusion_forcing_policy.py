@@ -27,6 +27,7 @@ from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoin
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.costs import Avoid, PassBy
 from df_agent.policies.mpc import LARGEST_PENALTY
+from studies.sanity import randomize_weights
 
 
 def test_one_observation_without_a_batch_axis_gives_one_action():
@@ -293,7 +294,7 @@ def test_weights_that_were_rounded_for_speed_are_saved_as_they_were(tmp_path):
     exact, again = (load_checkpoint(tmp_path / name).weights for name in ("exact", "again"))
     assert exact.keys() == again.keys()
     assert all(torch.equal(exact[key], again[key]) for key in exact)
-    rounded.randomize_weights(0)
+    randomize_weights(rounded, 0)
     rounded.save_pretrained(tmp_path / "random")
     random = load_checkpoint(tmp_path / "random").weights
     assert not all(torch.equal(exact[key], random[key]) for key in exact)
@@ -303,7 +304,7 @@ def test_random_weights_and_no_goal_change_the_plans():
     seen = observations(3)
     policy = make_policy()
     _, trained = policy.predict(seen, deterministic=True)
-    policy.randomize_weights(0)
+    randomize_weights(policy, 0)
     _, random = policy.predict(seen, deterministic=True)
     assert not np.array_equal(path(policy, trained), path(policy, random))
     blind = make_policy(planner="unconditional")
@@ -490,7 +491,7 @@ def test_the_estimator_is_saved_and_loaded_with_the_agent(tmp_path):
     assert all(torch.equal(own[key], theirs[key]) for key in own)
     seen = observations(3)
     assert np.array_equal(policy.predict(seen, deterministic=True)[0], loaded.predict(seen, deterministic=True)[0])
-    loaded.randomize_weights(seed=1)
+    randomize_weights(loaded, seed=1)
     assert not torch.equal(loaded.model.time_to_goal.mlp[0].weight, own["mlp.0.weight"])
 
 

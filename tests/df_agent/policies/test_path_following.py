@@ -40,7 +40,7 @@ def test_it_follows_the_way_to_its_end():
     (path,) = walk(policy, [[0, 0]], [[1, 1]])
     assert np.abs(path[-1] - [1, 1]).max() < 0.01
     assert path[:15, 1].max() < 0.1, "along the first axis first"
-    assert policy.paths.asked == len(seen) == 1
+    assert policy.planner.paths.asked == len(seen) == 1
     np.testing.assert_array_equal(seen[0].plan.observations[0], [[0, 0], [1, 0], [1, 1]])
 
 
@@ -56,14 +56,14 @@ def test_a_new_goal_or_episode_is_asked_for_and_nothing_else():
     policy = PathFollowingPolicy(Around())
     observation = look([[0, 0], [1, 1]], [[1, 1], [0, 0]])
     _, state = policy.predict(observation)
-    kept = state.path.copy()
+    kept = state.frames.copy()
     _, later = policy.predict(observation, state)
-    assert policy.paths.asked == 2
+    assert policy.planner.paths.asked == 2
     policy.predict({**observation, "desired_goal": np.array([[1.0, 1.0], [2.0, 2.0]])}, later)
-    assert policy.paths.asked == 3
+    assert policy.planner.paths.asked == 3
     policy.predict(observation, later, episode_start=np.array([True, False]))
-    assert policy.paths.asked == 4
-    np.testing.assert_array_equal(state.path, kept)
+    assert policy.planner.paths.asked == 4
+    np.testing.assert_array_equal(state.frames, kept)
 
 
 def test_one_observation_gives_one_action_and_too_few_channels_are_named():

@@ -1,16 +1,44 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from df_planners.feasibility import MotionLimits
+from toy_plans import plan_request
 
 from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.diffusion.objectives import goal_objective
-from df_agent.policies.plan_sampler import PlanSampler, SamplingConfig
+from df_agent.policies.config import PolicyConfig, SamplingConfig
+from df_agent.policies.plan_sampler import PlanSampler
 from df_agent.types import Batch
 
 LENGTHS = [3, 5, 8]
+
+
+class Direct(PlanSampler):
+    """A sampler that is handed its noise and what guidance climbs; each plan runs at the shortest length for it."""
+
+    def __init__(self, model, tokenizer, lengths, sampling):
+        model = model if isinstance(model, AgentModel) else SimpleNamespace(diffusion=model, time_to_goal=None)
+        config = PolicyConfig.from_dict({"shortest_feasible": {"whole_windows": True}})
+        config = dataclasses.replace(config, sampling=sampling)
+        limits = MotionLimits(*np.ones((3, len(tokenizer.config.goal_channels))))
+        super().__init__(model, tokenizer, limits, lengths, config, max(lengths) - tokenizer.config.context)
+
+    def to_goal(self, history, goal, rows, horizons, noise, objective=None, scale=0.0, level=None):
+        return self._handed(history, goal, rows, horizons, noise, (objective, scale), level, to_goal=True)
+
+    def guided(self, history, objective, scale, rows, horizons, noise, level=None):
+        goal = np.zeros((len(history), len(self.goal_channels)))
+        return self._handed(history, goal, rows, horizons, noise, (objective, scale), level, to_goal=False)
+
+    def _handed(self, history, goal, rows, horizons, noise, guidance, level, to_goal):
+        self._noise, self._objective = lambda request, number: noise, lambda *asked: guidance
+        level = np.zeros(history.shape[:2], np.int64) if level is None else level
+        request = plan_request(history[:, -1], goal, history=history, level=level)
+        return self.sample_plans(request, rows, horizons, to_goal=to_goal)
 
 
 def drawn(rows, tokens, k, dim=1, seed=0):
@@ -51,9 +79,9 @@ def exact(gaussian_world):
             x0, eps = plain(x, level)
             return (x0[:, : 8 - more], eps[:, : 8 - more]) if more else (x0, eps)
 
-        world.denoise = denoise
+        world.denoise, world.network = denoise, None
         tokenizer = Tokenizer(TokenizerConfig((0,), (0,), context=context), torch.tensor([MEAN]), torch.tensor([STD]))
-        return world, PlanSampler(world, tokenizer, LENGTHS, SamplingConfig(steps=steps, **options))
+        return world, Direct(world, tokenizer, LENGTHS, SamplingConfig(steps=steps, **options))
 
     return make
 
@@ -253,7 +281,7 @@ def model():
 def proposer(model):
     config = TokenizerConfig((0, 1), (0, 1), frame_skip=3, frame_stack=2)
     tokenizer = Tokenizer(config, torch.tensor([1.0, -2]), torch.tensor([0.5, 3]))
-    return PlanSampler(model, tokenizer, LENGTHS, SamplingConfig(steps=4))
+    return Direct(model, tokenizer, LENGTHS, SamplingConfig(steps=4))
 
 
 def noise(rows, tokens, k):
@@ -296,13 +324,13 @@ def test_candidates_do_not_see_each_other(proposer):
 
 def test_a_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch):
     shapes = []
-    denoise = type(proposer.model).denoise
+    denoise = type(proposer.model.diffusion).denoise
 
     def spy(self, x, level, cond=None):
         shapes.append(tuple(x.shape[:2]))
         return denoise(self, x, level, cond)
 
-    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    monkeypatch.setattr(type(proposer.model.diffusion), "denoise", spy)
     proposer.to_goal(HISTORY, GOAL, np.zeros(6, np.int64), np.array([1, 2, 3, 4, 5, 7]), noise)
     assert sorted(set(shapes)) == [(2, 3), (2, 5), (2, 8)]
     assert len(shapes) == 3 * 4  # four steps at each length
@@ -310,7 +338,7 @@ def test_a_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch)
 
 def test_all_plans_of_a_row_may_run_at_the_length_of_the_longest(proposer, monkeypatch):
     rows, horizons, shapes = np.array([0, 0, 1, 1, 2]), np.array([1, 7, 1, 2, 4]), []
-    denoise = type(proposer.model).denoise
+    denoise = type(proposer.model.diffusion).denoise
 
     def spy(self, x, level, cond=None):
         shapes.append(tuple(x.shape[:2]))
@@ -318,7 +346,7 @@ def test_all_plans_of_a_row_may_run_at_the_length_of_the_longest(proposer, monke
 
     monkeypatch.setattr(proposer, "one_length", True)
     apart = [proposer.to_goal(HISTORY, GOAL, rows[rows == k], horizons[rows == k], noise) for k in range(3)]
-    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    monkeypatch.setattr(type(proposer.model.diffusion), "denoise", spy)
     together = proposer.to_goal(HISTORY, GOAL, rows, horizons, noise)
     assert shapes == [(2, 3)] * 4 + [(1, 5)] * 4 + [(2, 8)] * 4
     assert together.lengths.tolist() == [3, 15, 3, 5, 9]
@@ -368,7 +396,7 @@ def test_guided_plans_do_not_see_each_other(proposer):
 def test_a_guided_plan_runs_at_the_shortest_length_that_holds_it(proposer, monkeypatch):
     """And its objective is made for the plans that run with it."""
     shapes, picks = [], []
-    denoise = type(proposer.model).denoise
+    denoise = type(proposer.model.diffusion).denoise
 
     def spy(self, x, level, cond=None):
         shapes.append(tuple(x.shape[:2]))
@@ -378,7 +406,7 @@ def test_a_guided_plan_runs_at_the_shortest_length_that_holds_it(proposer, monke
         picks.append(plans.tolist())
         return lambda tokens: tokens.sum((1, 2))
 
-    monkeypatch.setattr(type(proposer.model), "denoise", spy)
+    monkeypatch.setattr(type(proposer.model.diffusion), "denoise", spy)
     proposer.guided(HISTORY, objective, 0.1, np.zeros(6, np.int64), np.array([1, 5, 3, 4, 7, 2]), noise)
     assert shapes == [(2, 3)] * 4 + [(2, 5)] * 4 + [(2, 8)] * 4
     assert picks == [[0, 5], [2, 3], [1, 4]]
@@ -408,7 +436,7 @@ def straight():
         optimizer.step()
         schedule.step()
     tokenizer = Tokenizer(TokenizerConfig((0,), (0,)), torch.zeros(1), torch.ones(1))
-    return PlanSampler(model.requires_grad_(False), tokenizer, LENGTHS, SamplingConfig(steps=8))
+    return Direct(model.requires_grad_(False), tokenizer, LENGTHS, SamplingConfig(steps=8))
 
 
 def test_a_learnt_plan_reaches_its_goal_evenly(straight):

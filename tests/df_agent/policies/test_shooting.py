@@ -1,12 +1,17 @@
 import numpy as np
 import pytest
-from df_planners.cem import CEM
+from df_planners import PLANNERS
 from df_planners.mppi import MPPI
 
 from df_agent.policies.shooting import ShootingPolicy
 
 DT = 0.1
-PLANNERS = [MPPI(64, 20, temperature=0.02, sigma=0.5), CEM(64, 20, elites=8, sigma=0.5)]
+SIZES = {"samples": 64, "horizon": 20, "sigma": 0.5}
+OPTIONS = {"mppi": {**SIZES, "temperature": 0.02}, "cem": {**SIZES, "elites": 8}}
+
+
+def policy_of(planner="mppi", **more):
+    return ShootingPolicy(planner, dynamics, cost, options=OPTIONS[planner], **more)
 
 
 def dynamics(states, actions):
@@ -44,15 +49,15 @@ def drive(policy, seen, steps):
     return np.array(out), seen
 
 
-@pytest.mark.parametrize("planner", PLANNERS)
+@pytest.mark.parametrize("planner", OPTIONS)
 def test_it_drives_to_its_goals_and_stays(planner):
-    _, seen = drive(ShootingPolicy(planner, dynamics, cost), observation(6), 70)
+    _, seen = drive(policy_of(planner), observation(6), 70)
     assert np.linalg.norm(seen["observation"][:, :2] - seen["desired_goal"], axis=1).max() < 0.4  # from up to 1.9
 
 
-@pytest.mark.parametrize("planner", PLANNERS)
+@pytest.mark.parametrize("planner", OPTIONS)
 def test_a_row_follows_from_seed_and_start_alone(planner):
-    seen, policy = observation(4), ShootingPolicy(planner, dynamics, cost)
+    seen, policy = observation(4), policy_of(planner)
     together, _ = drive(policy, seen, 12)
     again, _ = drive(policy, seen, 12)  # whatever was planned before
     alone, _ = drive(policy, {key: value[2:3] for key, value in seen.items()}, 12)
@@ -64,7 +69,7 @@ def test_a_row_follows_from_seed_and_start_alone(planner):
 
 def test_plans_are_due_every_few_steps_and_at_new_goals():
     events, seen = [], observation(3)
-    policy = ShootingPolicy(PLANNERS[0], dynamics, cost, replan_every=4)
+    policy = policy_of(open_loop_horizon=4)
     policy.on_plan = events.append
     state = None
     for now in range(12):
@@ -79,17 +84,17 @@ def test_plans_are_due_every_few_steps_and_at_new_goals():
     assert events[0].seconds > 0
 
 
-def test_the_next_plan_begins_with_what_is_left_of_the_last_one():
+def test_the_next_plan_begins_with_what_is_left_of_the_last_one(monkeypatch):
     means = []
 
-    class Recorder:
-        horizon = 20
-
-        def plan(self, states, goals, mean, noise, dynamics, cost):
+    class Recorder(MPPI):
+        def improve(self, states, goals, mean, seeds):
             means.append(mean.copy())
-            return PLANNERS[0].plan(states, goals, mean, noise, dynamics, cost)
+            return super().improve(states, goals, mean, seeds)
 
-    policy, seen, state = ShootingPolicy(Recorder(), dynamics, cost, replan_every=3), observation(2), None
+    monkeypatch.setitem(PLANNERS, "recorder", Recorder)
+    monkeypatch.setitem(OPTIONS, "recorder", OPTIONS["mppi"])
+    policy, seen, state = policy_of("recorder", open_loop_horizon=3), observation(2), None
     for _ in range(4):
         actions, after = policy.predict(seen, state, deterministic=True)
         before, state = state, after
@@ -104,7 +109,7 @@ def test_the_next_plan_begins_with_what_is_left_of_the_last_one():
 
 def test_the_actions_taken_are_the_planned_ones():
     events, seen, state = [], observation(1), None
-    policy = ShootingPolicy(PLANNERS[0], dynamics, cost, replan_every=5)
+    policy = policy_of(open_loop_horizon=5)
     policy.on_plan = events.append
     for now in range(5):
         action, state = policy.predict({key: value[0] for key, value in seen.items()}, state, deterministic=True)
@@ -116,7 +121,7 @@ def test_the_actions_taken_are_the_planned_ones():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match=r"replan_every must be in 1 ... 20"):
-        ShootingPolicy(PLANNERS[0], dynamics, cost, replan_every=21)
+    with pytest.raises(ValueError, match=r"open_loop_horizon must be in 1 ... 20"):
+        policy_of(open_loop_horizon=21)
     with pytest.raises(ValueError, match="expected a dict observation"):
-        ShootingPolicy(PLANNERS[0], dynamics, cost).predict(np.zeros((1, 4)))
+        policy_of().predict(np.zeros((1, 4)))

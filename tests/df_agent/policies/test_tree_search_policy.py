@@ -5,12 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toy_policy import ANY_PLAN, make_policy, make_policy_with_estimator, observations, row
+from toy_policy import ANY_PLAN, any_plan, make_policy, make_policy_with_estimator, observations, path, row
 
 from df_agent.diffusion.objectives import approach_objective
 
-TREE = {"segment": 2, "strengths": [0.0, 0.5], "jump": 5, "width": 2, "rounds": 3, "hopeless": 1e9, "apart": 0.0}
-SEARCH = {"planner": "tree_search", "window": 30, "search": ANY_PLAN, "tree": TREE}
+TREE = {"segment": 2, "strengths": [0.0, 0.5], "jump": 5, "width": 2, "rounds": 3}
+TREE |= {"reject_above": 1e9, "min_separation": 0.0}
+SEARCH = {"planner": "tree_search", "window": 30, **ANY_PLAN, "tree_search": TREE}
 
 
 def test_a_search_does_not_depend_on_what_runs_beside_it():
@@ -20,7 +21,7 @@ def test_a_search_does_not_depend_on_what_runs_beside_it():
     _, state = policy.predict(seen, deterministic=True)
     for i in range(4):
         _, alone = policy.predict(row(seen, i), deterministic=True)
-        np.testing.assert_allclose(alone.path[0], state.path[i], atol=1e-4)
+        np.testing.assert_allclose(path(policy, alone)[0], path(policy, state)[i], atol=1e-4)
         assert alone.settled[0] == state.settled[i]
 
 
@@ -91,8 +92,8 @@ def test_a_search_needs_an_estimator():
 def test_windows_beyond_training_need_a_way_to_be_pieced_together():
     with pytest.raises(ValueError, match=r"sampling\.overlap"):
         make_policy(window=20)
-    assert make_policy(window=20, sampling={"overlap": 3}).longest == 19
-    assert make_policy_with_estimator(**SEARCH).longest == 29
+    assert make_policy(window=20, sampling={"overlap": 3}).sampler.longest == 19
+    assert make_policy_with_estimator(**SEARCH).sampler.longest == 29
 
 
 def test_composed_plans_reach_further_than_a_window():
@@ -110,12 +111,12 @@ def test_composed_plans_reach_further_than_a_window():
 
 
 def test_near_goals_are_planned_as_without_composition():
-    options = {"planner": "shortest_feasible", "search": {**ANY_PLAN, "horizons": [3, 6]}}
+    options = {"planner": "shortest_feasible", **any_plan(horizons=[3, 6])}
     plain, composed = (
         make_policy(**options, **more) for more in ({}, {"window": 20, "sampling": {"overlap": 3, "steps": 5}})
     )
     seen = observations(3)
-    paths = [policy.predict(seen, deterministic=True)[1].path[:, :13] for policy in (plain, composed)]
+    paths = [path(policy, policy.predict(seen, deterministic=True)[1])[:, :13] for policy in (plain, composed)]
     assert paths[0].shape == paths[1].shape
     assert np.isfinite(paths[1]).all()
 
@@ -128,8 +129,8 @@ def test_overlap_is_no_negative_number():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({**SEARCH, "tree": {**TREE, "segment": 8}}, "plans 7 tokens at once"),
-        ({**SEARCH, "tree": {**TREE, "jump": 9}}, "plans 7 tokens at once"),
+        ({**SEARCH, "tree_search": {**TREE, "segment": 8}}, "plans 7 tokens at once"),
+        ({**SEARCH, "tree_search": {**TREE, "jump": 9}}, "plans 7 tokens at once"),
         ({**SEARCH, "observation_noise": 0.1}, "bad sensors"),
         ({"sampling": {"overlap": 8}}, "at most, got overlap=8"),
     ],
@@ -137,11 +138,11 @@ def test_overlap_is_no_negative_number():
 def test_pieces_that_cannot_be_made_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_policy_with_estimator(**options)
-    if "tree" in options:
-        make_policy_with_estimator(**{**options, "tree": {**TREE, "jump": 0}, "observation_noise": 0.0})
+    if "tree_search" in options:
+        make_policy_with_estimator(**{**options, "tree_search": {**TREE, "jump": 0}, "observation_noise": 0.0})
 
 
 def test_without_a_goal_a_searcher_wanders():
-    policy = make_policy_with_estimator(goal_conditioned=False, max_steps=1000, **SEARCH)
+    policy = make_policy_with_estimator(**{**SEARCH, "planner": "unconditional"}, max_steps=1000)
     _, state = policy.predict(observations(2), deterministic=True)
     assert not state.settled.any()

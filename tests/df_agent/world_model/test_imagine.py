@@ -19,9 +19,9 @@ def make(method: str = "diffusion_forcing", causal: bool = True, **video) -> Vid
     network = SpaceTimeTransformer(
         SpaceTimeConfig(token_dim=4, places=2, window=LENGTH, cond_dim=2, width=32, depth=2, heads=2, causal=causal)
     )
-    objective = "x0" if method == "regression" else "v"
+    prediction_type = "x0" if method == "regression" else "v"
     fused = "fused" if method == "diffusion_forcing" else "none"
-    config = DiffusionForcingConfig(levels=100, objective=objective, snr_weighting=fused)
+    config = DiffusionForcingConfig(levels=100, prediction_type=prediction_type, snr_weighting=fused)
     return VideoDiffusion(network, config, VideoConfig(method=method, **video))
 
 
@@ -181,7 +181,7 @@ def test_what_does_not_fit_is_an_error(trained):
         VideoConfig(method="df")
     with pytest.raises(ValueError, match="needs a causal network"):
         make("teacher_forcing", causal=False)
-    with pytest.raises(ValueError, match="objective must be 'x0'"):
+    with pytest.raises(ValueError, match="prediction_type must be 'x0'"):
         VideoDiffusion(make().network, DiffusionForcingConfig(), VideoConfig(method="regression"))
     with pytest.raises(ValueError, match="one frame at a time"):
         RolloutConfig(chunk=2)
