@@ -210,7 +210,9 @@ def renamed(options: Mapping[str, Any], table: Mapping[str, tuple[str, ...]]) ->
         _put(found, [*parents, last], None, remove=True)
         for target in targets:
             _put(found, target.split("."), value)
-    return found
+    new = {target.partition(".")[0] for targets in table.values() for target in targets}
+    parts = {old.partition(".")[0] for old in table if "." in old} - new
+    return {name: value for name, value in found.items() if name not in parts or value}
 
 
 def _policy(options: Mapping[str, Any], changes: Changes) -> dict[str, Any]:

@@ -78,6 +78,8 @@ class Tree:
         make = dict(case["make"])
         if case["agent"]:  # options of PolicyConfig, which the migrations are of
             make = self._renamed("policy_options", make)
+        elif self.migrations is not None:
+            make = self._baseline_options(make)
         changes: dict[str, Any] = {"make": make}
         if name := case["checkpoint"]:
             made = name.startswith(MODEL)
@@ -92,8 +94,20 @@ class Tree:
                 getattr(policy, reset)(SEED)
                 break
         if case["untrained"]:
-            policy.randomize_weights(0)
+            sanity: Any = self._own("studies.sanity")
+            sanity.randomize_weights(policy, 0) if sanity else policy.randomize_weights(0)
         return policy
+
+    @staticmethod
+    def _baseline_options(make: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a baseline, which no file holds, in this tree's names."""
+        names = {"replan_every": "open_loop_horizon"}
+        out = {names.get(name, name): value for name, value in make.items()}
+        if isinstance(out.get("planner"), Mapping):  # of a shooting planner
+            out["options"] = out.pop("planner")
+        if out.get("controller") == "waypoints":
+            out["controller"] = "planned_states"
+        return out
 
     def _cost(self, name: str, options: Mapping[str, Any]) -> Any:
         """Return a cost; its scale is called "steps" before and "weight" after."""
@@ -204,13 +218,19 @@ class Watcher:
 
     def _note(self, name: str, values: Array, lengths: Array | None) -> None:
         lengths = np.full(len(values), values.shape[1]) if lengths is None else np.array(lengths)
-        valid = [np.array(row[:length]) for row, length in zip(values, lengths, strict=True)]
-        self._noted.setdefault(f"{name}: lengths", []).append(lengths)
+        valid = [without_repeats(row[:length]) for row, length in zip(values, lengths, strict=True)]
+        self._noted.setdefault(f"{name}: lengths", []).append(np.array([len(row) for row in valid]))
         self._noted.setdefault(name, []).append(np.concatenate(valid))
 
     def arrays(self) -> dict[str, Array]:
         """Return all that was noted, plan behind plan."""
         return {f"plans: {name}": np.concatenate(parts) for name, parts in self._noted.items()}
+
+
+def without_repeats(frames: Array) -> Array:
+    """Return frames (H, D) without those at the end that repeat the one before, which say nothing more."""
+    changes = np.flatnonzero((frames[1:] != frames[:-1]).any(axis=1))
+    return np.array(frames[: changes[-1] + 2 if len(changes) else 1])
 
 
 def timed(call: Callable[..., Any], watcher: Watcher, *arguments: Any) -> tuple[Any, Any, float]:

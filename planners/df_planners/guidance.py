@@ -65,6 +65,7 @@ class Unconditional(ModelPlanner):
     """Plans without a goal, as the data goes on: for tasks that history decides, and to show what a goal is worth."""
 
     Config = UnconditionalConfig
+    joins_pieces = True  # it takes over options of planners that do, and plans as far as the model sees
 
     def plan(self, request: PlanRequest) -> Plan:
         """Return plans for what is left of the episode."""
