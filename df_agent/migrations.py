@@ -149,6 +149,21 @@ def policy_options(old: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
     return found
 
 
+def policy_make(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a policy was made with in version 1, as it is kept beside results, under today's names."""
+    names = {"replan_every": "open_loop_horizon", "eyes": "encoder"}
+    found: dict[str, Any] = {}
+    for name, value in old.items():
+        value = module_path(value) if name in ("_target_", "path") else value
+        found[names.get(name, name)] = policy_make(value) if isinstance(value, Mapping) else value
+    if str(found.get("_target_", "")).endswith("DiffusionForcingPolicy.from_pretrained"):
+        return policy_options(found)
+    if isinstance(planner := found.get("planner"), Mapping):  # MPPI or CEM, which had a class of its own here
+        options = {name: value for name, value in planner.items() if name != "_target_"}
+        found |= {"planner": str(planner["_target_"]).rpartition(".")[2].lower(), "options": options}
+    return found
+
+
 def weights(named: Mapping[str, T], saved_config: Mapping[str, Any], version: int) -> dict[str, T]:
     """Return what is kept per weight (values, an optimiser's moments) under today's names of the weights.
 

@@ -28,6 +28,7 @@ from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
+from df_agent.migrations import policy_make
 from df_agent.options import make
 from df_agent.types import Policy
 
@@ -270,7 +271,8 @@ def changed_options(config: DictConfig) -> dict[str, Any]:
 def is_usual(config: Mapping[str, Any]) -> bool:
     """Whether a run, by the configuration that is kept with its results, was of a policy as configs/policy has it."""
     try:
-        return not config["checkpoint"] and not changed_options(OmegaConf.create(dict(config)))
+        policy = {**config["policy"], "make": policy_make(config["policy"]["make"])}
+        return not config["checkpoint"] and not changed_options(OmegaConf.create({**config, "policy": policy}))
     except (ValueError, ImportError, gym.error.Error):  # of a policy or an environment that is not there any more
         return False
 

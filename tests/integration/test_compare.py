@@ -301,9 +301,9 @@ def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
 
     monkeypatch.setattr(policies, "FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_text("name: mine\nmake: {_target_: builtins.dict}\n")
-    with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks sees"):
+    with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks privileged"):
         policy_config("mine", ENV)
-    (tmp_path / "mine.yaml").write_text("name: yours\nsees: data\nmake: {_target_: builtins.dict}\n")
+    (tmp_path / "mine.yaml").write_text("name: yours\nprivileged: data\nmake: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match="says name: yours, it must be mine"):
         policy_config("mine", ENV)
     (tmp_path / "mine.yaml").write_text("- name: mine\n")
@@ -316,7 +316,7 @@ def test_every_policy_says_what_it_is(script):
         policy = policy_config(name, "maze2d-large").policy
         assert policy.name == name
         assert policy.privileged
-        assert policy.what
+        assert policy.description
         assert isinstance(policy.slow, bool)
         assert "_target_" in policy.make
 

@@ -17,11 +17,11 @@ from omegaconf import OmegaConf
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import evaluate as evaluate_script  # noqa: E402
 from df_envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps  # noqa: E402
 
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
-from df_agent.cli.policies import goal_spec_of, is_usual  # noqa: E402
+from df_agent.cli.measuring import output_folder  # noqa: E402
+from df_agent.cli.policies import goal_spec_of, is_usual, policy_arguments  # noqa: E402
 from df_agent.data.episodes import Episodes  # noqa: E402
 from df_agent.data.goal_spec import GoalSpec  # noqa: E402
 from df_agent.evaluation.metrics import reference_steps  # noqa: E402
@@ -29,12 +29,13 @@ from df_agent.evaluation.references import References  # noqa: E402
 from df_agent.evaluation.rollout import PLAIN, evaluate, rollout  # noqa: E402
 from studies import results as results_script  # noqa: E402
 from studies import ship as ship_script  # noqa: E402
+from studies.sanity import data_wandering  # noqa: E402
 
 TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second", "provenance"}
 
 
-def run_script(*arguments, folder):
-    command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), *arguments]
+def run_script(*arguments, folder, script="scripts/evaluate.py"):
+    command = [sys.executable, str(ROOT / script), *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
 
 
@@ -90,7 +91,7 @@ def test_the_script_names_what_was_probably_meant(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def test_the_sanity_mode_takes_the_goal_away(tmp_path):
+def test_the_sanity_study_takes_the_goal_away(tmp_path):
     # Data that stands still: 3 of 4 walks at the goal, 1 of 4 far from it.
     places = np.repeat([[-1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0], [0.0, -1.0]], 301, axis=0).astype(np.float32)
     walks = Episodes(
@@ -102,8 +103,8 @@ def test_the_sanity_mode_takes_the_goal_away(tmp_path):
         starts=np.arange(0, 5 * 301, 301),
     )
     walks.save(tmp_path / "walks.npz")
-    arguments = ("env=maze2d-umaze", "policy=oracle", "episodes=12", "sanity=true", "dataset=walks.npz")
-    result = run_script(*arguments, "output_dir=sane", folder=tmp_path)
+    arguments = ("env=maze2d-umaze", "policy=oracle", "episodes=12", "dataset=walks.npz")
+    result = run_script(*arguments, "output_dir=sane", folder=tmp_path, script="studies/sanity.py")
     assert result.returncode == 0, result.stderr
     table = json.loads((tmp_path / "sane" / "sanity.json").read_text())
     rates = {row["policy"]: row["success_rate"] for row in table["rows"]}
@@ -127,12 +128,12 @@ def test_watching_on_the_screen_needs_one(tmp_path):
 
 def evaluation(*options):
     with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
-        return compose("evaluate", list(options))
+        return compose("evaluate", policy_arguments(list(options)))
 
 
 def test_runs_with_changed_options_have_a_folder_of_their_own():
     def folder(*options):
-        return evaluate_script.output_folder(evaluation("env=maze2d-medium", *options)).name
+        return output_folder(evaluation("env=maze2d-medium", *options), "evaluate").name
 
     usual = folder()
     assert usual == "maze2d-medium-diffusion_forcing-seed0"
@@ -196,7 +197,7 @@ def test_goals_are_found_where_it_is_said_and_else_where_the_checkpoint_says(tmp
 
     assert view({}, None).is_plain
     assert view({"achieved": [2]}, None) == GoalSpec(achieved=(2,))
-    with pytest.raises(ValueError, match=r"give goal\.success="):
+    with pytest.raises(ValueError, match=r"repeat goal\.success="):
         view({}, str(tmp_path))
     assert view({"success": "terminated"}, str(tmp_path)) == GoalSpec(achieved=(0, 1), success="terminated")
 
@@ -214,7 +215,7 @@ def walks(path, places, **columns):
 def test_how_often_walks_touch_the_goal_is_asked_of_the_environments_reward(tmp_path, capsys):
     def wandering(env, dataset, goal_spec=PLAIN):
         goals = np.zeros((2, 3))
-        return evaluate_script.data_wandering(OmegaConf.create({"env": env, "dataset": dataset}), goal_spec, goals, 2)
+        return data_wandering(OmegaConf.create({"env": env, "dataset": dataset}), goal_spec, goals, 2)
 
     places = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]], np.float32)
     seen = np.concatenate([places + 5, places], axis=1)  # the gripper first, then the object

@@ -16,7 +16,7 @@ ENV = "pointmaze-medium-stitch"
 @pytest.fixture
 def study(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    spec = importlib.util.spec_from_file_location("long_mazes", ROOT / "scripts" / "long_mazes.py")
+    spec = importlib.util.spec_from_file_location("long_mazes", ROOT / "studies" / "long_mazes.py")
     module = sys.modules["long_mazes"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
