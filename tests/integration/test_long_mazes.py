@@ -95,9 +95,9 @@ def test_rows_of_all_tasks_are_written_and_kept(study, trained, monkeypatch):
     again = call(study, monkeypatch, trained, "--policies", "best_of_n")
     assert [row["policy"] for row in again["rows"]] == ["tree_search", "best_of_n", "one_plan"]
     assert again["rows"][0] == found["rows"][0]
-    monkeypatch.setitem(study.BUDGETS, "tree_search", [{"tree": {"rounds": 1}}, {"tree": {"rounds": 2}}])
+    monkeypatch.setitem(study.BUDGETS, "tree_search", [{"tree_search": {"rounds": 1}}, {"tree_search": {"rounds": 2}}])
     budgets = call(study, monkeypatch, trained, "--policies", "tree_search", "--budgets")
-    assert [row["changes"]["tree"]["rounds"] for row in budgets["budgets"]] == [1, 2]
+    assert [row["changes"]["tree_search"]["rounds"] for row in budgets["budgets"]] == [1, 2]
     assert budgets["rows"] == again["rows"]
     walked = call(study, monkeypatch, trained, "--policies", "wanderer")
     assert [row["policy"] for row in walked["rows"]] == ["tree_search", "best_of_n", "one_plan", "wanderer"]
@@ -107,7 +107,7 @@ def test_rows_of_all_tasks_are_written_and_kept(study, trained, monkeypatch):
         call(study, monkeypatch, trained, "--policies", "wanderer", "--budgets")
     monkeypatch.setitem(study.POLICIES, "diffuser", ("gcbc", {}))  # which is not trained there
     monkeypatch.setattr(study, "row_of", None)  # nothing runs before all weights are there
-    monkeypatch.setattr(study, "policy_config", sys.modules["policies"].policy_config)
+    monkeypatch.setattr(study, "policy_config", sys.modules["df_agent.cli.policies"].policy_config)
     with pytest.raises(SystemExit, match="no checkpoint"):
         call(study, monkeypatch, trained, "--policies", "wanderer", "diffuser")
 
@@ -137,7 +137,8 @@ def test_every_maze_has_its_options_for_diffuser(study):
 
 
 def test_the_longest_part_of_a_name_decides(study):
-    by_name = sys.modules["policies"].by_name
+    from df_agent.cli.policies import by_name
+
     assert by_name("pointmaze-giant-navigate", {"navigate": 1, "giant-navigate": 2, "stitch": 3}) == 2
     assert by_name("df_envs:pointmaze-large-navigate", {"navigate": 1, "giant-navigate": 2}) == 1
     assert by_name("FetchPush-v4", {"giant": 1, "elsewhere": 2}) == 2

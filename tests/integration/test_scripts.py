@@ -17,7 +17,6 @@ from stable_baselines3 import SAC
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-import collect as collect_script  # noqa: E402
 import compare as compare_script  # noqa: E402
 import df_envs  # noqa: E402, F401
 import evaluate as evaluate_script  # noqa: E402
@@ -29,6 +28,7 @@ import tune as tune_script  # noqa: E402
 from df_agent.agent_model import AgentModel  # noqa: E402
 from df_agent.checkpoint import save_checkpoint  # noqa: E402
 from df_agent.cli import demonstrators  # noqa: E402
+from df_agent.cli.collecting import vector_job  # noqa: E402
 from df_agent.policies import DiffusionForcingPolicy  # noqa: E402
 from studies import actions as actions_script  # noqa: E402
 from studies import benchmark as benchmark_script  # noqa: E402
@@ -89,7 +89,7 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
     (tmp_path / "walkers" / "slow.py").write_text("class Walker: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     asked = {"env": "Pendulum-v1", "policy": "walkers.slow:Walker", "noise": None, "dataset": None}
-    job = collect_script.vector_job(OmegaConf.create(asked))
+    job = vector_job(OmegaConf.create(asked))
     assert job.dataset == "df-agent/Pendulum-v1-walkers-slow-Walker-v0"
     assert parse_dataset_id(job.dataset)[0] == "df-agent"
 
@@ -97,7 +97,7 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "broken", "folder", "options"),
     [
-        (compare_script, "compare", "", ["env=maze2d-umaze"]),
+        (compare_script, "run_comparison", "", ["env=maze2d-umaze"]),
         (evaluate_script, "run_evaluation", "", ["env=maze2d-umaze", "policy=oracle"]),
         (train_script, "resolve", "train", ["env=maze2d-umaze"]),
         (train_baseline_script, "train_baseline", "train_baseline", ["env=maze2d-umaze", "train.validate_every=0"]),
@@ -129,7 +129,7 @@ def test_what_cannot_draw_is_said_in_a_line(monkeypatch):
 
     monkeypatch.setattr(evaluate_script, "check_env", fail)
     with pytest.raises(SystemExit, match=r"^RuntimeError: no OpenGL$"):
-        evaluate_script.main(OmegaConf.create({"env": "maze2d-umaze"}))
+        evaluate_script.main(OmegaConf.create({"env": "maze2d-umaze", "maze": None}))
 
 
 def test_noise_stays_inside_the_action_space_and_out_of_deterministic_actions():

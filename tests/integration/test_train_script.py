@@ -96,7 +96,7 @@ def test_a_method_of_the_originals_trains_and_acts_by_one_command(method, pack, 
     env = gym.make("df_envs:maze2d-umaze")
     action, state = policy.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.action_space.contains(action.astype(np.float32))
-    assert np.isfinite(state.path).all()
+    assert np.isfinite(state.frames).all()
 
 
 @pytest.mark.parametrize("env", ["maze2d-umaze", "maze2d-medium", "maze2d-large"])
