@@ -31,7 +31,7 @@ COLUMNS = (
     "first_reach", "at_goal_at_end", "episode_reward", "episode_reward_if_stay", "plan_steps", "plan_seconds",
     "policy_seconds", "policy_seconds_to_goal", "num_envs", "oracle", "lower_bound", "time_optimal",
 )  # fmt: skip
-YARDSTICKS = ("oracle", "lower_bound", "time_optimal")
+REFERENCES = ("oracle", "lower_bound", "time_optimal")
 
 
 def write_raw_rows(folder: Path, comparison: EnvComparison, seeds: Mapping[int, int], position: int = 0) -> list[Path]:
@@ -87,7 +87,7 @@ def read_raw_rows(folder: Path, references: Callable[[str], References]) -> list
             )
             for entry in about["policies"]
         ]
-        oracle, bound, optimal = (_lookup(lines, column) for column in YARDSTICKS)
+        oracle, bound, optimal = (_lookup(lines, column) for column in REFERENCES)
         known = replace(references(env), oracle_steps=oracle, lower_bound_steps=bound)
         found.append(EnvComparison(env, policies, known, optimal))
     if not found:
@@ -216,7 +216,7 @@ def _record(env: str, line: Mapping[str, str]) -> EpisodeRecord:
 
 
 def _lookup(lines: Sequence[Mapping[str, str]], column: str) -> StepsFunction | None:
-    """Return a yardstick that repeats what the rows say."""
+    """Return a reference that repeats what the rows say."""
     known = {(line["start"], line["goal"]): float(line[column]) for line in lines if line[column]}
     if not known:
         return None
