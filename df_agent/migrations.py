@@ -149,13 +149,20 @@ def policy_options(old: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
     return found
 
 
-def policy_make(old: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a policy was made with in version 1, as it is kept beside results, under today's names."""
+def policy_entry(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a policy beside results, under today's names: in version 1 `policy` was called `make`."""
+    found = dict(saved)
+    if "make" in found:
+        found["policy"] = _made_with(found.pop("make"))
+    return found
+
+
+def _made_with(old: Mapping[str, Any]) -> dict[str, Any]:
     names = {"replan_every": "open_loop_horizon", "eyes": "encoder"}
     found: dict[str, Any] = {}
     for name, value in old.items():
         value = module_path(value) if name in ("_target_", "path") else value
-        found[names.get(name, name)] = policy_make(value) if isinstance(value, Mapping) else value
+        found[names.get(name, name)] = _made_with(value) if isinstance(value, Mapping) else value
     if str(found.get("_target_", "")).endswith("DiffusionForcingPolicy.from_pretrained"):
         return policy_options(found)
     if isinstance(planner := found.get("planner"), Mapping):  # MPPI or CEM, which had a class of its own here

@@ -53,7 +53,8 @@ def made_with(config: DictConfig) -> str:
     if config.checkpoint:
         use_checkpoint(chosen.policy, config.checkpoint)
     made = identity(OmegaConf.create({"env": config.env, "max_steps": config.max_steps, "policy": chosen.policy}), 0)
-    return hashlib.sha256(json.dumps({key: made[key] for key in ("make", "limit")}).encode()).hexdigest()[:12]
+    hashed = {"make": made["policy"], "limit": made["limit"]}  # as rows that are kept were hashed
+    return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:12]
 
 
 def trained_with(config: DictConfig) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
     if config.checkpoint:
         use_checkpoint(chosen.policy, config.checkpoint)
     for name, value in setting.items():
-        OmegaConf.update(chosen, f"policy.make.{name}", value, force_add=True)
+        OmegaConf.update(chosen, f"policy.policy.{name}", value, force_add=True)
     began = time.perf_counter()
     records = rollout(
         make_policy(chosen),

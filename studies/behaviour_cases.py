@@ -21,7 +21,7 @@ class Case:
         name: what tells it from the others of its group.
         policy: file in configs/policy.
         env: gymnasium id.
-        make: what is changed of the file's `make`; of our agent, options of PolicyConfig.
+        make: what is changed of the policy's options in its file; of our agent, options of PolicyConfig.
         steps: control steps.
         num_envs: environments side by side.
         checkpoint: instead of the file's; "made:" and a name of `MODELS` is a model without training.

@@ -80,7 +80,8 @@ class Tree:
             make = self._renamed("policy_options", make)
         elif self.migrations is not None:
             make = self._baseline_options(make)
-        changes: dict[str, Any] = {"make": make}
+        before = "make" in self.policies.described(case["policy"])
+        changes: dict[str, Any] = {"make" if before else "policy": make}
         if name := case["checkpoint"]:
             made = name.startswith(MODEL)
             changes["checkpoint"] = str(self.models / name.removeprefix(MODEL)) if made else name

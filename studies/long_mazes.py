@@ -76,7 +76,7 @@ class Passes:
 
 def row_of(env_id: str, name: str, options: argparse.Namespace, changes: dict[str, Any]) -> dict[str, Any]:
     """Run a policy on all tasks and return what was measured."""
-    config = policy_config(POLICIES[name][0], env_id, changes={"make": changes})
+    config = policy_config(POLICIES[name][0], env_id, changes={"policy": changes})
     policy = make_policy(config)
     passes, records, alone = Passes(policy), [], []
     for task in range(1, TASKS + 1):

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from df_agent.benchmark.tables import make_tables
 from df_agent.benchmark.types import EnvComparison
+from df_agent.migrations import policy_entry
 from studies.ablation import table_of
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -92,8 +93,8 @@ def table() -> str:
         time, plan = s["time_to_goal"], s["plan_ms_single"]
         low, high = time["ci95"]
         speed = f"{plan['p50']:.0f} / {plan['p95']:.0f}" if plan and plan["p50"] is not None else ""
-        policy = s["provenance"]["config"]["policy"]
-        planner = (policy.get("make") or policy.get("options") or {}).get("planner", "shortest_feasible")
+        policy = policy_entry(s["provenance"]["config"]["policy"])
+        planner = (policy.get("policy") or policy.get("options") or {}).get("planner", "shortest_feasible")
         lines.append(
             f"| {s['env']} | {planner} | {s['seed']} | {s['episodes']} | {s['success_rate']:.3f} "
             f"| {s['at_goal_at_end']:.3f} | {time['mean']:.1f} [{low:.1f}, {high:.1f}] "

@@ -22,6 +22,7 @@ from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.evaluation.episode_batch import Progress
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
 from df_agent.evaluation.rollout import rollout
+from df_agent.migrations import policy_entry
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
 
@@ -53,7 +54,10 @@ class PolicyStore:
     def run(self) -> dict[str, Any]:
         """Return what the rows were made with: {"identity", "about", "timed"}; empty if none was begun."""
         path = self.folder / RUN_FILE
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        if not path.exists():
+            return {}
+        run = json.loads(path.read_text())
+        return {**run, "identity": policy_entry(run["identity"])}
 
     def changes(self, identity: Mapping[str, Any]) -> list[str]:
         """Return in what the rows there differ in making from `identity`; nothing if there are no rows."""

@@ -97,9 +97,7 @@ def _among(option: str, given: Iterable[Any], names: list[str]) -> None:
 def _hint(name: Any, known: Iterable[Any]) -> str:
     texts = [str(one) for one in known]
     close = difflib.get_close_matches(str(name), texts, n=1)
-    return (
-        f" Did you mean {close[0]!r}?" if close else f" There are {', '.join(texts)}; what it is made with is in make."
-    )
+    return f" Did you mean {close[0]!r}?" if close else f" There are {', '.join(texts)}; its options are under policy."
 
 
 def _whole(value: Any) -> bool:

@@ -128,7 +128,7 @@ def output_folder(config: DictConfig, kind: str) -> Path:
     Another planner or other weights given on the command line must not write over the results of the usual ones: they
     are part of the name. So is, behind the seed, a hash of what else is changed of the policy and of `max_steps`.
     """
-    planner = config.policy.make.get("planner") if config.policy.name == "diffusion_forcing" else None
+    planner = config.policy.policy.get("planner") if config.policy.name == "diffusion_forcing" else None
     weights = "-" + str(config.checkpoint).strip("/.") if config.checkpoint else ""
     changed = changed_options(config)
     suffix = "-" + hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6] if changed else ""

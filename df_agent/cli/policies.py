@@ -1,8 +1,8 @@
 """Policies by name: each is a file in configs/policy that says how it is made.
 
-`make` in it is what Hydra instantiates; its values may use `${env}`, `${maze2d:${env}}` (the maze whose data the policy
-learned from) and `${limit:${env},${max_steps}}` (length of an episode). So a policy of one's own is one file with
-`predict` and one YAML.
+`policy` in it is what Hydra instantiates; its values may use `${env}`, `${maze2d:${env}}` (the maze whose data the
+policy learned from) and `${limit:${env},${max_steps}}` (length of an episode). So a policy of one's own is one file
+with `predict` and one YAML.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.code_hash import code_hashes
 from df_agent.evaluation.provenance import content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
-from df_agent.migrations import policy_make
+from df_agent.migrations import policy_entry
 from df_agent.options import make
 from df_agent.types import Policy
 
@@ -114,7 +114,7 @@ def policy_arguments(arguments: list[str]) -> list[str]:
         name, equals, value = argument.partition("=")
         first, _, rest = name.lstrip("+").partition(".")
         if name == "policy" and ":" in value:
-            out += [f"policy={OWN}", f"policy.name='{value}'", f"policy.make._target_={value.replace(':', '.')}"]
+            out += [f"policy={OWN}", f"policy.name='{value}'", f"policy.policy._target_={value.replace(':', '.')}"]
             continue
         if name == "policy":
             try:
@@ -122,7 +122,7 @@ def policy_arguments(arguments: list[str]) -> list[str]:
             except ValueError as error:
                 raise SystemExit(f"{type(error).__name__}: {error}") from error
         if first == "policy" and rest and rest.partition(".")[0] not in ABOUT:
-            argument = f"++policy.make.{rest.removeprefix('make.')}{equals}{value}"
+            argument = f"++policy.policy.{rest.removeprefix('make.').removeprefix('policy.')}{equals}{value}"
         out.append(argument)
     return out
 
@@ -146,8 +146,10 @@ def check_name(name: str) -> None:
 
 def check_policy(policy: DictConfig, file: str | None = None) -> None:
     """Raise ValueError if what configs/policy says of a policy is incomplete, or has another name than its file."""
-    missing = [key for key in ("name", "privileged", "make") if key not in policy]
+    missing = [key for key in ("name", "privileged", "policy") if key not in policy]
     where = f"configs/policy/{file or policy.get('name') or '?'}.yaml"
+    if "make" in policy:
+        raise ValueError(f"{where}: the key `make:` is now called `policy:`, rename it")
     if missing:
         raise ValueError(f"{where} lacks {', '.join(missing)}")
     if file is not None and policy.name != file:
@@ -160,9 +162,9 @@ def described(name: str) -> DictConfig:
     own = ":" in name
     policy = OmegaConf.load(FOLDER / f"{OWN if own else name}.yaml")
     if not isinstance(policy, DictConfig):
-        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, privileged: and make:")
+        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
     if own:
-        policy.name, policy.make._target_ = name, name.replace(":", ".")
+        policy.name, policy.policy._target_ = name, name.replace(":", ".")
     check_policy(policy, name)
     return policy
 
@@ -216,14 +218,14 @@ def checkpoint_folder(policy: DictConfig) -> Path | None:
 
 
 def make_policy(config: DictConfig, **overrides: Any) -> Policy:
-    """Return the policy of a configuration with "env", "max_steps" and "policy"; overrides go over its `make`.
+    """Return the policy of a configuration with "env", "max_steps" and "policy"; overrides go over its options.
 
     Raises:
         PolicyError: it cannot be made, say for lack of a checkpoint.
     """
     try:
         checkpoint_folder(config.policy)
-        policy: Policy = instantiate(config.policy.make, _convert_="all", **overrides)
+        policy: Policy = instantiate(config.policy.policy, _convert_="all", **overrides)
     except InstantiationException as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -253,7 +255,7 @@ def goal_spec_of(config: DictConfig) -> GoalSpec:
 
 
 def changed_options(config: DictConfig) -> dict[str, Any]:
-    """Return what of a run's `policy.make` is not as configs/policy has it, and `max_steps` if it is not the usual.
+    """Return what of a run's `policy.policy` is not as configs/policy has it, and `max_steps` if it is not the usual.
 
     Args:
         config: as for `make_policy`. Device and precision are no change.
@@ -261,7 +263,7 @@ def changed_options(config: DictConfig) -> dict[str, Any]:
     kept = {key: config.policy[key] for key in ("device", "precision") if key in config.policy}
     usual = config.copy()
     usual.policy = OmegaConf.merge(described(config.policy.name), kept)
-    made, before = as_json(config.policy.make), as_json(usual.policy.make)
+    made, before = as_json(config.policy.policy), as_json(usual.policy.policy)
     changed = {key: made.get(key) for key in sorted({*made, *before}) if made.get(key, ...) != before.get(key, ...)}
     if config.max_steps not in (None, spec_of(config.env).max_episode_steps):
         changed["max_steps"] = config.max_steps
@@ -271,7 +273,7 @@ def changed_options(config: DictConfig) -> dict[str, Any]:
 def is_usual(config: Mapping[str, Any]) -> bool:
     """Whether a run, by the configuration that is kept with its results, was of a policy as configs/policy has it."""
     try:
-        policy = {**config["policy"], "make": policy_make(config["policy"]["make"])}
+        policy = policy_entry(config["policy"])
         return not config["checkpoint"] and not changed_options(OmegaConf.create({**config, "policy": policy}))
     except (ValueError, ImportError, gym.error.Error):  # of a policy or an environment that is not there any more
         return False
@@ -292,8 +294,8 @@ def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:
         if config.policy.get("checkpoint"):
             weights = content_hash(load_weights(config.policy).folder)
             shown.policy.checkpoint = f"sha256:{weights}"  # wherever they lie
-        make = as_json(shown.policy.make)
-        modules = [get_object(target).__module__ for target in _targets(make)]
+        policy = as_json(shown.policy.policy)
+        modules = [get_object(target).__module__ for target in _targets(policy)]
         code = code_hashes([*modules, _module_of(config.env), "df_agent.evaluation.rollout"])
     except (CheckpointError, ImportError, OSError, ValueError, OmegaConfBaseException) as error:
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error
@@ -301,7 +303,7 @@ def identity(config: DictConfig, num_envs: int) -> dict[str, Any]:
         "env": config.env,
         "limit": episode_limit(config.env, config.max_steps),
         "num_envs": num_envs,
-        "make": make,
+        "policy": policy,
         "code": code,
         "versions": {name: version for name, version in versions().items() if name in ACTS_WITH},
         "accelerator": hardware()["accelerator"],
@@ -321,13 +323,13 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _targets(make: Any) -> Iterator[str]:
+def _targets(policy: Any) -> Iterator[str]:
     """Yield all that is made: the policy and its parts."""
-    if isinstance(make, dict):
-        if "_target_" in make:
-            yield make["_target_"]
-        make = list(make.values())
-    for inner in make if isinstance(make, list) else []:
+    if isinstance(policy, dict):
+        if "_target_" in policy:
+            yield policy["_target_"]
+        policy = list(policy.values())
+    for inner in policy if isinstance(policy, list) else []:
         yield from _targets(inner)
 
 

@@ -152,7 +152,7 @@ def test_paths_are_not_taken_from_a_policy_with_other_options(compare, tmp_path,
     store = PolicyStore(tmp_path, ENV, "gcbc")
     bare = [replace(row, path=[]) for row in store.rows(1000)]
     store.restore(store.run(), {1000: bare}, store.timing())
-    compare(*asked, "report_only=true", "retrace=true", "changes={gcbc: {make: {execute: 3}}}")
+    compare(*asked, "report_only=true", "retrace=true", "changes={gcbc: {policy: {execute: 3}}}")
     assert "its rows were made with something else" in capsys.readouterr().out
     assert not any(row.path for row in store.rows(1000))
     compare(*asked, "report_only=true", "retrace=true")
@@ -300,11 +300,14 @@ def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
     from df_agent.cli import policies
 
     monkeypatch.setattr(policies, "FOLDER", tmp_path)
-    (tmp_path / "mine.yaml").write_text("name: mine\nmake: {_target_: builtins.dict}\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\npolicy: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks privileged"):
         policy_config("mine", ENV)
-    (tmp_path / "mine.yaml").write_text("name: yours\nprivileged: data\nmake: {_target_: builtins.dict}\n")
+    (tmp_path / "mine.yaml").write_text("name: yours\nprivileged: data\npolicy: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match="says name: yours, it must be mine"):
+        policy_config("mine", ENV)
+    (tmp_path / "mine.yaml").write_text("name: mine\nprivileged: data\nmake: {_target_: builtins.dict}\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: the key `make:` is now called `policy:`"):
         policy_config("mine", ENV)
     (tmp_path / "mine.yaml").write_text("- name: mine\n")
     with pytest.raises(ValueError, match=r"mine\.yaml holds a list"):
@@ -318,7 +321,7 @@ def test_every_policy_says_what_it_is(script):
         assert policy.privileged
         assert policy.description
         assert isinstance(policy.slow, bool)
-        assert "_target_" in policy.make
+        assert "_target_" in policy.policy
 
 
 def test_a_baseline_that_does_not_ship_is_taken_from_where_its_training_leaves_it(script, tmp_path, monkeypatch):

@@ -142,14 +142,15 @@ def test_runs_with_changed_options_have_a_folder_of_their_own():
     others = {
         folder("max_steps=599"),
         folder("max_steps=100"),
-        folder("+policy.make.open_loop_horizon=25"),
-        folder("+policy.make.search.samples=4"),
+        folder("policy.open_loop_horizon=25"),
+        folder("+policy.policy.search.samples=4"),
         folder("policy.checkpoint=maze2d-large"),
     }
     assert len(others) == 5
     assert all(name.startswith(f"{usual}-") for name in others)
     assert folder("checkpoint=maze2d-large") == "maze2d-medium-diffusion_forcing-maze2d-large-seed0"
-    assert folder("policy=gcbc", "policy.make.execute=3").startswith("maze2d-medium-gcbc-seed0-")
+    assert folder("policy=gcbc", "policy.make.execute=3") == folder("policy=gcbc", "policy.execute=3")
+    assert folder("policy=gcbc", "policy.execute=3").startswith("maze2d-medium-gcbc-seed0-")
 
 
 def test_only_results_without_changed_options_are_published(tmp_path, monkeypatch):

@@ -127,7 +127,7 @@ def test_every_maze_has_its_options_for_diffuser(study):
 
     folder = str(ROOT / "configs" / "train_baseline")
     for env_id in study.OGBENCH_IDS:
-        made = OmegaConf.to_container(study.policy_config("diffuser_long", env_id).policy.make, resolve=True)
+        made = OmegaConf.to_container(study.policy_config("diffuser_long", env_id).policy.policy, resolve=True)
         with initialize_config_dir(version_base=None, config_dir=folder):
             trained = compose("train_baseline", ["algorithm=diffuser_long", f"env={env_id}"])
         learner = OmegaConf.to_container(trained.learner, resolve=True)

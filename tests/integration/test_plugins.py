@@ -49,8 +49,8 @@ def test_a_planner_and_a_controller_of_ones_own(outside):
     assert done.returncode == 0, done.stderr
     summary = json.loads((outside / "out" / "summary.json").read_text())
     assert summary["success_rate"] > 0
-    make = summary["provenance"]["config"]["policy"]["make"]
-    assert (make["planner"], make["controller"]) == ("mine:Smoothest", "mine:Cautious")
+    made = summary["provenance"]["config"]["policy"]["policy"]
+    assert (made["planner"], made["controller"]) == ("mine:Smoothest", "mine:Cautious")
 
 
 def test_a_policy_of_ones_own(outside):

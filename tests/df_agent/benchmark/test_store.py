@@ -14,7 +14,7 @@ from df_agent.evaluation.records import PlanRecord
 from df_agent.training.run_folder import RunError
 
 TIMINGS = ("policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seconds")
-IDENTITY = {"make": {"speed": 1.0}, "code": {"mine": "abc"}, "versions": {"numpy": "2"}}
+IDENTITY = {"policy": {"speed": 1.0}, "code": {"mine": "abc"}, "versions": {"numpy": "2"}}
 
 
 def content(store, seed=0):
@@ -174,9 +174,9 @@ def test_how_latencies_were_measured_is_kept_beside_what_rows_were_made_with(sto
 def test_rows_made_with_something_else_are_refused_by_name(store):
     store.fill(Crowded(), seed=0, episodes=2, num_envs=2)
     store.begin(IDENTITY, {})
-    other = {**IDENTITY, "make": {"speed": 2.0}}
-    assert store.changes(other) == ["make.speed: 1.0 there, 2.0 now"]
-    with pytest.raises(StoreError, match=r"make.speed: 1.0 there, 2.0 now"):
+    other = {**IDENTITY, "policy": {"speed": 2.0}}
+    assert store.changes(other) == ["policy.speed: 1.0 there, 2.0 now"]
+    with pytest.raises(StoreError, match=r"policy.speed: 1.0 there, 2.0 now"):
         store.begin(other, {})
     store.drop()
     assert store.rows(0) == []
@@ -184,8 +184,15 @@ def test_rows_made_with_something_else_are_refused_by_name(store):
     assert store.run()["identity"] == other
 
 
+def test_rows_of_the_first_version_are_read_under_todays_names(store):
+    old = {"_target_": "df_agent.baselines.shooting.ShootingPolicy", "replan_every": 5}
+    store.restore({"identity": {"make": old, "limit": 9}, "about": {}}, {}, [])
+    new = {"_target_": "df_agent.policies.shooting.ShootingPolicy", "open_loop_horizon": 5}
+    assert store.run()["identity"] == {"policy": new, "limit": 9}
+
+
 def test_a_policy_that_never_made_a_row_may_begin_otherwise(store):
-    other = {**IDENTITY, "make": {"speed": 2.0}}
+    other = {**IDENTITY, "policy": {"speed": 2.0}}
     assert store.changes(other) == []
     store.begin(other, {})
     assert store.run()["identity"] == other
