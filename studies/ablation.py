@@ -25,6 +25,7 @@ from df_agent.cli.policies import trained
 from df_agent.evaluation.metrics import bootstrap_interval
 from df_agent.evaluation.provenance import content_hash
 from df_agent.evaluation.rollout import episode_limit
+from df_agent.migrations import policy_options
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.config import merge
 from studies.timing import first_plan, seconds, starts
@@ -50,7 +51,7 @@ COLUMNS = (
     "steps to goal [95 %]",
     "later than the first row [95 %]",
     "first plan [ms]",
-    "it teaches",
+    "finding",
 )
 
 
@@ -80,7 +81,7 @@ def command_of(row: Mapping[str, Any], env_id: str, options: argparse.Namespace)
 
     words = [f"env={env_id}", f"episodes={options.episodes}", f"seed={options.seed}"]
     words += [f"policy.precision={options.precision}"] if options.precision != "auto" else []
-    words += [f"checkpoint={trained(env_id, row['model'])}"] if row["model"] else []
+    words += [f"checkpoint=runs/{env_id}-{row['model']}/final"] if row["model"] else []
     return " ".join(["python scripts/evaluate.py", *words, *flat(row["options"], "policy.")])
 
 
@@ -106,6 +107,19 @@ def measure(row: Mapping[str, Any], env_id: str, options: argparse.Namespace) ->
 def same(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     """Whether a row that was kept is what is asked for."""
     return all(kept[key] == row[key] for key in ("group", "label", "model", "options"))
+
+
+def stored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows that were kept, with today's names of options and the sentences of configs/ablation.yaml."""
+    wanted = rows_of(OmegaConf.to_container(OmegaConf.load(CONFIG)))  # type: ignore[arg-type]
+    found = []
+    for row in rows:
+        options = policy_options(row["options"])
+        for planner in {"goal_guidance", "reward_guidance"} - {options.get("planner")}:
+            options.pop(planner, None)  # what was one option for both
+        kept = {**row, "options": options}
+        found.append({**kept, **next((asked for asked in wanted if same(kept, asked)), {})})
+    return found
 
 
 def weights_of(row: Mapping[str, Any], env_id: str) -> str | None:
@@ -152,7 +166,7 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
     axis.set_yticks(range(len(rows)), [f"{row['group']}: {row['label']}" for row in rows], fontsize=7)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.margins(x=0.1)
-    axis.set(xlabel="steps to goal, with the share that arrives")
+    axis.set(xlabel="steps to goal, with the success rate")
     return figure
 
 
@@ -225,7 +239,7 @@ def ablate(options: argparse.Namespace) -> None:
                 f"{options.output} holds {found['episodes']} episodes of seed {found['seed']}: delete it, or give "
                 f"another --output and --picture for {options.episodes} of seed {options.seed}"
             )
-        earlier = found["rows"]
+        earlier = stored(found["rows"])
     rows = []
     for row in wanted:
         kept = next((old for old in earlier if same(old, row)), None)
@@ -234,7 +248,7 @@ def ablate(options: argparse.Namespace) -> None:
             console.print(f"{row['group']}: {row['label']} again, for its weights are others", highlight=False)
             kept = None
         if kept is not None and not (asked and options.refresh):
-            rows.append({**kept, "teaches": row["teaches"]})
+            rows.append(kept)
         elif asked:
             try:
                 rows.append(measure(row, env_id, options))

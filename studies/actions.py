@@ -1,4 +1,4 @@
-"""Ways to act upon the same plans: `python studies/actions.py [maze ...] [--episodes 100] [--seed 0]`.
+"""Controllers on the same plans: `python studies/actions.py [maze ...] [--episodes 100] [--seed 0]`.
 
 One model of observations and actions in each maze. Its plans are followed by the path tracker, by the inverse model, or
 not at all: the actions that it plans are executed as they are, for more or fewer steps before it plans again. All see

@@ -1,7 +1,7 @@
 """Records what agents do, in the tree of the code it is started for; `behaviour.py` starts one in each tree.
 
 It reads requests from its input, one JSON object a line, and answers each with one. All that differs between the code
-before and after a rebuilding is in `Tree`; cases come in the names of before.
+before and after a refactoring is in `Tree`; cases come in the names of before.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MODEL = "made:"  # before the name of a checkpoint that `make_model` wrote
 
 
 class Tree:
-    """The code of one tree: all that is called otherwise after the rebuilding is found here.
+    """The code of one tree: all that is called otherwise after the refactoring is found here.
 
     Args:
         root: of the tree, whose packages are on the path.

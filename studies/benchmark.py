@@ -1,10 +1,10 @@
 """Time planning on this machine: `python studies/benchmark.py [memory latency cost quality realtime training]`.
 
 latency   how long our agent's plans take, for 1, 16 and 128 environments, beside the floor: the operations of all
-          passes at the speed of this machine's matrix products; and how much longer the originals' methods take
+          passes at the speed of this machine's matrix products; and how much longer the original methods take
 cost      the same against horizon, candidates, passes and the size of the network
 quality   steps to the goal against the time of a plan: ours at several settings and, with the steps that
-          results/comparison holds for the same starts, the originals' methods
+          results/comparison holds for the same starts, the original methods
 realtime  acting in an environment that does not wait: while the agent is not ready, its last action is repeated
 memory    of a process that acts for 100,000 control steps
 training  optimiser steps a second, and the minutes to 99 % success that the curve in results/training tells
@@ -114,7 +114,7 @@ class Bench:
 
 
 def latency(bench: Bench) -> dict[str, Any]:
-    """Time plans of ours and of the originals' methods, and whole loops."""
+    """Time plans of ours and of the original methods, and whole loops."""
     policy, o = bench.policy(), bench.options
     precision = str(next(policy.model.diffusion.network.parameters()).dtype).removeprefix("torch.")
     rows: list[dict[str, Any]] = []
@@ -152,7 +152,7 @@ def latency(bench: Bench) -> dict[str, Any]:
         table.add_row(row["method"], str(row["batch"]), *shown)
     console.print(table)
     for row in loops:
-        text = f"{row['envs']} side by side: {row['steps_per_second']:.0f} environment steps/s, until arrival "
+        text = f"{row['envs']} side by side: {row['steps_per_second']:.0f} environment steps/s, until the goal "
         console.print(f"{text}{row['real_time_factor']:.1f} x real time per environment", highlight=False)
     return {"precision": precision, "peak_gflops": speed / 1e9, "plans": rows, "loops": loops}
 
@@ -257,7 +257,7 @@ def realtime(bench: Bench) -> dict[str, Any]:
     """Act in an environment that does not wait for the agent; return steps to the goal and how many it missed."""
     period = references_of(bench.env).control_period or 0.01
     env, found = gym.make(bench.env), {}
-    table = Table("acting", "arrived", "steps to goal", "steps missed", title=f"{1 / period:.0f} steps a second")
+    table = Table("acting", "success", "steps to goal", "steps missed", title=f"{1 / period:.0f} steps a second")
     for label, overrides in MODES.items():
         policy = bench.policy(**overrides)
         policy.set_random_seed(bench.options.seed)
@@ -266,10 +266,10 @@ def realtime(bench: Bench) -> dict[str, Any]:
         for episode in range(bench.options.timing_episodes):
             observation, info = env.reset(seed=episode_seed(bench.options.seed, episode))
             rows.append(act_in_real_time(policy, env, observation, bool(info["success"]), period))
-        arrived, steps, missed = np.array(rows, dtype=float).T
+        success, steps, missed = np.array(rows, dtype=float).T
         found[label] = {
             "episodes": len(rows),
-            "success": float(arrived.mean()),
+            "success": float(success.mean()),
             "steps": float(steps.mean()),
             "missed": float(missed.sum() / max(1.0, steps.sum())),
         }
@@ -280,31 +280,31 @@ def realtime(bench: Bench) -> dict[str, Any]:
 
 
 def act_in_real_time(
-    policy: DiffusionForcingPolicy, env: gym.Env[Any, Any], observation: Any, arrived: bool, period: float
+    policy: DiffusionForcingPolicy, env: gym.Env[Any, Any], observation: Any, success: bool, period: float
 ) -> tuple[bool, int, int]:
-    """Run an episode until it arrives or ends; return whether it arrived, its steps and how many the agent missed."""
+    """Run an episode until its goal or end; return whether it succeeded, its steps and how many the agent missed."""
     state, steps, missed, over = None, 0, 0, False
     action = np.zeros(env.action_space.shape or ())
     begins = np.full(1, True)
     tick = time.perf_counter()
-    while not (arrived or over):
+    while not (success or over):
         if steps:  # the first plan is made before the clock starts
             tick += period
         answer, state = policy.predict(observation, state, begins, deterministic=True)
         begins = np.full(1, False)
         if not steps:
             tick = time.perf_counter()
-        while time.perf_counter() > tick + period and not (arrived or over):  # the world went on
+        while time.perf_counter() > tick + period and not (success or over):  # the world went on
             observation, _, terminated, truncated, info = env.step(action)
-            arrived, over = bool(info["success"]), terminated or truncated
+            success, over = bool(info["success"]), terminated or truncated
             steps, missed, tick = steps + 1, missed + 1, tick + period
-        if not (arrived or over):
+        if not (success or over):
             action = answer
             observation, _, terminated, truncated, info = env.step(action)
-            arrived, over = bool(info["success"]), terminated or truncated
+            success, over = bool(info["success"]), terminated or truncated
             steps += 1
         time.sleep(max(0.0, tick + period - time.perf_counter()))
-    return arrived, steps, missed
+    return success, steps, missed
 
 
 def memory(bench: Bench) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def training(bench: Bench) -> dict[str, Any]:
     when = (
         ""
         if minutes is None
-        else f"; 99 % of the validation starts arrived after {minutes:.0f} minutes, the estimator's aside"
+        else f"; 99 % of the validation starts succeeded after {minutes:.0f} minutes, the estimator's aside"
     )
     console.print(f"{rate:.1f} optimiser steps a second of 64 windows{when}", highlight=False)
     return {"steps_per_second": rate, "minutes_to_99": minutes, "curve": curve}

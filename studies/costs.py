@@ -1,7 +1,7 @@
 """What a plan should be besides short, three examples: `python studies/costs.py [example ...] [--episodes 100]`.
 
 Runs the agent of the large maze from the same starts without each cost, with the cost in the choice among the
-candidates only, and with its gradient in their sampling besides; measures how far the wish is violated, and draws the
+candidates only, and with its gradient in their sampling besides; measures how far the cost is violated, and draws the
 paths. Writes results/guidance.json and docs/guidance.png, or wherever --output says; other examples stay there, which
 must be from the same starts. As their paths are not kept, the picture is then left as it was.
 """
@@ -34,8 +34,8 @@ ZONE, RADIUS = (-3.0, 1.0), 0.5  # blocks a corridor; the way around is four met
 PLACE, NEAR = (1.5, 3.0), 0.5  # on no shortest way
 SPEED = 0.03  # metres per control step; the data's fastest are 0.05
 LONGER = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55, 1.8, 2.1, 2.5, 3.0, 3.6)  # detours take more than the direct way's time
-# More candidates than the agent takes in a hurry: the choice among them is what most wishes live by.
-WISHING = {
+# More candidates than the agent takes by default: most costs take effect in the choice among them.
+OPTIONS = {
     "shortest_feasible": {"horizon_multipliers": LONGER, "samples": 4},
     "sampling": {"steps": 5},
     "open_loop_horizon": 50,
@@ -46,13 +46,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Example:
-    """A wish, and how its violation is measured.
+    """A cost, and how its violation is measured.
 
     Attributes:
         title: for the table.
         cost: makes the cost, of frames of so many control steps.
         violation: how far a path (H, 2), until the goal is reached, goes against it: 0 to 1.
-        counts: whether a start (2,) can tell: one inside the zone cannot keep out.
+        counts: whether a start (2,) counts: one inside the zone cannot keep out.
         options: of the policy, with and without the cost alike.
     """
 
@@ -73,25 +73,25 @@ EXAMPLES = {
         lambda skip: Avoid(ZONE, RADIUS + 0.1),
         lambda path: float((_distance(path, ZONE) < RADIUS).any()),
         lambda start: bool(_distance(start, ZONE) > RADIUS + 0.3),
-        WISHING,
+        OPTIONS,
     ),
     "place": Example(
         f"come within {NEAR} m of a place",
         lambda skip: PassBy(PLACE, NEAR - 0.1),
         lambda path: float((_distance(path, PLACE) > NEAR).all()),
-        options=WISHING,
+        options=OPTIONS,
     ),
     "speed": Example(
         f"no faster than {SPEED * 100:.0f} m/s (share of the steps)",
         lambda skip: KeepSpeed(SPEED, skip),
         lambda path: float((np.linalg.norm(np.diff(path, axis=0), axis=1) > SPEED).mean()),
-        options={"controller": "waypoints", **WISHING},
+        options={"controller": "waypoints", **OPTIONS},
     ),
 }
 
 
 def measure(example: Example, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
-    """Return how far the wish was violated from the starts that can tell, and what the way cost."""
+    """Return how far the cost was violated from the starts that count, and the success and steps to the goal."""
     told = [record for record in records if example.counts(np.array(record.start[:2]))]
     paths = [np.array(record.path)[: record.time_to_goal + 1] for record in told]
     violations = np.array([example.violation(path) for path in paths if len(path) > 1])
@@ -162,7 +162,7 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(f"ValueError: {error}") from error
     table = Table(
-        "wish", "its cost", "violated [95 %]", "arrived", "steps to goal", title=f"{ENV}, seed {options.seed}"
+        "example", "its cost", "violated [95 %]", "success", "steps to goal", title=f"{ENV}, seed {options.seed}"
     )
     pictures: dict[str, dict[str, list[EpisodeRecord]]] = {}
     rows: dict[str, Any] = {}

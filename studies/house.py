@@ -1,4 +1,4 @@
-"""Measure the house: `python studies/house.py --before c454e21`.
+"""Measure the code: `python studies/house.py --before c454e21`.
 
 Prints, for a commit and the present tree side by side: files and lines, the longest ones, what stands twice, import
 circles, and how deep the first denoising pass lies. How each is counted stands in docs/studies/house.md.
@@ -56,7 +56,7 @@ Row = list[Any]
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
-    parser = argparse.ArgumentParser(description="the house, before and after")
+    parser = argparse.ArgumentParser(description="measures of the code, before and after a change")
     parser.add_argument("--before", default="c454e21", help="commit to compare with")
     parser.add_argument("--json", type=Path, help="where all that was measured is written")
     parser.add_argument("--probe", nargs=2, metavar=("TREE", "FILE"), help=argparse.SUPPRESS)

@@ -49,13 +49,13 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def worlds(kind: str, env_id: str, eyes: CompactModel, every: int, options: argparse.Namespace) -> VecEnv:
+def worlds(kind: str, env_id: str, encoder: CompactModel, every: int, options: argparse.Namespace) -> VecEnv:
     """Return the vector environment to practise in: "imagined" or "real"."""
     if kind == "imagined":
         model = VideoModel.from_pretrained(options.video or trained(plain(env_id), "video"))
         pictures = demonstrations(plain(env_id)).replace("-v0", "-pixels64-v0")  # as scripts/collect.py names them
         clips = load_clips(options.dataset or pictures)
-        return LatentVecEnv(WorldModelVectorEnv(model, clips, options.worlds, max_steps=options.limit), eyes)
+        return LatentVecEnv(WorldModelVectorEnv(model, clips, options.worlds, max_steps=options.limit), encoder)
     real = gym.make_vec(
         f"{plain(env_id).replace('maze2d', 'multi2d')}-pixels",
         num_envs=options.worlds,
@@ -63,7 +63,7 @@ def worlds(kind: str, env_id: str, eyes: CompactModel, every: int, options: argp
         wrappers=[partial(Held, every=every)],
         vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
     )
-    return LatentVecEnv(real, eyes)
+    return LatentVecEnv(real, encoder)
 
 
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -74,7 +74,7 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--worlds", type=int, default=16, help="stepped side by side")
     parser.add_argument("--limit", type=int, default=60, help="pictures in an episode of practice")
     parser.add_argument("--kinds", nargs="*", default=["imagined", "real"], choices=["imagined", "real"])
-    parser.add_argument("--eyes", default=None)
+    parser.add_argument("--encoder", default=None)
     parser.add_argument("--video", default=None)
     parser.add_argument("--dataset", default=None)
     return parser.parse_args(arguments)
@@ -92,19 +92,21 @@ def main() -> None:
 
 def practise(options: argparse.Namespace) -> None:
     """Train and evaluate in each kind of world."""
-    eyes, config = load_compact(options.eyes or trained(plain(options.env), "compact"))
+    encoder, config = load_compact(options.encoder or trained(plain(options.env), "compact"))
     every = int(config["compact"]["every"])
     test_env = f"{plain(options.env).replace('maze2d', 'multi2d')}-pixels"
     rows = []
     for kind in options.kinds:
         torch.manual_seed(options.seed)
-        env = worlds(kind, options.env, eyes, every, options)
+        env = worlds(kind, options.env, encoder, every, options)
         model = SAC("MultiInputPolicy", env, seed=options.seed + 1000, device="cpu", **SETTINGS)
         began = time.perf_counter()
         model.learn(options.steps, progress_bar=console.is_terminal)
         minutes = (time.perf_counter() - began) / 60
         env.close()
-        records = run(PixelPolicy(eyes, model, every), test_env, f"practised in the {kind} world", options, num_envs=50)
+        records = run(
+            PixelPolicy(encoder, model, every), test_env, f"practised in the {kind} world", options, num_envs=50
+        )
         share, interval = rate([record.success for record in records])
         steps = float(np.mean([record.time_to_goal for record in records]))
         rows.append({"world": kind, "success": share, "interval": interval, "steps": steps, "minutes": minutes})
@@ -125,7 +127,7 @@ def practise(options: argparse.Namespace) -> None:
         )
         arrived = np.arange(1, len(row["arrivals"]) + 1) / options.episodes
         axis.step([0, *row["arrivals"]], [0, *arrived], where="post", label=f"practised in the {row['world']} world")
-    axis.set(xlabel="control steps", ylabel="share that has arrived", ylim=(0, 1.02))
+    axis.set(xlabel="control steps", ylabel="share that has reached the goal", ylim=(0, 1.02))
     axis.legend()
     write(options, {"env": test_env, "every": every, "steps": options.steps, "rows": rows}, table, figure)
 

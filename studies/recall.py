@@ -31,15 +31,15 @@ COLOURS = ("#2a8f5a", "#1f6fe5", "#e07b39", "#777777")
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Draw the share of episodes that have arrived by every step."""
+    """Draw the share of episodes that have reached the goal by every step."""
     figure = new_figure(6, 3.6)
     axis = figure.subplots()
     for row, colour in zip(rows, COLOURS, strict=True):
         steps = np.array(row["steps_to_goal"])
-        # An episode that never arrives counts with all its steps.
-        arrived = [float(np.mean((steps <= t) & (steps < LIMIT))) for t in range(LIMIT)]
-        axis.plot(range(LIMIT), arrived, color=colour, label=row["case"])
-    axis.set(xlabel="control step", ylabel="share arrived", ylim=(0, 1.02), xlim=(0, LIMIT - 1))
+        # An episode that never reaches the goal counts with all its steps.
+        reached = [float(np.mean((steps <= t) & (steps < LIMIT))) for t in range(LIMIT)]
+        axis.plot(range(LIMIT), reached, color=colour, label=row["case"])
+    axis.set(xlabel="control step", ylabel="share that has reached the goal", ylim=(0, 1.02), xlim=(0, LIMIT - 1))
     axis.legend()
     return figure
 

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 
 from df_agent.benchmark.tables import make_tables
 from df_agent.benchmark.types import EnvComparison
+from df_agent.cli.policies import described, policy_names
 from df_agent.migrations import policy_entry
-from studies.ablation import table_of
+from studies.ablation import markdown, read_options, stored, table_of
 
 RESULTS = Path(__file__).parents[1] / "results"
 COLUMNS = (
@@ -32,7 +33,7 @@ def sanity_table() -> str:
     result = json.loads((RESULTS / "sanity" / "maze2d-large-diffusion_forcing-seed0.json").read_text())
     lines = ["| shown to the agent | success [95 %] | mean steps, timeouts as 800 |", "|---|---|---|"]
     lines += [f"| {row['policy']} | {success(row)} | {row['time_to_goal_mean']:.0f} |" for row in result["rows"]]
-    lines.append(f"| walks in the data touch the goal by themselves | {result['wandering_rate']:.2f} | |")
+    lines.append(f"| trajectories in the data that touch the goal by chance | {result['wandering_rate']:.2f} | |")
     return "\n".join(lines)
 
 
@@ -54,7 +55,9 @@ def policies_table(comparisons: list[EnvComparison]) -> str:
         rows.policy: rows for part in comparisons for rows in part.policies if rows.what and "@" not in rows.policy
     }
     lines = ["| policy | what it is | knows besides the observation |", "|---|---|---|"]
-    lines += [f"| `{name}` | {rows.what} | {rows.sees} |" for name, rows in found.items()]
+    names = policy_names()
+    texts = {name: described(name).description if name in names else rows.what for name, rows in found.items()}
+    lines += [f"| `{name}` | {texts[name]} | {rows.sees} |" for name, rows in found.items()]
     return "\n".join(lines)
 
 
@@ -121,9 +124,9 @@ def pixels_table() -> str:
 
 def video_table() -> str:
     """Return the Markdown table of scripts/evaluate_video.py's predictions, of all environments."""
-    columns = ["env", "prediction", "ball off by, 1 / 16 / last ahead [m]", "on average [m]", "no ball"]
+    columns = ["env", "prediction", "agent off by, 1 / 16 / last ahead [m]", "on average [m]", "no agent"]
     columns += ["SSIM around it", "SSIM"]
-    columns += ["PSNR [dB]", "effect of actions", "one ball at the end of 1000", "pictures/s"]
+    columns += ["PSNR [dB]", "effect of actions", "one agent at the end of 1000", "pictures/s"]
     lines = [f"| {' | '.join(columns)} |", "|---|---|" + "---:|" * (len(columns) - 2)]
     for path in sorted(RESULTS.glob("video-*.json")):
         result = json.loads(path.read_text())
@@ -153,7 +156,7 @@ def mean_of(by_step: dict[str, list[float | None]] | None, digits: int) -> str:
 def guidance_table() -> str:
     """Return the Markdown table of studies/costs.py's examples."""
     result = json.loads((RESULTS / "guidance.json").read_text())
-    lines = ["| wish | its cost | violated [95 %] | arrived | steps to goal |", "|---|---|---|---|---|"]
+    lines = ["| example | its cost | violated [95 %] | success | steps to goal |", "|---|---|---|---|---|"]
     for name, variants in result["examples"].items():
         for variant, row in variants.items():
             low, high = row["interval"]
@@ -272,7 +275,7 @@ def quality_table() -> str:
 def realtime_table() -> str:
     """Return the Markdown table of studies/benchmark.py's episodes in real time."""
     found = json.loads((RESULTS / "benchmark.json").read_text())["realtime"]
-    lines = ["| acting | episodes | arrived | steps to goal | steps missed |", "|---|---:|---:|---:|---:|"]
+    lines = ["| acting | episodes | success | steps to goal | steps missed |", "|---|---:|---:|---:|---:|"]
     for label, row in found["modes"].items():
         cells = [label, str(row["episodes"]), f"{row['success']:.2f}", f"{row['steps']:.1f}", f"{row['missed']:.1%}"]
         lines.append(f"| {' | '.join(cells)} |")
@@ -283,11 +286,18 @@ def method_table(name: str) -> str:
     """Return another Markdown table: of the forecasts, the futures, or a group of the ablation."""
     if name in ("forecast", "futures"):
         return {"forecast": forecast_table, "futures": futures_table}[name]()
-    rows = json.loads((RESULTS / "ablation.json").read_text())["rows"]
+    rows = stored(json.loads((RESULTS / "ablation.json").read_text())["rows"])
     own = [row for row in rows if row["group"] == name]
     if not own:
         raise SystemExit(f"results/ablation.json has no group {name!r}")
     return table_of(own)
+
+
+def ablation_page() -> str:
+    """Return docs/ablation.md."""
+    found = json.loads((RESULTS / "ablation.json").read_text())
+    options = read_options(["--episodes", str(found["episodes"]), "--seed", str(found["seed"])])
+    return markdown(stored(found["rows"]), found["env"], options)
 
 
 def forecast_table() -> str:

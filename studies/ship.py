@@ -90,7 +90,7 @@ step; {parameters:.2f} M parameters, EMA weights in fp16.
 
 PIXELS_CARD = """# {name}
 
-A Diffusion Forcing planner for `{env}`, over vectors of pictures that the checkpoint `{eyes}` makes: {span} pictures
+A Diffusion Forcing planner for `{env}`, over vectors of pictures that the checkpoint `{encoder}` makes: {span} pictures
 per token, windows of up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 
 {data}
@@ -249,7 +249,7 @@ def pictures_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> 
     if dataset.endswith(".npz"):
         about["data"] = item(f"Data: `{dataset}`, which `python scripts/train_compact.py env={maze}` leaves.")
         tokens = config["tokenizer"]["config"]
-        size = {"span": tokens["frame_stack"], "tokens": config["windows"]["max_tokens"], "eyes": f"{maze}-compact"}
+        size = {"span": tokens["frame_stack"], "tokens": config["windows"]["max_tokens"], "encoder": f"{maze}-compact"}
         return PIXELS_CARD.format(**about, **size)
     every = config["compact"]["every"] if "compact" in config else config["every"]
     steps = data_steps(dataset) * every

@@ -1,4 +1,4 @@
-"""What benchmark.py times: plans of ours and of the originals' methods, whole loops, and what a plan costs at least."""
+"""What benchmark.py times: plans of ours and of the original methods, whole loops, and what a plan costs at least."""
 
 from __future__ import annotations
 

@@ -96,3 +96,9 @@ def test_an_unknown_group_is_named(options):
     options.groups = ["horizons"]
     with pytest.raises(ValueError, match=r"no groups \['horizons'\]; there are steps between two plans"):
         ablation.ablate(options)
+
+
+def test_every_row_that_is_kept_is_a_row_of_the_configuration():
+    wanted = ablation.rows_of(OmegaConf.to_container(OmegaConf.load(ablation.CONFIG)))
+    kept = ablation.stored(json.loads((ROOT / "results" / "ablation.json").read_text())["rows"])
+    assert [sum(ablation.same(row, asked) for row in kept) for asked in wanted] == [1] * len(wanted)
