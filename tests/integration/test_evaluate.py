@@ -40,7 +40,7 @@ def run_script(*arguments, folder, script="scripts/evaluate.py"):
 
 
 @pytest.mark.parametrize("env_id", ["maze2d-umaze", "multi2d-large"])
-def test_the_oracle_in_the_harness_is_the_oracle_of_the_yardstick(env_id):
+def test_the_oracle_in_the_harness_is_the_oracle_of_the_references(env_id):
     records = rollout(OraclePolicy(env_id), env_id, episodes=6, seed=1000)
     steps = reference_steps(records, lambda starts, goals: oracle_steps(env_id, starts, goals))
     bound = reference_steps(records, lambda starts, goals: lower_bound_steps(env_id, starts, goals))

@@ -148,7 +148,7 @@ def test_noise_stays_inside_the_action_space_and_out_of_deterministic_actions():
         demonstrators.NoisyPolicy(Still(), 1.0, gym.spaces.Discrete(2), seed=0)
 
 
-def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
+def test_costs_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
     options = ["zone", "--episodes", "3", "--seed", "1000"]
     files = ["--output", str(tmp_path / "g.json"), "--picture", str(tmp_path / "g.png")]
     monkeypatch.setattr(guidance_script, "ENV", "maze2d-umaze")
@@ -176,7 +176,7 @@ def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["guidance.py", "zone", "--episodes", "2", "--seed", "1000", *files])
     with pytest.raises(SystemExit, match="holds 3 episodes of seed 1000"):
         guidance_script.main()
-    monkeypatch.setattr(sys, "argv", ["guidance.py", "no-such-wish"])
+    monkeypatch.setattr(sys, "argv", ["guidance.py", "no-such-example"])
     with pytest.raises(SystemExit):
         guidance_script.main()
     assert "there are zone, place, speed" in capsys.readouterr().err
@@ -193,7 +193,7 @@ def test_wishes_are_measured_and_drawn(tmp_path, monkeypatch, capsys):
         ("speed", [(0.0, 0.0), (0.02, 0.0)], 0.0),
     ],
 )
-def test_what_violates_a_wish(name, path, violation):
+def test_what_violates_a_cost(name, path, violation):
     assert guidance_script.EXAMPLES[name].violation(np.array(path)) == pytest.approx(violation)
 
 

@@ -1,4 +1,4 @@
-"""What ships does what the README says of it: the agents arrive, and the committed rows can be made again."""
+"""What ships does what the README says of it: the agents succeed, and the committed rows can be made again."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ from df_agent.runtime import computes_in_bf16
 
 ROOT = Path(__file__).parents[2]
 MAZES = ("maze2d-umaze", "maze2d-medium", "maze2d-large", "multi2d-large")
-YARDSTICKS = ("oracle", "tracker_map")
+REFERENCES = ("oracle", "tracker_map")
 LEARNED = ("gcbc", "gciql", "sac_her", "diffuser", "diffuser_tracker", "diffuser_ddim")
 EPISODES = 50  # the first of seed 0, side by side as the committed rows were made
 
@@ -30,7 +30,7 @@ def shipped():
     found = []
     for env_id in MAZES:
         maze = env_id.replace("multi2d", "maze2d")
-        for policy in ("diffusion_forcing", *YARDSTICKS, *LEARNED):
+        for policy in ("diffusion_forcing", *REFERENCES, *LEARNED):
             diffuser = policy.startswith("diffuser")
             if policy not in LEARNED or f"{maze}-{'diffuser' if diffuser else policy}" in list_pretrained():
                 found.append(pytest.param(env_id, policy, marks=pytest.mark.slow if diffuser else ()))
@@ -48,7 +48,7 @@ def committed(env_id):
 
 
 @pytest.mark.parametrize("env_id", ["maze2d-umaze", "multi2d-large"])
-def test_the_shipped_agent_arrives_stays_and_is_faster_than_the_oracle(env_id):
+def test_the_shipped_agent_succeeds_stays_and_is_faster_than_the_oracle(env_id):
     policy = DiffusionForcingPolicy.from_pretrained(env_id.replace("multi2d", "maze2d"), precision="fp32")
     ours, oracle = (
         rollout(each, env_id, episodes=12, seed=1000, num_envs=12, keep_paths=False)
@@ -72,7 +72,7 @@ def test_committed_rows_can_be_made_again(env_id, policy_name, monkeypatch):
     steps, then = ([int(float(s)) for s in values] for values in zip(
         *((record.time_to_goal, row["time_to_goal"]) for record, row in zip(records, rows, strict=True)), strict=True
     ))  # fmt: skip
-    if policy_name in YARDSTICKS:
+    if policy_name in REFERENCES:
         assert sum(now != before for now, before in zip(steps, then, strict=True)) <= 2
         return
     arrived = sum(record.success for record in records), sum(row["success"] == "1" for row in rows)
@@ -81,8 +81,8 @@ def test_committed_rows_can_be_made_again(env_id, policy_name, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_agent_that_is_trained_for_minutes_arrives(tmp_path):
-    """From nothing: walks are collected, an agent is trained on them and evaluated, as the README has it."""
+def test_an_agent_that_is_trained_for_minutes_succeeds(tmp_path):
+    """From nothing: trajectories are collected, an agent is trained on them and evaluated, as the README has it."""
 
     def run(script, *arguments):
         command = [sys.executable, str(ROOT / "scripts" / script), "env=maze2d-umaze", *arguments]

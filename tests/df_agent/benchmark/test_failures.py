@@ -15,13 +15,13 @@ from df_agent.evaluation.references import References
 
 # A wall between x = 2 and x = 3, open above y = 4; the goal is at (5, 0).
 WALLS = np.array([[2.0, -5.0, 3.0, 4.0]])
-YARDSTICKS = References(walls=WALLS, goal_radius=0.5)
+REFERENCES = References(walls=WALLS, goal_radius=0.5)
 STEPS = 200
 
 
 @pytest.fixture
 def reason(make_record):
-    def why(path, references=YARDSTICKS):
+    def why(path, references=REFERENCES):
         record = make_record(success=False, path=np.asarray(path).tolist(), goal=[5.0, 0.0], start=[0.0, 0.0])
         return failures([record], references)[0].reason
 
@@ -74,7 +74,7 @@ def test_only_failures_are_told_and_how_near_they_came(make_record):
         make_record(episode=1, success=False, path=path, goal=[5.0, 0.0]),
         make_record(episode=2, success=False, path=[]),
     ]
-    found = failures(records, YARDSTICKS)
+    found = failures(records, REFERENCES)
     assert [failure.record.episode for failure in found] == [1, 2]
     assert found[0].nearest == pytest.approx(np.linalg.norm([5, 0]) * 3 / np.hypot(5, 3), abs=0.03)
     assert (found[1].reason, np.isnan(found[1].nearest)) == (UNKNOWN, True)

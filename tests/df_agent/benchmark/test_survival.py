@@ -81,7 +81,7 @@ def test_the_median_interval_covers_about_as_often_as_it_says():
     assert 0.91 <= hits / 300 <= 0.985
 
 
-def test_ratios_are_of_means_over_the_starts_whose_yardstick_is_known():
+def test_ratios_are_of_means_over_the_starts_whose_reference_is_known():
     found = ratio_of_means(np.array([10.0, 30.0, 500.0]), np.array([5.0, 15.0, np.nan]))
     assert (found.value, found.low, found.high) == pytest.approx((2, 2, 2))
     assert ratio_of_means(np.array([10.0, 30.0]), np.array([10.0, 10.0])).value == 2.0

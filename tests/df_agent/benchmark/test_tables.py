@@ -9,7 +9,7 @@ from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.references import References
 
 # The toy oracle takes as many steps as the start's first number says.
-YARDSTICKS = References(
+REFERENCES = References(
     oracle_steps=lambda starts, goals: starts[:, 0],
     lower_bound_steps=lambda starts, goals: starts[:, 0] / 2,
     score_references=(0.0, 50.0),
@@ -34,7 +34,7 @@ def rows(make_record):
 
 
 def compared(*policies, **changes):
-    return make_tables(EnvComparison("toy-point", list(policies), YARDSTICKS, **changes))
+    return make_tables(EnvComparison("toy-point", list(policies), REFERENCES, **changes))
 
 
 def test_every_number_of_a_line_by_hand(rows, make_record):
@@ -59,7 +59,7 @@ def test_every_number_of_a_line_by_hand(rows, make_record):
     assert (line.plans_to_goal, line.runs, line.starts, line.of_starts, line.limit) == (1, 1, 3, 3, 100)
 
 
-def test_who_never_arrives_is_not_faster_than_a_yardstick_that_arrives_after_the_limit(rows):
+def test_who_never_succeeds_is_not_faster_than_a_reference_that_succeeds_after_the_limit(rows):
     never = rows("never", {30: None, 40: None})
     (line,) = compared(never, time_optimal_steps=lambda starts, goals: starts[:, 0]).policies
     assert [ratio.value for ratio in (line.oracle_ratio, line.optimal_ratio, line.bound_ratio)] == [1, 1, 1]
@@ -67,7 +67,7 @@ def test_who_never_arrives_is_not_faster_than_a_yardstick_that_arrives_after_the
 
 def test_scores_are_in_steps_where_episodes_have_another_length(rows):
     for limit, score in ((100, 100.0), (60, 50.0)):
-        known = replace(YARDSTICKS, score_limit=limit)
+        known = replace(REFERENCES, score_limit=limit)
         (line,) = make_tables(EnvComparison("toy-point", [rows("ours", {1: 10})], known)).policies
         assert line.score_occupancy == score
 

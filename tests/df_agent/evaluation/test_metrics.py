@@ -146,7 +146,7 @@ def test_wall_crossing_rate_fills_short_plans_up_without_moving_them(make_record
     assert wall_crossing_rate([make_record(plans=[])], long_step) is None
 
 
-def test_yardsticks_get_the_records_own_starts_and_goals(make_record):
+def test_references_get_the_records_own_starts_and_goals(make_record):
     records = [make_record(start=[1.0, 2.0, 3.0], goal=[4.0]), make_record(start=[5.0, 6.0, 7.0], goal=[8.0])]
 
     def steps(starts, goals):
@@ -157,7 +157,7 @@ def test_yardsticks_get_the_records_own_starts_and_goals(make_record):
     assert reference_steps(records, None) is None
 
 
-def test_a_yardstick_that_arrives_after_the_limit_is_censored_too(make_record):
+def test_a_reference_that_succeeds_after_the_limit_is_censored_too(make_record):
     never = make_record(success=False, time_to_goal=100, at_goal_at_end=False)
     summary = summarize([never, make_record()], seed=0, oracle=np.array([400.0, 5.0]), lower_bound=np.array([300.0, 4]))
     assert summary["time_ratio_to_oracle"] == pytest.approx((100 + 10) / (100 + 5))
