@@ -100,7 +100,7 @@ CHANGES = {
             "df_agent.guidance": "df_agent.policies.costs",
             "df_agent.inference": "df_agent.agent_model",
             "df_agent.memory": "df_agent.runtime",
-            "df_agent.models.waves": "df_agent.models.fourier_features",
+            "df_agent.models.waves": "df_agent.models.layers",
             "df_agent.policy": "df_agent.policies",
             "df_agent.policy.agent": "df_agent.policies.diffusion_forcing",
             "df_agent.policy.background": "df_agent.policies.async_planner",

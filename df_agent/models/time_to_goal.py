@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.fourier_features import fourier_features
+from df_agent.models.layers import fourier_features, perceptron
 from df_agent.types import Pairs
 
 
@@ -79,10 +79,7 @@ class TimeToGoal(nn.Module):
         super().__init__()
         self.config = config
         inputs = config.channels * (1 + 2 * config.bands)
-        layers: list[nn.Module] = []
-        for k in range(config.depth):
-            layers += [nn.Linear(inputs if k == 0 else config.width, config.width), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, config.groups * config.group_size, bias=False))
+        self.mlp = perceptron(inputs, config.width, config.depth, config.groups * config.group_size, bias=False)
 
     def embed(self, place: Tensor) -> Tensor:
         """Map normalised places (..., G) to coordinates (..., groups, group_size)."""
