@@ -16,8 +16,7 @@ from torch import Tensor
 
 from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.composition import Composed
-from df_agent.diffusion.conditioning import Continued, Weighted, remembers
+from df_agent.diffusion.conditioning import Composed, Continued, Weighted, remembers
 from df_agent.diffusion.objectives import approach_objective, goal_objective, reward_objective
 from df_agent.diffusion.sampler import Denoiser, GuidanceObjective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
