@@ -245,12 +245,8 @@ class Trainer(Generic[M]):
 
     def _where(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {
-            "device": name,
-            "processes": self.accelerator.num_processes,
-            "precision": self.precision,
-            "torch": torch.__version__,
-        }
+        processes = self.accelerator.num_processes
+        return {"device": name, "processes": processes, "precision": self.precision, "torch": torch.__version__}
 
 
 class _Loss(nn.Module):
