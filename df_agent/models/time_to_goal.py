@@ -31,7 +31,7 @@ class TimeToGoalConfig:
         resolution: below about so many steps, differences count for little [control steps].
         unit: steps to a distance of one between embeddings [control steps].
         spread: how strongly places of different pairs are pushed apart. Of places that no walk joins, the data only
-            says that they are no further apart than a chain of walks is; pushed apart, they are as far as that
+            says that they are no further apart than a chain of trajectories is; pushed apart, they are as far as that
             (compare Wang et al. 2023, QRL).
         bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.
         width: size of the hidden layers.
