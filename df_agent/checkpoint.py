@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -21,6 +18,7 @@ from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
 
 from df_agent import migrations
+from df_agent.files import atomic_folder, json_bytes, replace_file, write_file
 from df_agent.migrations import FORMAT_VERSION
 
 FORMAT = "df-agent"
@@ -220,7 +218,7 @@ def to_fp16(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return halved
 
 
-# --- bytes on disk, used by the trainer too ---
+# --- tensors as bytes, used by the trainer too ---
 
 
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
@@ -241,54 +239,6 @@ def tensors_from_bytes(data: bytes, path: Path) -> dict[str, Tensor]:
     if header.get("__metadata__", {}).get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by df-agent: its metadata has no format={FORMAT!r}")
     return tensors
-
-
-def json_bytes(value: Mapping[str, Any]) -> bytes:
-    """JSON with a final newline; NaN is refused, since JSON has none."""
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` and wait until it is on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    write_file(temporary, data)
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill; it becomes `folder` when the block ends, and goes if it raises."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".tmp-{os.getpid()}-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
-        yield temporary
-        _sync_folder(temporary)
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    # A rename lasts only once the folder that holds the name is on the disk. Windows cannot open folders.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 # --- finding and reading ---

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env
 from df_agent.cli.filming import film_clips, locator
 from df_agent.evaluation.video import encode
+from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
 from df_agent.world_model.imagine import RolloutConfig
 from df_agent.world_model.metrics import carried, mse, position_errors, psnr, ssim

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
-from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env, file_name, maze_option, own_maze
 from df_agent.cli.policies import maze2d
 from df_agent.data.datasets import load_episodes
@@ -35,6 +35,7 @@ from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, spec_of
 from df_agent.evaluation.validation import MEASURES, Validation
+from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.config import PolicyConfig

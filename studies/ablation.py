@@ -19,12 +19,13 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from df_agent.checkpoint import CheckpointError, json_bytes, load_checkpoint, replace_file
+from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.cli.measuring import console, measured, new_figure, parser_of, run, with_interval, write
 from df_agent.cli.policies import trained
 from df_agent.evaluation.metrics import bootstrap_interval
 from df_agent.evaluation.provenance import content_hash
 from df_agent.evaluation.rollout import episode_limit
+from df_agent.files import json_bytes, replace_file
 from df_agent.migrations import policy_options
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.config import merge

@@ -19,15 +19,8 @@ from rich.table import Table
 from df_agent.cli.measuring import at_least_one, console, new_figure, parser_of, write
 from df_agent.training.run_folder import RunError
 from df_agent.training.trainer import TrainingError
-from df_agent.world_model.forecasting import (
-    Array,
-    Indices,
-    Series,
-    VectorAutoregression,
-    crps_sum,
-    load_gluonts,
-    train_forecaster,
-)
+from df_agent.world_model.forecasting import crps_sum, train_forecaster
+from df_agent.world_model.series import Array, Indices, Series, VectorAutoregression, load_gluonts
 
 NETWORKS: dict[str, dict[str, Any]] = {
     "recurrent": {"name": "recurrent", "width": 128, "state": 256, "depth": 2},

@@ -1,4 +1,4 @@
-"""What the goal-conditioned baselines share: their network, their learner, and the policy around an actor."""
+"""What the goal-conditioned baselines share: their network and learner; the simplest of them, GCBC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.data.episodes import Episodes
-from df_agent.data.samplers.hindsight import HindsightConfig, HindsightSampler, Normalizer
+from df_agent.data.samplers.hindsight import HindsightConfig, HindsightSampler, Normalizer, Transitions
 from df_agent.options import make
 
 Array = NDArray[Any]
@@ -120,3 +120,16 @@ class GoalLearner(nn.Module):
         """
         sampler = HindsightSampler(episodes, make(HindsightConfig, dict(goals or {})))
         return cls(make(cls.config_class, options, **sampler.sizes), sampler.normalizer, sampler.config), sampler
+
+
+class GCBC(GoalLearner):
+    """Goal-conditioned behaviour cloning with hindsight goals and action chunks.
+
+    The actor is trained to repeat what the data did on its way to a later state of the same trajectory (Lynch et al.
+    2019; Ghosh et al. 2021), several actions at once (Zhao et al. 2023).
+    """
+
+    def loss(self, batch: Transitions, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error: a Gaussian of fixed width; nothing is drawn from the generator."""
+        loss = (self(batch.observation, batch.actor_goal) - batch.actions).square().mean()
+        return loss, {"actor_loss": loss.detach()}

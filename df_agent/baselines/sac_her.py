@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from df_agent.baselines.goal_conditioned import GoalConfig
+from df_agent.models.layers import perceptron
 from df_agent.options import make
 
 ALGORITHM = "sac_her"
@@ -26,10 +27,7 @@ class Actor(nn.Module):
         super().__init__()
         self.sizes = sizes
         inputs = sizes.observation_dim + sizes.goal_dim
-        layers: list[nn.Module] = []
-        for k in range(sizes.depth):
-            layers += [nn.Linear(sizes.width if k else inputs, sizes.width), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes.width, sizes.action_dim))
+        self.layers = perceptron(inputs, sizes.width, sizes.depth, sizes.action_dim, nn.ReLU)
 
     def forward(self, observation: Tensor, goal: Tensor) -> Tensor:
         """Return actions (B, 1, Da) in (-1, 1) for raw observations (B, Do) and goals (B, G)."""

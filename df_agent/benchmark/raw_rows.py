@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from df_agent.benchmark.store import PolicyStore, StoreError, file_name
 from df_agent.benchmark.types import EnvComparison, PolicyRows
-from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_text
 from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction
+from df_agent.files import json_bytes, replace_file
 
 Array = NDArray[Any]
 COLUMNS = (

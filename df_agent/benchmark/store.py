@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.evaluation.episode_batch import Progress
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
 from df_agent.evaluation.rollout import rollout
+from df_agent.files import json_bytes, replace_file
 from df_agent.migrations import policy_entry
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy

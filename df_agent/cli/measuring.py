@@ -16,13 +16,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from df_agent.checkpoint import json_bytes, replace_file
 from df_agent.cli.policies import as_json, changed_options, checkpoint_folder
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.terminal import progress_bar
+from df_agent.files import json_bytes, replace_file
 from df_agent.types import Policy
 
 console = Console()

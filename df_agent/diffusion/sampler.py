@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -50,7 +51,7 @@ def guided(
     x: Tensor,
     level: Tensor,
     cond: Tensor | None,
-    objective: GuidanceObjective,
+    objective: GuidanceObjective | None,
     scale: float,
     futures: Sequence[Tensor] = (),
     later: Tensor | None = None,
@@ -68,7 +69,7 @@ def guided(
     guidance, Chen et al. 2024): the tokens that are `later`, (B, T), are drawn anew, together, at their levels from
     what they are estimated to be.
     """
-    if scale == 0:
+    if objective is None or scale == 0:
         return model.denoise(x, level, cond)
     x0, eps, gradient = _climb(model, x, level, cond, objective)
     if futures and later is not None:
@@ -104,7 +105,6 @@ def sample(
     guidance_scale: float = 0.0,
     futures: int = 1,
     stabilization_level: int = 0,
-    clip_x0: float | None = None,
     generator: torch.Generator | None = None,
     noise: Callable[[int], Tensor] | None = None,
     callback: Callable[[int, Tensor, Tensor], None] | None = None,
@@ -124,44 +124,51 @@ def sample(
         objective: what guidance climbs, on estimated clean tokens; see `guided`.
         guidance_scale: strength of that gradient; 0 leaves the samples bitwise unguided.
         futures: N of Monte-Carlo guidance, see `guided`; 1 is plain guidance.
-        stabilization_level: show clean tokens to the network as if at this level, scaled accordingly,
-            which keeps long roll-outs stable; the tokens themselves stay as they are.
-        clip_x0: clamp x0 estimates to this absolute value.
+        stabilization_level: at which clean tokens are shown to the network, scaled, which keeps long roll-outs stable.
         generator: source of the noise for eta > 0 and for futures.
         noise: gives that noise, (B, T, D), in place of the generator: of pass m first, of futures behind all passes.
         callback: called with (row, x, x0 estimate) after every pass.
-        stop: asked after every pass whether there is no time for another; then tokens on their way to clean are
-            taken as they are estimated so far.
+        stop: asked after every pass whether to end; tokens on their way to clean are then returned as estimated.
     """
-    if levels.ndim == 2:
-        levels = levels[:, None, :]
-    levels = levels.to(x.device).expand(-1, x.shape[0], -1)
-    top = len(model.alpha_bar) - 1
-    given = (levels[0] == levels[-1]) & (levels[0] < top)  # what was observed may be noisy; it stays as it is
-
-    def draw(k: int) -> Tensor:
-        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(k)
-        return fresh.to(x.device)
-
-    for row in range(len(levels) - 1):
-        now, then = levels[row], levels[row + 1]
-        shown, x_in = now, x
-        if stabilization_level > 0:
-            shown = torch.where(now == 0, stabilization_level, now)
-            x_in = torch.where((now == 0)[..., None], model.alpha_bar[shown][..., None].sqrt() * x, x)
-        if objective is None:
-            x0, eps = model.denoise(x_in, shown, cond)
-        else:
-            others = [draw(len(levels) + row * (futures - 1) + n) for n in range(futures - 1)] if guidance_scale else []
-            noisy = torch.where((now > 0) & ~given, now, top + 1)
-            later = (now > noisy.amin(1, keepdim=True)) & ~given  # than the noisy ones that come next
-            x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
-        if clip_x0 is not None:
-            x0 = x0.clamp(-clip_x0, clip_x0)
-        fresh = draw(row) if eta > 0 else None
-        x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, fresh)
+    levels = (levels[:, None] if levels.ndim == 2 else levels).to(x.device).expand(-1, x.shape[0], -1)
+    draw = _drawing(x, generator, noise)
+    further = futures - 1 if objective is not None and guidance_scale else 0
+    for row, (now, then) in enumerate(pairwise(levels)):
+        shown, x_in = _stabilized(model, x, now, stabilization_level)
+        others = [draw(len(levels) + row * further + n) for n in range(further)]
+        later = _later(levels, row, len(model.alpha_bar) - 1) if others else None
+        x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
+        x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, draw(row) if eta > 0 else None)
         if callback is not None:
             callback(row, x, x0)
         if stop is not None and stop():
             return torch.where(((levels[-1] == 0) & (then > 0))[..., None], x0, x)
     return x
+
+
+def _drawing(
+    x: Tensor, generator: torch.Generator | None, noise: Callable[[int], Tensor] | None
+) -> Callable[[int], Tensor]:
+    """Return what gives the k-th noise shaped like x, from `noise` if there is one."""
+
+    def draw(k: int) -> Tensor:
+        fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype) if noise is None else noise(k)
+        return fresh.to(x.device)
+
+    return draw
+
+
+def _stabilized(model: Denoiser, x: Tensor, level: Tensor, stabilization_level: int) -> tuple[Tensor, Tensor]:
+    """Return levels and tokens as the network sees them: clean tokens as if at the stabilisation level, scaled so."""
+    if stabilization_level == 0:
+        return level, x
+    shown = torch.where(level == 0, stabilization_level, level)
+    return shown, torch.where((level == 0)[..., None], model.alpha_bar[shown][..., None].sqrt() * x, x)
+
+
+def _later(levels: Tensor, row: int, top: int) -> Tensor:
+    """Return which tokens, (B, T), are noisier in a row than the noisy ones that come next, and not given."""
+    now = levels[row]
+    given = (levels[0] == levels[-1]) & (levels[0] < top)  # what was observed may be noisy; it stays as it is
+    noisy = torch.where((now > 0) & ~given, now, top + 1)
+    return (now > noisy.amin(1, keepdim=True)) & ~given

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from df_agent.models.layers import perceptron
 from df_agent.types import InverseDynamicsBatch
 
 
@@ -44,11 +45,8 @@ class InverseDynamics(nn.Module):
     def __init__(self, config: InverseDynamicsConfig) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        for k in range(config.depth):
-            inputs = config.width if k else config.observation_dim + config.channels
-            layers += [nn.Linear(inputs, config.width), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, config.action_dim))
+        inputs = config.observation_dim + config.channels
+        self.mlp = perceptron(inputs, config.width, config.depth, config.action_dim)
 
     def forward(self, observation: Tensor, displacement: Tensor) -> Tensor:
         """Return actions (..., Da), in environment units.

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from df_agent.models.layers import perceptron
+
 
 @dataclass(frozen=True)
 class LatentDynamicsConfig:
@@ -53,11 +55,8 @@ class LatentDynamics(nn.Module):
     def __init__(self, config: LatentDynamicsConfig) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        for k in range(config.depth):
-            inputs = config.width if k else 2 * config.latent_dim + config.action_dim
-            layers += [nn.Linear(inputs, config.width), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, config.latent_dim))
+        inputs = 2 * config.latent_dim + config.action_dim
+        self.mlp = perceptron(inputs, config.width, config.depth, config.latent_dim)
         self.step_scale = nn.Parameter(torch.ones(()), requires_grad=False)  # how far latents move from one to the next
 
     def forward(self, latent: Tensor, change: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from df_agent.models.transformer import sinusoidal
+from df_agent.models.layers import check_condition, sinusoidal
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ class Recurrent(nn.Module):
             ValueError: a condition that is missing or not expected.
         """
         c = self.config
-        if (cond is None) != (c.cond_dim == 0):
-            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        check_condition(cond, c.cond_dim)
         dtype = self.embed.weight.dtype
         inputs = x if cond is None else torch.cat([x, cond], -1)
         e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))

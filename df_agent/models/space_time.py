@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from df_agent.models.attention import attend
-from df_agent.models.transformer import sinusoidal
+from df_agent.models.layers import attend, check_condition, sinusoidal
 
 
 @dataclass(frozen=True)
@@ -70,6 +69,14 @@ class Cache:
     frames: int = 0
     blocks: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     first: Tensor | None = None
+
+    def write(self, blocks: list[tuple[Tensor, Tensor]], frames: int, most: int) -> None:
+        """Add the keys and values of more frames; of all, the last `most` places (frames * P) are kept."""
+        if self.blocks:
+            joined = zip(self.blocks, blocks, strict=True)
+            blocks = [(torch.cat([k, own_k], -2), torch.cat([v, own_v], -2)) for (k, v), (own_k, own_v) in joined]
+        self.blocks = [(k[..., -most:, :], v[..., -most:, :]) for k, v in blocks]
+        self.frames += frames
 
     def select(self, rows: Tensor) -> Cache:
         """Return the cache of some of its rows, in the order of `rows` (B',)."""
@@ -180,43 +187,41 @@ class SpaceTimeTransformer(nn.Module):
             ValueError: a condition that is missing or not expected, or causal options on a network that is not.
         """
         c = self.config
-        if (cond is None) != (self.cond_embed is None):
-            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        check_condition(cond, c.cond_dim)
         if (history or cache is not None) and not c.causal:
             raise ValueError("history and cache need a causal network")
         if not c.causal and x.shape[1] > c.window:
             raise ValueError(f"got {x.shape[1]} frames, the network was built for at most {c.window}")
-        dtype, past = self.embed.weight.dtype, 0 if cache is None else cache.frames
-        frames = x.shape[1]
-        time = torch.arange(frames, device=x.device)
+        time = torch.arange(x.shape[1], device=x.device)
         if history:
-            time = torch.cat([time[:history], time[: frames - history]])
-        time = time + past
-        e = self.level_embed(sinusoidal(level * (1000 / c.level_scale), 64).to(dtype))  # (B, T, W)
-        if self.cond_embed is not None:
-            assert cond is not None
-            e = e + self.cond_embed(cond.to(dtype))
-        e = F.silu(e)
-        h = self.embed(rearrange(x.to(dtype), "b t (p c) -> b t p c", p=c.places)) + self.position + e[:, :, None]
+            time = torch.cat([time[:history], time[: x.shape[1] - history]])
+        time = time if cache is None else time + cache.frames
+        e = self._embedding(level, cond)
+        h = self.embed(rearrange(x.to(e.dtype), "b t (p c) -> b t p c", p=c.places)) + self.position + e[:, :, None]
         modulation = rearrange(self.modulation(e), "b t (n w) -> b t 1 n w", n=6)
         mask = self._mask(time, history, cache)
         angle = repeat(rotary_angles(time, c.width // c.heads), "t d -> (t p) d", p=c.places)
         before = list(cache.blocks) if cache is not None and cache.blocks else [None] * len(self.blocks)
-        for i, (block, known) in enumerate(zip(self.blocks, before, strict=True)):
+        written = []
+        for block, known in zip(self.blocks, before, strict=True):
             h, own = block(h, modulation, angle, mask, known)
-            if cache is not None and write:
-                kept = own if known is None else tuple(torch.cat(pair, -2) for pair in zip(known, own, strict=True))
-                kept = tuple(part[..., -(c.window - 1) * c.places :, :] for part in kept)
-                if known is None:
-                    cache.blocks.append(kept)  # type: ignore[arg-type]
-                else:
-                    cache.blocks[i] = kept  # type: ignore[assignment]
+            if write:
+                written.append(own)
         if cache is not None and write:
-            cache.frames += frames
+            cache.write(written, x.shape[1], (c.window - 1) * c.places)
         shift, scale = self.final(e).chunk(2, -1)
         h = F.layer_norm(h, h.shape[-1:]) * (1 + scale[:, :, None]) + shift[:, :, None]
         output: Tensor = rearrange(self.head(h), "b t p c -> b t (p c)")
         return output
+
+    def _embedding(self, level: Tensor, cond: Tensor | None) -> Tensor:
+        """Return the embedding (B, T, W) of levels and conditions, which modulates the blocks."""
+        dtype = self.embed.weight.dtype
+        e: Tensor = self.level_embed(sinusoidal(level * (1000 / self.config.level_scale), 64).to(dtype))
+        if self.cond_embed is not None:
+            assert cond is not None
+            e = e + self.cond_embed(cond.to(dtype))
+        return F.silu(e)
 
     def _mask(self, time: Tensor, history: int, cache: Cache | None) -> Tensor | None:
         """Return which patches (queries, keys), or (B, 1, queries, keys), see each other; None if all do."""

@@ -16,7 +16,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.fourier_features import fourier_features
+from df_agent.models.layers import fourier_features, perceptron
 from df_agent.types import Pairs
 
 
@@ -31,7 +31,7 @@ class TimeToGoalConfig:
         resolution: below about so many steps, differences count for little [control steps].
         unit: steps to a distance of one between embeddings [control steps].
         spread: how strongly places of different pairs are pushed apart. Of places that no walk joins, the data only
-            says that they are no further apart than a chain of walks is; pushed apart, they are as far as that
+            says that they are no further apart than a chain of trajectories is; pushed apart, they are as far as that
             (compare Wang et al. 2023, QRL).
         bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.
         width: size of the hidden layers.
@@ -79,10 +79,7 @@ class TimeToGoal(nn.Module):
         super().__init__()
         self.config = config
         inputs = config.channels * (1 + 2 * config.bands)
-        layers: list[nn.Module] = []
-        for k in range(config.depth):
-            layers += [nn.Linear(inputs if k == 0 else config.width, config.width), nn.GELU()]
-        self.mlp = nn.Sequential(*layers, nn.Linear(config.width, config.groups * config.group_size, bias=False))
+        self.mlp = perceptron(inputs, config.width, config.depth, config.groups * config.group_size, bias=False)
 
     def embed(self, place: Tensor) -> Tensor:
         """Map normalised places (..., G) to coordinates (..., groups, group_size)."""

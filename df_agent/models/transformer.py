@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.attention import attend
-from df_agent.models.fourier_features import fourier_features
+from df_agent.models.layers import attend, check_condition, fourier_features, sinusoidal
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,6 @@ class TransformerConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
         return asdict(self)
-
-
-def sinusoidal(position: Tensor, dim: int, max_period: float = 1e4) -> Tensor:
-    """Embed positions (...) as (..., dim) sines and cosines."""
-    rate = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=position.device) / (dim // 2))
-    angle = position[..., None].float() * rate
-    return torch.cat([angle.sin(), angle.cos()], -1)
 
 
 class Block(nn.Module):
@@ -115,8 +107,7 @@ class Transformer(nn.Module):
         c = self.config
         if x.shape[1] > c.max_tokens:
             raise ValueError(f"got {x.shape[1]} tokens, the network was built for at most {c.max_tokens}")
-        if (cond is None) != (c.cond_dim == 0):
-            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        check_condition(cond, c.cond_dim)
         dtype = self.embed.weight.dtype
         seen = torch.cat([x, *fourier_features(x, c.bands)], -1) if c.bands else x
         inputs = seen if cond is None else torch.cat([seen, cond], -1)

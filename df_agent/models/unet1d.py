@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.transformer import sinusoidal
+from df_agent.models.layers import sinusoidal
 
 
 @dataclass(frozen=True)

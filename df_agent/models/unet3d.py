@@ -11,9 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from df_agent.models.attention import attend
+from df_agent.models.layers import attend, check_condition, sinusoidal
 from df_agent.models.space_time import rotary_angles, rotate
-from df_agent.models.transformer import sinusoidal
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,7 @@ class Unet3d(nn.Module):
             ValueError: a condition that is missing or not expected, or too many frames for one that is not causal.
         """
         c = self.config
-        if (cond is None) != (self.cond_embed is None):
-            raise ValueError(f"network with cond_dim={c.cond_dim} got cond={'none' if cond is None else 'one'}")
+        check_condition(cond, c.cond_dim)
         if not c.causal and x.shape[1] > c.window:
             raise ValueError(f"got {x.shape[1]} frames, the network was built for at most {c.window}")
         dtype = self.head.weight.dtype

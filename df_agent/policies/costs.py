@@ -15,6 +15,10 @@ from df_planners.plan import Plan
 from numpy.typing import NDArray
 from torch import Tensor
 
+from df_agent.data.tokens import Tokenizer
+from df_agent.diffusion.sampler import GuidanceObjective
+from df_agent.policies.state import IntArray
+
 Cost = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -118,3 +122,16 @@ def total_cost(costs: Sequence[Cost], plan: Plan) -> NDArray[np.float64]:
             )
         total += value
     return total
+
+
+def cost_objective(costs: Sequence[Cost], tokenizer: Tokenizer, lengths: IntArray) -> GuidanceObjective:
+    """Return what guidance climbs for candidates of `lengths` (N,) frames: as little cost as possible."""
+    c = tokenizer.config
+
+    def value(tokens: Tensor) -> Tensor:
+        frames = tokenizer.observations(tokens)[:, c.context_frames - 1 :]
+        index = torch.arange(frames.shape[1], device=frames.device)[None]
+        valid = index < torch.as_tensor(lengths, device=frames.device)[:, None]
+        return -torch.stack([cost(frames, valid) for cost in costs]).sum(0)
+
+    return value

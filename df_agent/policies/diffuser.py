@@ -12,8 +12,8 @@ import torch
 from df_planners.plan import Plan, Planner, PlanRequest
 from df_planners.tracking import PathTrackerConfig
 
+from df_agent.baselines import load_learner
 from df_agent.baselines.diffuser import Diffuser
-from df_agent.baselines.learners import load_learner
 from df_agent.options import find_class, make
 from df_agent.policies.config import MPCConfig
 from df_agent.policies.controllers import CONTROLLERS, Controller, PlannedStatesController, Robot

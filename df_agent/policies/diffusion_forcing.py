@@ -16,7 +16,7 @@ from df_planners.model_planner import ModelPlanner
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_spec import GoalSpec, validated
-from df_agent.data.samplers.inverse_dynamics import displacement_scale
+from df_agent.data.samplers.side_models import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.options import find_class, make
 from df_agent.policies.checks import check_capabilities, check_names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.policies.state import Array, IntArray
+
+LEAST_PASSES = 2  # in a hurry; one gives the mean of all ways
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,23 @@ def plan_of(frames: Array, lengths: IntArray, ends_at_goal: bool, c: TokenizerCo
         index = np.minimum(np.arange(actions.shape[1])[None], np.maximum(valid[:, None] - 1, 0))
         plan.actions, plan.action_lengths = np.take_along_axis(actions, index[..., None], axis=1), valid
     return plan
+
+
+class PassWatch:
+    """Counts the passes of one sampling, keeps their tokens if someone watches, and stops it when time is over."""
+
+    def __init__(self, over: Callable[[], bool] | None, watched: bool) -> None:
+        self.trace: list[Tensor] = []
+        self.passes, self._over, self._watched = 0, over, watched
+
+    def keep(self, step: int, tokens: Tensor, clean: Tensor) -> None:
+        """Take note of a pass, as the sampler's `callback`."""
+        self.passes = step + 1
+        if self._watched:
+            self.trace.append(tokens)
+
+    def stop(self) -> bool:
+        """Return whether time is over, as the sampler's `stop`."""
+        # Asked each time, for it may measure how long passes take.
+        over = self._over is not None and self._over()
+        return over and self.passes >= LEAST_PASSES

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,17 +16,14 @@ from torch import Tensor
 
 from df_agent.agent_model import AgentModel
 from df_agent.data.tokens import Tokenizer
-from df_agent.diffusion.composition import Composed
-from df_agent.diffusion.conditioning import Continued, Weighted, remembers
+from df_agent.diffusion.conditioning import Composed, Continued, Weighted, remembers
 from df_agent.diffusion.objectives import approach_objective, goal_objective, reward_objective
 from df_agent.diffusion.sampler import Denoiser, GuidanceObjective, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.policies.config import PolicyConfig, SamplingConfig
-from df_agent.policies.costs import Cost, total_cost
-from df_agent.policies.plan_frames import Denoising, denoising, plan_of
+from df_agent.policies.costs import Cost, cost_objective, total_cost
+from df_agent.policies.plan_frames import LEAST_PASSES, Denoising, PassWatch, denoising, plan_of
 from df_agent.policies.state import Array, IntArray
-
-LEAST_PASSES = 2  # in a hurry; one gives the mean of all ways
 
 
 class PlanSampler:
@@ -93,13 +92,8 @@ class PlanSampler:
         number: int = 0,
         steps: int | None = None,
     ) -> Plan:
-        """Sample N candidates, each at the shortest length that will do; see `df_planners.model_planner`.
-
-        A goal is a clean token; behind the end are pads.
-        """
+        """Sample N candidates, each at the shortest length that will do; see `df_planners.model_planner`."""
         c, longest = self.tokenizer.config, self.lengths[-1]
-        if horizons.max() > longest - c.context:
-            raise ValueError(f"horizons must be below {longest - c.context + 1} tokens, got {int(horizons.max())}")
         history = request.history[rows] if frames is None else frames
         level = request.level[rows] if frames is None else np.zeros(history.shape[:2], np.int64)
         objective, scale = self._objective(request, rows, horizons, to_goal, guide, strength)
@@ -108,44 +102,28 @@ class PlanSampler:
         noise = self._noise(request, number)
         drawn = noise(rows, longest, 0)
         out = np.zeros((len(rows), longest * c.frame_stack, c.frame_dim))
-        traces: list[tuple[IntArray, list[Tensor]]] = []
-        passes: list[int] = []
+        watches: list[tuple[IntArray, PassWatch]] = []
         for k in np.unique(bucket):
             pick, length = np.flatnonzero(bucket == k), self.lengths[k]
-            x, levels = self._start(history[pick], level[pick], drawn[pick, :length], s)
-            end = torch.as_tensor(horizons[pick] + c.context - 1, device=self.device)[:, None]
-            index = torch.arange(length, device=self.device)[None]
-            given = index == end if to_goal else None
-            if given is not None:
-                token = self.tokenizer.goal_token(self._tensor(request.goal[rows[pick]]))[:, None]
-                x, levels = torch.where(given[..., None], token, x), torch.where(given, 0, levels)
-            levels = torch.where(index > end, self.model.diffusion.config.levels, levels)
-
-            def fresh(step: int, pick: IntArray = pick, length: int = length) -> Tensor:
-                return noise(rows[pick], length, step + 1)
-
-            watch = _Watch(x, request.deadline.over if request.deadline else None, self.on_denoise is not None)
-            x = sample(
-                self._denoiser(given, drawn[pick, :length], end[:, 0] + 1),
-                x,
-                levels,
-                eta=s.eta,
+            watch = PassWatch(request.deadline.over if request.deadline else None, self.on_denoise is not None)
+            x = self._sample(
+                self._start(history[pick], level[pick], drawn[pick, :length], s),
+                horizons[pick] + c.context,
+                request.goal[rows[pick]] if to_goal else None,
+                drawn[pick, :length],
+                partial(noise, rows[pick], length),
+                watch,
                 objective=None if objective is None else objective(pick),
                 guidance_scale=scale,
-                futures=s.futures,
-                stabilization_level=s.stabilization_level,
-                noise=fresh,
-                callback=watch.keep,
-                stop=watch.stop,
             )
-            traces.append((pick, watch.trace))
-            passes.append(watch.passes)
+            watches.append((pick, watch))
             out[pick, : length * c.frame_stack] = self.tokenizer.unpack(x).cpu().double().numpy()
         lengths = horizons * c.frame_stack + 1
         if self.on_denoise is not None:
+            traces = [(pick, watch.trace) for pick, watch in watches]
             self.on_denoise(denoising(self.tokenizer, rows, lengths, longest, traces))
         plan = plan_of(out, lengths, to_goal, c)
-        plan.passes = min(passes)
+        plan.passes = min(watch.passes for _, watch in watches)
         # An observed token that is noisy stays so, and is noise where it is missing: what was seen last is nearer.
         unclear = level[:, -c.frame_stack :].any(1)
         plan.observations[unclear, 0] = history[unclear, -1]
@@ -185,6 +163,8 @@ class PlanSampler:
     def _buckets(self, horizons: IntArray, group: IntArray) -> IntArray:
         """Return which of the lengths each candidate runs at, (N,); one for all candidates of a group (N,)."""
         needed = horizons + self.tokenizer.config.context
+        if needed.max() > self.lengths[-1]:
+            raise ValueError(f"horizons must be below {self.horizons[-1] + 1} tokens, got {int(horizons.max())}")
         if self.one_length:
             most = np.zeros(int(group.max()) + 1, np.int64)
             np.maximum.at(most, group, needed)
@@ -219,7 +199,10 @@ class PlanSampler:
         """Return what makes, for some of the N candidates, what guidance climbs, and its scale; none without any."""
         c = self.tokenizer.config
         if to_goal:
-            return (self._against_costs(horizons), self.cost_scale) if self.costs else (None, 0.0)
+            if not self.costs:
+                return None, 0.0
+            lengths = horizons * c.frame_stack + 1
+            return lambda pick: cost_objective(self.costs, self.tokenizer, lengths[pick]), self.cost_scale
         if guide is None:
             return None, 0.0
         channels, stack, context = c.goal_channels, c.frame_stack, c.context
@@ -241,22 +224,6 @@ class PlanSampler:
             return lambda pick: reward_objective(planned[pick], stack, mean, std, context), scale
         return lambda pick: goal_objective(places[pick], planned[pick], stack, channels, context), scale
 
-    def _against_costs(self, horizons: IntArray) -> Callable[[IntArray], GuidanceObjective]:
-        """Return what makes the objective of plans of `horizons` (N,) tokens: as little cost as possible."""
-        c = self.tokenizer.config
-
-        def objective(pick: IntArray) -> GuidanceObjective:
-            lengths = torch.as_tensor(horizons[pick] * c.frame_stack + 1, device=self.device)
-
-            def value(tokens: Tensor) -> Tensor:
-                frames = self.tokenizer.observations(tokens)[:, c.context_frames - 1 :]
-                valid = torch.arange(frames.shape[1], device=frames.device)[None] < lengths[:, None]
-                return -torch.stack([cost(frames, valid) for cost in self.costs]).sum(0)
-
-            return value
-
-        return objective
-
     def _start(self, history: Array, level: IntArray, noise: Tensor, s: SamplingConfig) -> tuple[Tensor, Tensor]:
         """Initial tokens (N, T, D), the first ones observed, and levels (M, N, T)."""
         c, top = self.tokenizer.config, self.model.diffusion.config.levels
@@ -271,6 +238,41 @@ class PlanSampler:
         free = torch.as_tensor(to_levels(matrix, s.steps, top), device=self.device)
         waiting = repeat(known, "n c -> m n c", m=len(free))
         return x, torch.cat([waiting, repeat(free, "m t -> m n t", n=len(x))], -1)
+
+    def _sample(
+        self,
+        start: tuple[Tensor, Tensor],
+        lengths: IntArray,
+        goals: Array | None,
+        drawn: Tensor,
+        noise: Callable[[int], Tensor],
+        watch: PassWatch,
+        **options: Any,
+    ) -> Tensor:
+        """Return N denoised candidates (N, T, D).
+
+        Args:
+            start: initial tokens and levels, see `_start`.
+            lengths: (N,) tokens up to each one's end; behind it are pads.
+            goals: (N, G), given as a clean token at the end; None without.
+            drawn: (N, T, D) noise, shown in place of what counts more or less than by itself.
+            noise: gives the noise (N, T, D) of pass m as noise(m + 1).
+            watch: told of every pass.
+            **options: of `df_agent.diffusion.sampler.sample`.
+        """
+        x, levels = start
+        behind = torch.as_tensor(lengths, device=self.device)
+        index, end = torch.arange(x.shape[1], device=self.device)[None], behind[:, None] - 1
+        given = None if goals is None else index == end
+        if goals is not None and given is not None:
+            token = self.tokenizer.goal_token(self._tensor(goals))[:, None]
+            x, levels = torch.where(given[..., None], token, x), torch.where(given, 0, levels)
+        levels = torch.where(index > end, self.model.diffusion.config.levels, levels)
+        c = self.config
+        options |= {"eta": c.eta, "futures": c.futures, "stabilization_level": c.stabilization_level}
+        watch.trace.append(x)
+        model = self._denoiser(given, drawn, behind)
+        return sample(model, x, levels, noise=lambda m: noise(m + 1), callback=watch.keep, stop=watch.stop, **options)
 
     def _denoiser(self, given: Tensor | None, noise: Tensor, lengths: Tensor) -> Denoiser:
         """Return the model as it is to be asked about N candidates of `lengths` (N,) tokens.
@@ -290,20 +292,3 @@ class PlanSampler:
             observed = torch.arange(noise.shape[1], device=self.device) < context
             model = Weighted(model, observed.expand(len(noise), -1), c.history_weight, noise)
         return model
-
-
-class _Watch:
-    """Counts the passes of one sampling, keeps their tokens if someone watches, and stops it when time is over."""
-
-    def __init__(self, x: Tensor, over: Callable[[], bool] | None, watched: bool) -> None:
-        self.trace, self.passes, self._over, self._watched = [x], 0, over, watched
-
-    def keep(self, step: int, tokens: Tensor, clean: Tensor) -> None:
-        self.passes = step + 1
-        if self._watched:
-            self.trace.append(tokens)
-
-    def stop(self) -> bool:
-        # Asked each time, for it may measure how long passes take.
-        over = self._over is not None and self._over()
-        return over and self.passes >= LEAST_PASSES

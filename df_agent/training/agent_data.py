@@ -16,7 +16,7 @@ from df_agent.data.tokens import Tokenizer, TokenizerConfig, check_indices
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.options import make
 from df_agent.training.agent_config import AgentTrainingConfig
-from df_agent.training.processes import make_accelerator
+from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
 
 WINDOWS = ("max_tokens", "short_tokens", "short_share", "jump_distance", "stop_distance")

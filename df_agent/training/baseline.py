@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from df_agent.baselines.learners import learner_class
+from df_agent.baselines import learner_class
 from df_agent.data.datasets import load_episodes
 from df_agent.training.config import TrainConfig
-from df_agent.training.processes import make_accelerator
+from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
 from df_agent.training.trainer import Validation, run_tracker, run_training
 

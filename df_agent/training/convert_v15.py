@@ -70,8 +70,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     return {**network, **{key: plain[key].float() for key in ("data_mean", "data_std") if key in plain}}
 
 
-def check_network(weights: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError if tensors are missing, left over or of sizes that do not go together."""
+def check_network(weights: Mapping[str, Tensor], max_tokens: int = 1) -> TransformerV15Config:
+    """Return the network's sizes; raises CheckpointError if tensors are missing, left over or do not go together."""
     first, depth = weights["init_mlp.0.weight"], 0
     while f"transformer.layers.{depth}.linear1.weight" in weights:
         depth += 1
@@ -81,12 +81,13 @@ def check_network(weights: Mapping[str, Tensor]) -> None:
         )
     hidden = first.shape[0]
     feed_forward = weights["transformer.layers.0.linear1.weight"].shape[0]
-    sizes = TransformerV15Config(first.shape[1] - hidden // 2, 1, hidden, depth, feed_forward=feed_forward)
+    sizes = TransformerV15Config(first.shape[1] - hidden // 2, max_tokens, hidden, depth, feed_forward=feed_forward)
     wanted = {key: value.shape for key, value in TransformerV15(sizes).state_dict().items()}
     found = {key: value.shape for key, value in weights.items() if not key.startswith("data_")}
     amiss = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
     if amiss:
         raise CheckpointError(f"tensors are missing, left over or of another size than v1.5's: {', '.join(amiss[:5])}")
+    return sizes
 
 
 def convert(
@@ -112,38 +113,13 @@ def convert(
     Raises:
         CheckpointError: sizes that do not fit each other, or no mean and std.
     """
-    check_network(weights)
-    channels = len(axes.source)
-    hidden, inputs = weights["init_mlp.0.weight"].shape
-    token_dim = inputs - hidden // 2
-    if token_dim != channels * frame_stack:
+    sizes, channels = check_network(weights, max_tokens), len(axes.source)
+    if sizes.token_dim != channels * frame_stack:
         raise CheckpointError(
-            f"tokens of {token_dim} numbers are not {frame_stack} frames of {channels}; v1.5 released models of 2, 4 "
-            f"and 6 channels (x, xv and xva)"
+            f"tokens of {sizes.token_dim} numbers are not {frame_stack} frames of {channels}; v1.5 released models of "
+            "2, 4 and 6 channels (x, xv and xva)"
         )
-    given = [weights.get("data_mean") if mean is None else torch.tensor(mean)]
-    given.append(weights.get("data_std") if std is None else torch.tensor(std))
-    if any(part is None or part.numel() != channels for part in given):
-        raise CheckpointError(f"give the mean and standard deviation of the {channels} channels that training used")
-    source, sign = list(axes.source), torch.tensor(axes.sign)
-    means, stds = (part.flatten().float()[source] for part in given if part is not None)
-    rows = (torch.arange(frame_stack)[:, None] * channels + torch.tensor(source)).flatten()
-    flips = sign.repeat(frame_stack)
-
-    network = {key: value.clone() for key, value in weights.items() if not key.startswith("data_")}
-    first = network["init_mlp.0.weight"]
-    network["init_mlp.0.weight"] = torch.cat([first[:, rows] * flips, first[:, token_dim:]], 1)
-    network["out.weight"] = network["out.weight"][rows] * flips[:, None]
-    network["out.bias"] = network["out.bias"][rows] * flips
-
-    depth = 1 + max(int(key.split(".")[2]) for key in network if key.startswith("transformer.layers."))
-    sizes = TransformerV15Config(
-        token_dim=token_dim,
-        max_tokens=max_tokens,
-        width=hidden,
-        depth=depth,
-        feed_forward=network["transformer.layers.0.linear1.weight"].shape[0],
-    )
+    network = _in_axes(weights, axes, frame_stack)
     observed = min(channels, 4)
     tokenizer = Tokenizer(
         TokenizerConfig(
@@ -153,8 +129,7 @@ def convert(
             include_actions=channels > observed,
             frame_stack=frame_stack,
         ),
-        means * sign + torch.tensor(axes.offset),
-        stds,
+        *_statistics(weights, axes, mean, std),
     )
     config = {
         "network": {"name": "transformer_v15", **sizes.to_dict()},
@@ -163,3 +138,30 @@ def convert(
         "windows": {"max_tokens": max_tokens},
     }
     return {f"diffusion.network.{key}": value for key, value in network.items()}, config
+
+
+def _statistics(
+    weights: Mapping[str, Tensor], axes: Axes, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of a frame's channels, (Df,) each, in our axes."""
+    given = [weights.get("data_mean") if mean is None else torch.tensor(mean)]
+    given.append(weights.get("data_std") if std is None else torch.tensor(std))
+    if any(part is None or part.numel() != len(axes.source) for part in given):
+        raise CheckpointError(
+            f"give the mean and standard deviation of the {len(axes.source)} channels that training used"
+        )
+    means, stds = (part.flatten().float()[list(axes.source)] for part in given if part is not None)
+    return means * torch.tensor(axes.sign) + torch.tensor(axes.offset), stds
+
+
+def _in_axes(weights: Mapping[str, Tensor], axes: Axes, frame_stack: int) -> dict[str, Tensor]:
+    """Return the network's weights with our axes folded into its first and its last layer."""
+    channels = len(axes.source)
+    rows = (torch.arange(frame_stack)[:, None] * channels + torch.tensor(axes.source)).flatten()
+    flips = torch.tensor(axes.sign).repeat(frame_stack)
+    network = {key: value.clone() for key, value in weights.items() if not key.startswith("data_")}
+    first = network["init_mlp.0.weight"]
+    network["init_mlp.0.weight"] = torch.cat([first[:, rows] * flips, first[:, len(rows) :]], 1)
+    network["out.weight"] = network["out.weight"][rows] * flips[:, None]
+    network["out.bias"] = network["out.bias"][rows] * flips
+    return network

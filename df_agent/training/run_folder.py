@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from df_agent import migrations
-from df_agent.checkpoint import json_bytes, replace_file
+from df_agent.files import json_bytes, replace_file
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 from df_agent.training.config import FREE_KEYS, TrainConfig
 

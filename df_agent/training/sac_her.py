@@ -21,7 +21,8 @@ import numpy as np
 
 from df_agent.baselines.sac_her import ALGORITHM, Actor
 from df_agent.baselines.sac_her_model import ALGORITHMS, SACHERConfig, actor_of, make_model
-from df_agent.checkpoint import atomic_folder, json_bytes, load_checkpoint, replace_file, save_checkpoint
+from df_agent.checkpoint import load_checkpoint, save_checkpoint
+from df_agent.files import atomic_folder, json_bytes, replace_file
 from df_agent.training.run_folder import RunError, RunFolder, command
 
 CURVE_FILE = "curve.jsonl"

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from df_agent.data.samplers.inverse_dynamics import InverseDynamicsSampler, displacement_scale
-from df_agent.data.samplers.pairs import PairSampler
+from df_agent.data.samplers.side_models import InverseDynamicsSampler, PairSampler, displacement_scale
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig

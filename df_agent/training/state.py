@@ -21,16 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from df_agent import migrations
-from df_agent.checkpoint import (
-    CheckpointError,
-    atomic_folder,
-    json_bytes,
-    load_checkpoint,
-    save_checkpoint,
-    tensors_from_bytes,
-    tensors_to_bytes,
-    write_file,
-)
+from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, tensors_from_bytes, tensors_to_bytes
+from df_agent.files import atomic_folder, json_bytes, write_file
 
 STATE_FILE = "trainer.safetensors"
 STATE_INFO = "trainer.json"

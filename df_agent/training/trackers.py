@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.checkpoint import replace_file
+from df_agent.files import replace_file
 
 TRACKERS = ("tensorboard", "wandb", "none")
 

@@ -18,12 +18,9 @@ from torch import Tensor, nn
 from df_agent.checkpoint import save_checkpoint
 from df_agent.runtime import check_precision, keep_freed_memory
 from df_agent.training.config import TrainConfig
-from df_agent.training.ema import EMA
-from df_agent.training.meter import Meter
-from df_agent.training.optimizer import adamw, gradient_statistics, learning_rate_at
-from df_agent.training.precision import autocast, can_compile, choose_precision
-from df_agent.training.processes import make_accelerator
-from df_agent.training.progress import Progress
+from df_agent.training.device import autocast, can_compile, choose_precision, make_accelerator
+from df_agent.training.optimizer import EMA, adamw, gradient_statistics, learning_rate_at
+from df_agent.training.progress import Meter, Progress
 from df_agent.training.run_folder import RunFolder, record
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
 from df_agent.training.trackers import Tracker, Trackers, make_tracker
@@ -248,12 +245,8 @@ class Trainer(Generic[M]):
 
     def _where(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {
-            "device": name,
-            "processes": self.accelerator.num_processes,
-            "precision": self.precision,
-            "torch": torch.__version__,
-        }
+        processes = self.accelerator.num_processes
+        return {"device": name, "processes": processes, "precision": self.precision, "torch": torch.__version__}
 
 
 class _Loss(nn.Module):

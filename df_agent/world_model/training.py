@@ -18,7 +18,7 @@ from df_agent.data.teco import TecoSampler, set_of
 from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_signal
 from df_agent.options import make
 from df_agent.training.config import TrainConfig
-from df_agent.training.processes import make_accelerator
+from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
 from df_agent.training.trainer import Trainer, run_tracker, run_training
 from df_agent.world_model.video_model import build_autoencoder, build_video_model

@@ -118,7 +118,7 @@ def follow_waypoints(
     """Steer to where the plan is one control step ahead, at the plan's own pace (Diffusion Forcing v1.5).
 
     As in the original, the velocity aimed at is the displacement per control step, beside velocities per second,
-    so the ball lags behind the plan.
+    so the agent lags behind the plan.
 
     Args:
         path: (B, H, D) planned positions; rows that are shorter repeat their last point.

@@ -18,6 +18,7 @@ import torch._dynamo  # the first optimiser would import it, in every process an
 import toy_training
 
 import df_agent.checkpoint
+import df_agent.files
 import df_agent.training.state
 from df_agent.training.trackers import JsonlTracker
 
@@ -61,7 +62,7 @@ def kill_at_operation(number):
                 os.kill(os.getpid(), signal.SIGKILL)
             file.write(data[len(data) // 2 :])
 
-    df_agent.checkpoint.write_file = df_agent.training.state.write_file = write_file
+    df_agent.files.write_file = df_agent.checkpoint.write_file = df_agent.training.state.write_file = write_file
     wrap(os, "replace")
     wrap(Path, "rename")
     wrap(shutil, "rmtree")

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from df_agent.models.attention import attend
+from df_agent.models.layers import attend
 
 SHAPE = (2, 3, 5, 8)
 

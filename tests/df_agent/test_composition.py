@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from df_agent.diffusion.composition import Composed
+from df_agent.diffusion.conditioning import Composed
 from df_agent.diffusion.noise_schedule import alpha_bar_table
 from df_agent.diffusion.sampler import sample
 

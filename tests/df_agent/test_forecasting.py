@@ -11,15 +11,8 @@ import pytest
 from scipy.stats import norm
 
 from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.world_model.forecasting import (
-    QUANTILES,
-    Forecaster,
-    VectorAutoregression,
-    crps_sum,
-    from_gluonts,
-    load_gluonts,
-    train_forecaster,
-)
+from df_agent.world_model.forecasting import QUANTILES, Forecaster, crps_sum, train_forecaster
+from df_agent.world_model.series import VectorAutoregression, from_gluonts, load_gluonts
 
 SMALL = {
     "diffusion": {"schedule": "cosine", "prediction_type": "v"},

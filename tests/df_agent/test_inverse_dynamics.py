@@ -11,7 +11,7 @@ from df_planners.plan import Plan
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.episodes import Episodes
-from df_agent.data.samplers.inverse_dynamics import displacement_scale
+from df_agent.data.samplers.side_models import displacement_scale
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.training.run import train
 

@@ -168,13 +168,6 @@ def test_stopped_it_returns_the_estimates_of_what_was_on_its_way(network):
     assert torch.equal(sample(network, x, levels, stop=lambda: False), sample(network, x, levels))
 
 
-def test_clipping_bounds_the_last_estimate(network):
-    x = 5 * noise(3, 4, 3)
-    levels = levels_of("full_sequence", 4, 5, 1000)
-    assert sample(network, x, levels).abs().max() > 0.5
-    assert sample(network, x, levels, clip_x0=0.5).abs().max() <= 0.5
-
-
 def test_random_sampling_repeats_under_its_generator(network):
     x, levels = noise(2, 4, 3), levels_of("pyramid", 4, 5, 1000)
     runs = [sample(network, x, levels, eta=1.0, generator=torch.Generator().manual_seed(s)) for s in (3, 3, 4)]

@@ -15,9 +15,8 @@ from torch import nn
 import df_agent.training.trainer as trainer_module
 from df_agent.checkpoint import load_checkpoint
 from df_agent.training.config import TrainConfig
-from df_agent.training.ema import EMA, decay_at
-from df_agent.training.optimizer import learning_rate_at
-from df_agent.training.precision import choose_precision
+from df_agent.training.device import choose_precision
+from df_agent.training.optimizer import EMA, decay_at, learning_rate_at
 from df_agent.training.run_folder import RunError, RunFolder
 from df_agent.training.state import saved_steps
 from df_agent.training.trackers import JsonlTracker
@@ -291,8 +290,8 @@ def test_auto_precision_is_decided_once_per_run(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("fp32", "bf16", "chosen"), [(2.0, 0.5, "bf16"), (2.0, 1.7, "bf16"), (2.0, 1.9, "fp32")])
 def test_bf16_is_chosen_only_where_it_is_faster(fp32, bf16, chosen, monkeypatch):
     now = [0.0]  # a clock of our own: the machine's would make this a matter of its load
-    monkeypatch.setattr("df_agent.training.precision.time", SimpleNamespace(perf_counter=lambda: now[0]))
-    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: True)
+    monkeypatch.setattr("df_agent.training.device.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr("df_agent.training.device.computes_in_bf16", lambda _: True)
     model = toy.Toy()
     before = copy.deepcopy(model.state_dict())
     batch = toy.sample_batch(4, torch.Generator().manual_seed(0))
@@ -309,7 +308,7 @@ def test_bf16_is_chosen_only_where_it_is_faster(fp32, bf16, chosen, monkeypatch)
 
 
 def test_bf16_is_not_even_tried_where_it_is_emulated(monkeypatch):
-    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: False)
+    monkeypatch.setattr("df_agent.training.device.computes_in_bf16", lambda _: False)
     batch = toy.sample_batch(4, torch.Generator().manual_seed(0))
 
     def forward(trial):
@@ -322,7 +321,7 @@ def test_bf16_is_not_even_tried_where_it_is_emulated(monkeypatch):
 
 
 def test_fp32_is_chosen_where_bf16_does_not_run(monkeypatch):
-    monkeypatch.setattr("df_agent.training.precision.computes_in_bf16", lambda _: True)
+    monkeypatch.setattr("df_agent.training.device.computes_in_bf16", lambda _: True)
     model = toy.Toy()
 
     def forward(trial):

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from df_agent.models.fourier_features import fourier_features
-from df_agent.models.transformer import Transformer, TransformerConfig, sinusoidal
+from df_agent.models.layers import fourier_features, sinusoidal
+from df_agent.models.transformer import Transformer, TransformerConfig
 
 
 def network(seed=0, **options):

@@ -1,4 +1,4 @@
-from df_planners.deadline import Deadline
+from df_planners.plan import Deadline
 
 
 def overs(milliseconds, ends):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from df_agent.baselines import load_learner
 from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
-from df_agent.baselines.learners import load_learner
 from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import from_segments

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.baselines.gcbc import GCBC
+from df_agent.baselines.goal_conditioned import GCBC
 from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.data.episodes import Episodes
 from df_agent.policies.learned_actors import GCBCPolicy, GoalPolicy

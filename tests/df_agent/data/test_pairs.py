@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from df_agent.data.episodes import Episodes
-from df_agent.data.samplers.pairs import PairSampler
+from df_agent.data.samplers.side_models import PairSampler
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
 from df_agent.types import Pairs

@@ -1,4 +1,4 @@
-"""Whether to train in bf16, by a short timing and not by the name of the device; whether to compile."""
+"""The processes of a run, and the arithmetic that it takes: bf16 by a short timing, and whether to compile."""
 
 from __future__ import annotations
 
@@ -11,9 +11,23 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from df_agent.runtime import computes_in_bf16
+
+
+def make_accelerator() -> Accelerator:
+    """Return accelerate's view of this process, one alone or of those that torchrun or `accelerate launch` started.
+
+    Repeated calls share one state.
+
+    Without being told, accelerate does not see that CPU processes belong together: each would think that it
+    is alone and write into the same folder.
+    """
+    # Precision is the trainer's own business, whatever accelerate's environment says.
+    return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision="no")
+
 
 # bf16 costs accuracy, so it has to save at least this share of the time.
 WORTHWHILE = 0.9

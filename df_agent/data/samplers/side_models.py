@@ -1,0 +1,98 @@
+"""What the side models learn from: frames' actions and where they led, and pairs of moments of one episode."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from df_agent.data.samplers.windows import WindowSampler
+from df_agent.types import InverseDynamicsBatch, Pairs
+
+
+def displacement_scale(step: list[float]) -> Tensor:
+    """Return the unit, (G,), of displacements within a frame: a third of the most that the data moves, its "step".
+
+    It is 1 where the data does not move.
+    """
+    most = torch.tensor(step, dtype=torch.float32)
+    return torch.where((most > 0) & most.isfinite(), most / 3, 1.0)
+
+
+class InverseDynamicsSampler:
+    """Draws the mean action of a frame with the observation before it and the places after it.
+
+    Where the data's actions are noisy, a single one has little part in where a frame ends; their mean has all.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        scale: (G,) unit of displacements.
+
+    Raises:
+        ValueError: every episode is shorter than a frame.
+    """
+
+    def __init__(self, windows: WindowSampler, scale: Tensor) -> None:
+        config = windows.tokenizer.config
+        self.windows, self.scale, self.ahead = windows, scale.to(windows.observations.device), config.frame_skip
+        self.channels = list(config.goal_channels)
+        dim = config.observation_dim
+        self.mean, self.std = (
+            x[:dim].to(windows.observations.device) for x in (windows.tokenizer.mean, windows.tokenizer.std)
+        )
+        step = torch.arange(len(windows.last), device=windows.last.device)
+        self.anchors = step[step + self.ahead <= windows.last]
+        if not len(self.anchors):
+            raise ValueError(f"every episode is shorter than a frame of {self.ahead} steps")
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> InverseDynamicsBatch:
+        """Draw `batch_size` moves with a CPU generator; the same generator gives the same moves."""
+        pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
+        step = self.anchors[pick.to(self.anchors.device)]
+        now, later = self.windows.observations[step], self.windows.observations[step + self.ahead]
+        displacement = (later - now)[:, self.channels] / self.scale
+        actions = self.windows.actions[step[:, None] + torch.arange(self.ahead, device=step.device)].mean(1)
+        return InverseDynamicsBatch((now - self.mean) / self.std, displacement, actions)
+
+
+class PairSampler:
+    """Draws two moments of an episode, near and far ones alike.
+
+    The steps between them are log-uniform, up to what is left of the episode. Were they uniform, most pairs would
+    be far apart, and few would show a direct way between near places.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        shortest: fewest steps between the two [control steps].
+        longest: most steps between the two, the rest of the episode permitting [control steps].
+
+    Raises:
+        ValueError: every episode is shorter than `shortest`, or `shortest` not below `longest`.
+    """
+
+    def __init__(self, windows: WindowSampler, shortest: int, longest: int) -> None:
+        if not 1 <= shortest < longest:
+            raise ValueError(f"need 1 <= shortest < longest, got {shortest} and {longest}")
+        tokenizer = windows.tokenizer
+        channels = list(tokenizer.config.goal_channels)
+        device = windows.observations.device
+        mean, std = tokenizer.mean[channels].to(device), tokenizer.std[channels].to(device)
+        self.places = (windows.observations[:, channels] - mean) / std
+        self.last, self.shortest, self.longest = windows.last, shortest, longest
+        step = torch.arange(len(self.last), device=device)
+        self.anchors = step[step + shortest <= self.last]
+        if not len(self.anchors):
+            raise ValueError(f"every episode is shorter than {shortest} steps")
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> Pairs:
+        """Draw `batch_size` pairs with a CPU generator; the same generator gives the same pairs."""
+        device = self.places.device
+        pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
+        share = torch.rand(batch_size, generator=generator).to(device)
+        start = self.anchors[pick.to(device)]
+        most = (self.last[start] - start).clamp_max(self.longest).float()
+        least = math.log(self.shortest)
+        steps = torch.exp(least + share * (most.log() - least)).round().long()
+        steps = torch.minimum(steps, most.long())  # rounding must not lead past the end
+        return Pairs(self.places[start], self.places[start + steps], steps.float())
