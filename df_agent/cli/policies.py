@@ -25,8 +25,7 @@ from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, lo
 from df_agent.cli.environments import file_name, is_maze, plain
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec, validated
-from df_agent.evaluation.code_hash import code_hashes
-from df_agent.evaluation.provenance import content_hash, hardware, versions
+from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
 from df_agent.migrations import policy_make
 from df_agent.options import make
