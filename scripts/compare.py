@@ -19,9 +19,9 @@ from df_agent.benchmark.compare import ComparisonResult
 from df_agent.benchmark.progress import ComparisonProgress, Work, comparison_progress
 from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows
 from df_agent.benchmark.report import write_comparison
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.cli.compare_entries import Entry, entries, prepare
 from df_agent.cli.compare_options import environments
 from df_agent.cli.extras import extras, film

@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.tables import make_tables
-from df_agent.benchmark.types import EnvComparison
 from studies.ablation import table_of
 
 RESULTS = Path(__file__).parents[1] / "results"

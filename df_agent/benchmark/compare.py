@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 from df_agent.benchmark.raw_rows import write_raw_rows
 from df_agent.benchmark.report import readme_table, write_comparison
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.references import NO_REFERENCES, References

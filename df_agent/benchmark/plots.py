@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from df_agent.benchmark.pairing import Episodes
+from df_agent.benchmark.rows import Episodes
 from df_agent.benchmark.style import Look, header, new_figure, plain, save
 from df_agent.benchmark.tables import EnvTables, PolicySummary
 from df_agent.evaluation.metrics import success_curve

@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import df_agent.benchmark.compare as benchmark
-from df_agent.benchmark.failure_page import LISTED
+from df_agent.benchmark.failures import LISTED
 from df_agent.benchmark.store import PolicyStore, StoreError
 from df_agent.cli import compare_entries
 from df_agent.cli.compare_options import policies_asked
