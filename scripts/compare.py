@@ -24,6 +24,7 @@ from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
 from df_agent.cli.compare_entries import Entry, entries, prepare
 from df_agent.cli.compare_options import environments
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
 from df_agent.cli.retrace import retrace
@@ -32,7 +33,6 @@ from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_limit
 from df_agent.runtime import keep_freed_memory
-from df_agent.training.run_folder import RunError
 
 console = Console()
 
@@ -192,10 +192,8 @@ def main(config: DictConfig) -> None:
     if config.report_from and not config.name:
         name = f"from-{Path(config.report_from).resolve().name}"
     folder = Path(config.output_dir or Path("outputs", "compare", name))
-    try:
+    with errors_in_one_line():
         complete = run_comparison(config, folder)
-    except (ValueError, OSError, RunError, ImportError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)
     if not complete:
         raise SystemExit(1)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import df_envs
 
-from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.cli.environments import MAZE_IDS
-from df_agent.cli.policies import demonstrations
+from df_agent.checkpoint import save_checkpoint
+from df_agent.cli.environments import MAZE_IDS, demonstrations
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.datasets import load_episodes
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer
@@ -64,10 +64,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Convert as the command line says."""
     options = read_options()
-    try:
+    with errors_in_one_line():
         print(f"Written to {run(options)}")
-    except (CheckpointError, ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 def run(options: argparse.Namespace) -> Path:

@@ -14,19 +14,16 @@ from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
 from rich.console import Console
 
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env, own_maze
-from df_agent.cli.measuring import origin_of, output_folder
+from df_agent.cli.errors import errors_in_one_line
+from df_agent.cli.measuring import origin_of, prepare
 from df_agent.cli.policies import (
-    check_policy,
     goal_spec_of,
     make_policy,
     policy_arguments,
-    use_checkpoint,
 )
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
-from df_agent.evaluation.rollout import PolicyError, evaluate, rollout
+from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import progress_bar, stage_printer, summary_table
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import keep_freed_memory
@@ -112,21 +109,12 @@ def run_on_screen(config: DictConfig) -> None:
 def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
     keep_freed_memory()
-    try:
-        config.env = own_maze(config.env, config.maze)
-        check_env(config.env)
-        check_policy(config.policy)
-        if not isinstance(config.seed, int):
-            raise ValueError(f"seed must be a whole number, got {config.seed!r}")
-        folder = output_folder(config, "evaluate")
-        if config.checkpoint:
-            use_checkpoint(config.policy, config.checkpoint)
+    with errors_in_one_line(RuntimeError):
+        folder = prepare(config, "evaluate")
         if config.render:
             run_on_screen(config)
             return
         run_evaluation(config, folder)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
 
 

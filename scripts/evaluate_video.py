@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env
-from df_agent.cli.filming import Locate, film_clips, locator, pixels_of
+from df_agent.cli.collecting import Locate, film_clips, locator, pixels_of
+from df_agent.cli.environments import check_env, trained
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import console, new_figure, parser_of, write
-from df_agent.cli.policies import trained
 from df_agent.data.clips import Clips
 from df_agent.evaluation.video import encode
 from df_agent.world_model.imagine import RolloutConfig
@@ -267,11 +267,9 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Measure, draw and write."""
     options = read_options()
-    try:
+    with errors_in_one_line(RuntimeError):
         check_env(options.env)
         run(options)
-    except (CheckpointError, ValueError, RuntimeError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 def run(options: argparse.Namespace) -> None:

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError, json_bytes, replace_file
+from df_agent.cli.collecting import film_clips, locator
 from df_agent.cli.environments import check_env
-from df_agent.cli.filming import film_clips, locator
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.evaluation.video import encode
 from df_agent.options import make
 from df_agent.world_model.imagine import RolloutConfig
@@ -91,10 +92,8 @@ def run(config: DictConfig) -> None:
 @hydra.main(version_base=None, config_path="../configs", config_name="predict_video")
 def main(config: DictConfig) -> None:
     """Predict as the config says."""
-    try:
+    with errors_in_one_line(RuntimeError):
         run(config)
-    except (CheckpointError, ValueError, FileNotFoundError, RuntimeError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

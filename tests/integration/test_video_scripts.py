@@ -26,8 +26,11 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import evaluate_video  # noqa: E402
 import predict_video  # noqa: E402
 
-from df_agent.cli.collecting import job_of  # noqa: E402
-from df_agent.cli.filming import CONFIG, film_clips  # noqa: E402
+from df_agent.cli.collecting import (  # noqa: E402
+    CONFIG,
+    film_clips,
+    job_of,
+)
 from studies import result_tables  # noqa: E402
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
