@@ -12,9 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
 from df_agent.benchmark.rows import Episodes
-from df_agent.benchmark.style import Look, header, new_figure, save
+from df_agent.benchmark.style import Look, header, save
 from df_agent.benchmark.tables import EnvTables
-from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
+from df_agent.evaluation.plots import (
+    FAIL,
+    GOAL,
+    INK,
+    MUTED,
+    START,
+    Bounds,
+    draw_map,
+    drawing_bounds,
+    new_figure,
+    positions,
+)  # fmt: skip
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References
 
@@ -99,8 +110,7 @@ def _panels(number: int, bounds: Bounds, dpi: int = 130) -> tuple[Any, list[Axes
     rows = -(-number // columns)
     tall = PANEL * float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
     width, height = columns * (PANEL + 0.12) + 0.2, rows * (tall + 0.48) + 0.78
-    figure = new_figure(width, height)
-    figure.set_dpi(dpi)
+    figure = new_figure(width, height, dpi)
     axes = []
     for i in range(number):
         left = 0.15 + (i % columns) * (PANEL + 0.12)
