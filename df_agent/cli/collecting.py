@@ -23,11 +23,11 @@ from df_agent.data.clips import Clips
 from df_agent.data.collect import RecordedEpisode, record
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.types import Policy
+from df_agent.world_model.prediction import Locate
 
 WANDER_SHARE = 0.3
 CONFIG = Path(__file__).parents[2] / "configs" / "collect" / "collect.yaml"
 UNSEEN = 1_000_000  # added to seeds: data is collected with those from 0 on, and must not be filmed again
-Locate = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float64], NDArray[np.int64]]]
 
 
 @dataclass

@@ -142,10 +142,10 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
 
 def test_what_ships_keeps_the_ball_and_knows_where_it_goes():
     seen, locate = 4, evaluate_video.locator("maze2d-umaze")
-    film = evaluate_video.Film.of(film_clips("maze2d-umaze", 8, seen + 8, 0), True)
+    film = evaluate_video.FilmedClips.of(film_clips("maze2d-umaze", 8, seen + 8, 0), True)
     errors = []
     for model in (None, VideoModel.from_pretrained("maze2d-umaze-video", device="cpu")):
-        found, balls = locate(evaluate_video.Row("", model).predict(film, seen, 0))
+        found, balls = locate(evaluate_video.Predictor("", model).predict(film, seen, 0))
         assert (balls == 1).all()
         errors.append(position_errors(found, film.places[:, seen:]).mean())
     assert errors[1] < 0.4 * errors[0]
