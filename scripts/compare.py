@@ -1,7 +1,7 @@
 """Compare policies on the same starts: `python scripts/compare.py env=maze2d-large policies=[diffuser,oracle]`.
 
 Runs the episodes that are missing, then writes one report about all rows in the folder: report.md, report.html, CSV
-and pictures. Rows are stored as episodes end, so a call that was killed goes on when it is given again.
+and pictures. Rows are stored as episodes end, so a call that was killed continues when it is rerun.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from df_agent.benchmark.report import write_comparison
 from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.cli.compare_entries import Entry, entries, prepare
-from df_agent.cli.compare_options import environments
+from df_agent.cli.comparing import Entry, entries, environments, prepare
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names

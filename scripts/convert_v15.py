@@ -21,7 +21,7 @@ from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer
 from df_agent.training.convert_v15 import Axes, check_network, convert, read_weights
 
-BODY = 0.2  # by which D4RL's ball lies beyond the corner from which its cells count [cells]
+BODY = 0.2  # by which D4RL's agent lies beyond the corner from which its cells count [cells]
 TOKENS = {"umaze": 31, "medium": 61, "large": 81}  # an episode, and the present
 # Its first token is the present ten times over. The strength of guidance is our choice: the original's depends on the
 # size of the batch.

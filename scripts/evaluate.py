@@ -24,11 +24,16 @@ from df_agent.cli.policies import (
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
 from df_agent.evaluation.rollout import evaluate, rollout
-from df_agent.evaluation.terminal import progress_bar, stage_printer, summary_table
+from df_agent.evaluation.terminal import progress_bar, summary_table
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import keep_freed_memory
 
 console = Console()
+
+
+def print_stage(text: str) -> None:
+    """Show what happens after the rollout."""
+    console.print(text, style="dim")
 
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
@@ -38,7 +43,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.diffusion.network.parameters()).dtype)
-    say_stage, references = stage_printer(console), references_of(config.env)
+    references = references_of(config.env)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
         result = evaluate(
             policy,
@@ -53,10 +58,10 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             provenance=origin,
             goal_spec=goal_spec,
             on_progress=update,
-            on_stage=say_stage,
+            on_stage=print_stage,
             scenes=scenes_of(config, references),
         )
-        say_stage("writing the report")
+        print_stage("writing the report")
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
 

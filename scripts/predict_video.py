@@ -72,7 +72,7 @@ def run(config: DictConfig) -> None:
         states = np.asarray(clips.states, np.float64).reshape(config.clips, total, -1)
         errors = position_errors(carried(found, states[:, seen - 1, :2]), states[:, seen:, :2])
         measured["no_ball"] = float(np.isnan(found).any(-1).mean())
-        measured["position_error_m"] = float(errors.mean())  # a ball that is lost counts as where it was last
+        measured["position_error_m"] = float(errors.mean())  # an agent that is lost counts as where it was last
         measured["position_error_last_m"] = float(errors[:, -1].mean())
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)

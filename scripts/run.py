@@ -62,7 +62,7 @@ def option(arguments: Sequence[str], key: str) -> str | None:
 def command_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Sequence[str] = TASKS) -> list[str]:
     """Return a task's arguments: what it is given, and what follows from the other tasks.
 
-    The mazes whose goals are drawn anew share the data and the models of those with a fixed one.
+    The mazes whose goals are drawn at random share the data and the models of those with a fixed one.
     """
     dataset = option(given["collect"], "dataset")
     method = option(given["train"], "method") or "diffusion_forcing"

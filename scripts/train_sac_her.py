@@ -23,7 +23,7 @@ from df_agent.training.sac_her import read_curve, train_sac_her
 
 
 def multi2d(env_id: str) -> str:
-    """Return the environment of the same maze whose goals are drawn anew; other environments are their own."""
+    """Return the environment of the same maze whose goals are drawn at random; other environments are their own."""
     return env_id.replace("maze2d-", "multi2d-")
 
 

@@ -21,6 +21,7 @@ from df_envs.ogbench_mazes import OGBENCH_IDS
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from rich.table import Table
 
 from df_agent.agent_model import AgentModel
 from df_agent.cli.environments import demonstrations, is_maze, plain
@@ -33,7 +34,7 @@ from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import episode_limit, rollout
-from df_agent.evaluation.terminal import progress_bar, sanity_table
+from df_agent.evaluation.terminal import progress_bar
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.random import RandomPolicy
 from df_agent.types import Observation, Policy
@@ -154,6 +155,25 @@ def sanity_row(name: str, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
         "time_to_goal_mean": float(np.mean([record.time_to_goal for record in records])),
         "at_goal_at_end": float(np.mean([record.at_goal_at_end for record in records])),
     }
+
+
+def sanity_table(title: str, rows: Sequence[dict[str, Any]], data_rate: float | None) -> Table:
+    """Return the rows of `sanity_row` as a table, with the share of windows of the data that touch the goal."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "success rate", "95 %", "mean steps", "at the goal at the end"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        low, high = row["success_rate_ci95"]
+        table.add_row(
+            row["policy"],
+            f"{row['success_rate']:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{row['time_to_goal_mean']:.1f}",
+            f"{row['at_goal_at_end']:.3f}",
+        )
+    if data_rate is not None:
+        table.add_row("trajectories in the data", f"{data_rate:.3f}", "", "", "")
+    return table
 
 
 def randomize_weights(policy: DiffusionForcingPolicy, seed: int = 0) -> None:

@@ -141,7 +141,7 @@ def use_checkpoint(policy: DictConfig, checkpoint: str) -> None:
 
 
 def load_weights(policy: DictConfig) -> Checkpoint:
-    """Return a policy's checkpoint; raises CheckpointError, saying how to train it where the policy says so."""
+    """Return a policy's checkpoint; raises CheckpointError, with the command that trains it if the policy names one."""
     try:
         return load_checkpoint(policy.checkpoint)
     except CheckpointError as error:

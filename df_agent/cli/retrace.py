@@ -19,7 +19,7 @@ from df_agent.benchmark.path_plots import far_start
 from df_agent.benchmark.rows import EnvComparison, Episodes
 from df_agent.benchmark.store import PolicyStore, of_code
 from df_agent.benchmark.tables import make_tables
-from df_agent.cli.compare_entries import Entry
+from df_agent.cli.comparing import Entry
 from df_agent.cli.policies import goal_spec_of, identity, make_policy
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import EpisodeRecord
