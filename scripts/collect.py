@@ -16,12 +16,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from df_agent.checkpoint import CheckpointError
 from df_agent.cli.collecting import Job, default_steps, is_endless, job_of
 from df_agent.cli.environments import check_env, own_maze
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.collect import collect
 from df_agent.data.datasets import load_episodes
-from df_agent.evaluation.rollout import PolicyError
 
 # Segments of Minari's D4RL/pointmaze/*-v2: mean and longest, in steps.
 MINARI_SEGMENTS = {"umaze": (75.7, 190), "medium": (210.4, 504), "large": (297.6, 797)}
@@ -84,10 +83,8 @@ def run(config: DictConfig) -> None:
 @hydra.main(version_base=None, config_path="../configs/collect", config_name="collect")
 def main(config: DictConfig) -> None:
     """Collect as the config says."""
-    try:
+    with errors_in_one_line(RuntimeError):
         run(config)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

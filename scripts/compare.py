@@ -1,7 +1,7 @@
 """Compare policies on the same starts: `python scripts/compare.py env=maze2d-large policies=[diffuser,oracle]`.
 
 Runs the episodes that are missing, then writes one report about all rows in the folder: report.md, report.html, CSV
-and pictures. Rows are stored as episodes end, so a call that was killed goes on when it is given again.
+and pictures. Rows are stored as episodes end, so a call that was killed continues when it is rerun.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from df_agent.benchmark.compare import ComparisonResult
 from df_agent.benchmark.progress import ComparisonProgress, Work, comparison_progress
 from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows
 from df_agent.benchmark.report import write_comparison
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.benchmark.types import EnvComparison, PolicyRows
-from df_agent.cli.compare_entries import Entry, entries, prepare
-from df_agent.cli.compare_options import environments
+from df_agent.cli.comparing import Entry, entries, environments, prepare
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
 from df_agent.cli.retrace import retrace
@@ -32,7 +32,6 @@ from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_limit
 from df_agent.runtime import keep_freed_memory
-from df_agent.training.run_folder import RunError
 
 console = Console()
 
@@ -192,10 +191,8 @@ def main(config: DictConfig) -> None:
     if config.report_from and not config.name:
         name = f"from-{Path(config.report_from).resolve().name}"
     folder = Path(config.output_dir or Path("outputs", "compare", name))
-    try:
+    with errors_in_one_line():
         complete = run_comparison(config, folder)
-    except (ValueError, OSError, RunError, ImportError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)
     if not complete:
         raise SystemExit(1)

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import df_envs
 
-from df_agent.checkpoint import CheckpointError, save_checkpoint
-from df_agent.cli.environments import MAZE_IDS
-from df_agent.cli.policies import demonstrations
+from df_agent.checkpoint import save_checkpoint
+from df_agent.cli.environments import MAZE_IDS, demonstrations
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.datasets import load_episodes
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
 from df_agent.data.tokens import Tokenizer
 from df_agent.training.convert_v15 import Axes, check_network, convert, read_weights
 
-BODY = 0.2  # by which D4RL's ball lies beyond the corner from which its cells count [cells]
+BODY = 0.2  # by which D4RL's agent lies beyond the corner from which its cells count [cells]
 TOKENS = {"umaze": 31, "medium": 61, "large": 81}  # an episode, and the present
 # Its first token is the present ten times over. The strength of guidance is our choice: the original's depends on the
 # size of the batch.
@@ -64,10 +64,8 @@ def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Convert as the command line says."""
     options = read_options()
-    try:
+    with errors_in_one_line():
         print(f"Written to {run(options)}")
-    except (CheckpointError, ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 def run(options: argparse.Namespace) -> Path:

@@ -14,24 +14,26 @@ from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
 from rich.console import Console
 
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env, own_maze
-from df_agent.cli.measuring import origin_of, output_folder
+from df_agent.cli.errors import errors_in_one_line
+from df_agent.cli.measuring import origin_of, prepare
 from df_agent.cli.policies import (
-    check_policy,
     goal_spec_of,
     make_policy,
     policy_arguments,
-    use_checkpoint,
 )
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
-from df_agent.evaluation.rollout import PolicyError, evaluate, rollout
-from df_agent.evaluation.terminal import progress_bar, stage_printer, summary_table
+from df_agent.evaluation.rollout import evaluate, rollout
+from df_agent.evaluation.terminal import progress_bar, summary_table
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import keep_freed_memory
 
 console = Console()
+
+
+def print_stage(text: str) -> None:
+    """Show what happens after the rollout."""
+    console.print(text, style="dim")
 
 
 def run_evaluation(config: DictConfig, folder: Path) -> None:
@@ -41,7 +43,7 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
     origin = origin_of(config)
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.diffusion.network.parameters()).dtype)
-    say_stage, references = stage_printer(console), references_of(config.env)
+    references = references_of(config.env)
     with progress_bar(f"{config.policy.name} in {config.env}", console) as update:
         result = evaluate(
             policy,
@@ -56,10 +58,10 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             provenance=origin,
             goal_spec=goal_spec,
             on_progress=update,
-            on_stage=say_stage,
+            on_stage=print_stage,
             scenes=scenes_of(config, references),
         )
-        say_stage("writing the report")
+        print_stage("writing the report")
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
 
@@ -112,21 +114,12 @@ def run_on_screen(config: DictConfig) -> None:
 def main(config: DictConfig) -> None:
     """Evaluate as the config says."""
     keep_freed_memory()
-    try:
-        config.env = own_maze(config.env, config.maze)
-        check_env(config.env)
-        check_policy(config.policy)
-        if not isinstance(config.seed, int):
-            raise ValueError(f"seed must be a whole number, got {config.seed!r}")
-        folder = output_folder(config, "evaluate")
-        if config.checkpoint:
-            use_checkpoint(config.policy, config.checkpoint)
+    with errors_in_one_line(RuntimeError):
+        folder = prepare(config, "evaluate")
         if config.render:
             run_on_screen(config)
             return
         run_evaluation(config, folder)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
 
 

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.collecting import film_clips, locator
 from df_agent.cli.environments import check_env
-from df_agent.cli.filming import film_clips, locator
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.evaluation.video import encode
 from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
@@ -72,7 +73,7 @@ def run(config: DictConfig) -> None:
         states = np.asarray(clips.states, np.float64).reshape(config.clips, total, -1)
         errors = position_errors(carried(found, states[:, seen - 1, :2]), states[:, seen:, :2])
         measured["no_ball"] = float(np.isnan(found).any(-1).mean())
-        measured["position_error_m"] = float(errors.mean())  # a ball that is lost counts as where it was last
+        measured["position_error_m"] = float(errors.mean())  # an agent that is lost counts as where it was last
         measured["position_error_last_m"] = float(errors[:, -1].mean())
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
@@ -92,10 +93,8 @@ def run(config: DictConfig) -> None:
 @hydra.main(version_base=None, config_path="../configs", config_name="predict_video")
 def main(config: DictConfig) -> None:
     """Predict as the config says."""
-    try:
+    with errors_in_one_line(RuntimeError):
         run(config)
-    except (CheckpointError, ValueError, FileNotFoundError, RuntimeError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

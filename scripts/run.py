@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from df_agent.cli.environments import check_env, file_name, is_maze, maze_option, own_maze
-from df_agent.cli.policies import demonstrations, maze2d
+from df_agent.cli.environments import check_env, demonstrations, file_name, is_maze, maze2d, maze_option, own_maze
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.collect import is_collected
 
 TASKS = ("collect", "train", "evaluate")
@@ -62,7 +62,7 @@ def option(arguments: Sequence[str], key: str) -> str | None:
 def command_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Sequence[str] = TASKS) -> list[str]:
     """Return a task's arguments: what it is given, and what follows from the other tasks.
 
-    The mazes whose goals are drawn anew share the data and the models of those with a fixed one.
+    The mazes whose goals are drawn at random share the data and the models of those with a fixed one.
     """
     dataset = option(given["collect"], "dataset")
     method = option(given["train"], "method") or "diffusion_forcing"
@@ -106,13 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if {"-h", "--help"} & set(words):
         print(__doc__)
         return
-    try:
+    with errors_in_one_line():
         env_id, tasks, given = read_arguments(words)
         env_id = own_maze(env_id, maze_option(words))
         check_env(env_id)
         name = dataset_of(env_id, given["collect"])
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     overwrite = (option(given["collect"], "overwrite") or "").lower() in ("true", "1", "yes", "on")
     for task in tasks:
         if task == "collect" and not overwrite and is_collected(name):

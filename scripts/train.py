@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import hydra
 import imageio.v3 as imageio
 import numpy as np
@@ -24,16 +23,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env, file_name, maze_option, own_maze
-from df_agent.cli.policies import maze2d
+from df_agent.cli.environments import check_env, maze2d, maze_option, own_maze
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
-from df_agent.evaluation.rollout import PolicyError, spec_of
+from df_agent.evaluation.rollout import spec_of
 from df_agent.evaluation.validation import MEASURES, Validation
 from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
@@ -41,8 +39,6 @@ from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
-from df_agent.training.run_folder import RunError
-from df_agent.training.trainer import TrainingError
 
 INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
@@ -158,37 +154,34 @@ def sized_for(maze: Maze) -> list[str]:
     return [f"tokenizer.frame_stack={max(2, math.ceil(1 + 0.15 * way))}", f"steps={1000 * max(4, way)}"]
 
 
-OmegaConf.register_new_resolver("file_name", file_name, replace=True)
+def run(config: DictConfig) -> None:
+    """Resolve, check, and train or only write what was resolved."""
+    if not OmegaConf.is_missing(config, "env_id"):
+        check_env(config.env_id)
+    resolved = resolve(config)
+    check_use(resolved)
+    if config.resolve_to:
+        replace_file(Path(config.resolve_to), json_bytes(resolved))
+        return
+    validate = None
+    if resolved["train"]["validate_every"]:
+        pictures = Path(resolved["run_dir"], "validation")
+        goal_spec = make(GoalSpec, resolved["goal"])
+        validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
+    train(resolved, validate)
 
 
 @hydra.main(version_base=None, config_path="../configs/train", config_name="train")
 def main(config: DictConfig) -> None:
     """Train as the config says."""
     try:
-        if not OmegaConf.is_missing(config, "env_id"):
-            check_env(config.env_id)
-        resolved = resolve(config)
-        check_use(resolved)
-        if config.resolve_to:
-            replace_file(Path(config.resolve_to), json_bytes(resolved))
-            return
-        validate = None
-        if resolved["train"]["validate_every"]:
-            pictures = Path(resolved["run_dir"], "validation")
-            goal_spec = make(GoalSpec, resolved["goal"])
-            validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
-        train(resolved, validate)
+        with errors_in_one_line():
+            run(config)
     except MissingMandatoryValue as error:
         raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error
-    except (
-        CheckpointError, RunError, TrainingError, PolicyError, ValueError, OSError, ImportError, gym.error.Error,
-    ) as error:  # fmt: skip
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line():
         sys.argv[1:] = any_environment(sys.argv[1:])
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     main()

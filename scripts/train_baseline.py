@@ -11,18 +11,14 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-import gymnasium as gym
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli import policies  # noqa: F401 - registers by_maze
-from df_agent.evaluation.rollout import PolicyError
+from df_agent.cli import environments  # noqa: F401 - registers by_maze
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.evaluation.validation import Validation
 from df_agent.training.baseline import train_baseline
-from df_agent.training.run_folder import RunError
-from df_agent.training.trainer import TrainingError
 from df_agent.training.trainer import Validation as TrainingValidation
 from df_agent.types import Policy
 
@@ -53,15 +49,10 @@ def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
 @hydra.main(version_base=None, config_path="../configs/train_baseline", config_name="train_baseline")
 def main(config: DictConfig) -> None:
     """Train as the config says."""
-    try:
+    with errors_in_one_line(TypeError):
         plain: Any = OmegaConf.to_container(config, resolve=True)
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
         train_baseline(plain, validate, policy_maker(plain))
-    except (
-        CheckpointError, RunError, TrainingError, PolicyError, ValueError, TypeError, OSError, ImportError,
-        gym.error.Error,
-    ) as error:  # fmt: skip
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -9,25 +9,20 @@ from __future__ import annotations
 from typing import Any
 
 import hydra
-import train_video  # noqa: F401 - registers film
 from omegaconf import DictConfig, OmegaConf
 
-from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env
-from df_agent.training.run_folder import RunError
-from df_agent.training.trainer import TrainingError
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.world_model.compact import train_compact
 
 
 @hydra.main(version_base=None, config_path="../configs", config_name="train_compact")
 def main(config: DictConfig) -> None:
     """Train as the config says."""
-    try:
+    with errors_in_one_line():
         check_env(config.env)
         plain: Any = OmegaConf.to_container(config, resolve=True)
         train_compact(plain)
-    except (CheckpointError, RunError, TrainingError, ValueError, FileNotFoundError, ConnectionError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -14,19 +14,16 @@ import matplotlib.pyplot as plt
 from omegaconf import DictConfig, OmegaConf
 
 from df_agent.baselines.sac_her_model import SACHERConfig
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli import policies  # noqa: F401 - what the configuration is written with
 from df_agent.cli.environments import check_env
-from df_agent.evaluation.rollout import PolicyError
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.evaluation.validation import Validation
 from df_agent.options import make
 from df_agent.policies.learned_actors import SACHERPolicy
-from df_agent.training.run_folder import RunError
 from df_agent.training.sac_her import read_curve, train_sac_her
 
 
 def multi2d(env_id: str) -> str:
-    """Return the environment of the same maze whose goals are drawn anew; other environments are their own."""
+    """Return the environment of the same maze whose goals are drawn at random; other environments are their own."""
     return env_id.replace("maze2d-", "multi2d-")
 
 
@@ -51,7 +48,7 @@ def main(config: DictConfig) -> None:
         plot_curve(read_curve(run_dir), run_dir / "curve.png", f"{config.algorithm} with hindsight goals, {config.env}")
         print("  ".join(f"{key} {value:g}" for key, value in row.items()), flush=True)
 
-    try:
+    with errors_in_one_line():
         plain: Any = OmegaConf.to_container(config, resolve=True)
         check_env(plain["env"])
         validate = Validation(plain["env"], **plain["validation"])
@@ -64,8 +61,6 @@ def main(config: DictConfig) -> None:
             validate=lambda actor, steps: validate(SACHERPolicy(actor))[0],
             on_row=show,
         )
-    except (CheckpointError, RunError, PolicyError, ValueError, FileNotFoundError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 OmegaConf.register_new_resolver("multi2d", multi2d, replace=True)

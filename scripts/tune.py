@@ -15,18 +15,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.checkpoint import load_checkpoint
 from df_agent.cli.environments import check_env
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.policies import check_policy, goal_spec_of, identity, make_policy, policy_arguments, use_checkpoint
 from df_agent.evaluation.metrics import censored, reference_steps
 from df_agent.evaluation.references import references_of
-from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.validation import check_validation_seed
 
 console = Console()
@@ -102,7 +102,7 @@ def main(config: DictConfig) -> None:
     """Try every setting of the grid."""
     path = Path(config.output)
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    try:
+    with errors_in_one_line():
         check_validation_seed(config.seed)
         check_env(config.env)
         check_policy(config.policy)
@@ -125,8 +125,6 @@ def main(config: DictConfig) -> None:
                     file.write(json.dumps(row) + "\n")
             shown = "  ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
             console.print(f"{setting}  {shown}{'  (from the file)' if done else ''}", markup=False, highlight=False)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.cli.environments import trained
 from df_agent.cli.measuring import console, measured, new_figure, parser_of, run, with_interval, write
-from df_agent.cli.policies import trained
 from df_agent.evaluation.metrics import bootstrap_interval
 from df_agent.evaluation.provenance import content_hash
 from df_agent.evaluation.rollout import episode_limit

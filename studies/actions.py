@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import trained
 from df_agent.cli.measuring import check_same_starts, measured, new_figure, parser_of, run, with_interval, write
-from df_agent.cli.policies import trained
 from df_agent.policies import DiffusionForcingPolicy
 
 MAZES = ("maze2d-medium", "maze2d-large")

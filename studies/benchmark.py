@@ -35,9 +35,8 @@ from rich.table import Table
 
 from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import MAZE_IDS
+from df_agent.cli.environments import MAZE_IDS, maze2d
 from df_agent.cli.measuring import console, new_figure, parser_of, run, write
-from df_agent.cli.policies import maze2d
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import stored_file

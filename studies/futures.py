@@ -20,8 +20,8 @@ from rich.table import Table
 from torch import Tensor
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.environments import trained
 from df_agent.cli.measuring import console, new_figure, parser_of, write
-from df_agent.cli.policies import trained
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.diffusion.sampler import guided, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels

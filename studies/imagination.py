@@ -24,9 +24,8 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.her import HerReplayBuffer
 
 from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env, plain
+from df_agent.cli.environments import check_env, demonstrations, plain, trained
 from df_agent.cli.measuring import console, new_figure, parser_of, rate, run, write
-from df_agent.cli.policies import demonstrations, trained
 from df_agent.data.clips import load_clips
 from df_agent.world_model.compact import CompactModel, load_compact
 from df_agent.world_model.env import WorldModelVectorEnv

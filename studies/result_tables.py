@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.tables import make_tables
-from df_agent.benchmark.types import EnvComparison
 from df_agent.cli.policies import described, policy_names
 from df_agent.migrations import policy_entry
 from studies.ablation import markdown, read_options, stored, table_of

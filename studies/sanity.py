@@ -21,26 +21,20 @@ from df_envs.ogbench_mazes import OGBENCH_IDS
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from rich.table import Table
 
 from df_agent.agent_model import AgentModel
-from df_agent.checkpoint import CheckpointError
-from df_agent.cli.environments import check_env, is_maze, own_maze, plain
-from df_agent.cli.measuring import console, origin_of, output_folder
-from df_agent.cli.policies import (
-    check_policy,
-    demonstrations,
-    goal_spec_of,
-    make_policy,
-    policy_arguments,
-    use_checkpoint,
-)
+from df_agent.cli.environments import demonstrations, is_maze, plain
+from df_agent.cli.errors import errors_in_one_line
+from df_agent.cli.measuring import console, origin_of, prepare
+from df_agent.cli.policies import goal_spec_of, make_policy, policy_arguments
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PolicyError, episode_limit, rollout
-from df_agent.evaluation.terminal import progress_bar, sanity_table
+from df_agent.evaluation.rollout import episode_limit, rollout
+from df_agent.evaluation.terminal import progress_bar
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.random import RandomPolicy
 from df_agent.types import Observation, Policy
@@ -163,6 +157,25 @@ def sanity_row(name: str, records: Sequence[EpisodeRecord]) -> dict[str, Any]:
     }
 
 
+def sanity_table(title: str, rows: Sequence[dict[str, Any]], data_rate: float | None) -> Table:
+    """Return the rows of `sanity_row` as a table, with the share of windows of the data that touch the goal."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "success rate", "95 %", "mean steps", "at the goal at the end"):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        low, high = row["success_rate_ci95"]
+        table.add_row(
+            row["policy"],
+            f"{row['success_rate']:.3f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{row['time_to_goal_mean']:.1f}",
+            f"{row['at_goal_at_end']:.3f}",
+        )
+    if data_rate is not None:
+        table.add_row("trajectories in the data", f"{data_rate:.3f}", "", "", "")
+    return table
+
+
 def randomize_weights(policy: DiffusionForcingPolicy, seed: int = 0) -> None:
     """Replace a policy's trained weights by random ones, to show what training is worth."""
     with torch.random.fork_rng():
@@ -250,18 +263,11 @@ def achieved(episodes: Episodes, env_id: str, channels: int) -> np.ndarray[Any, 
 @hydra.main(version_base=None, config_path="../configs", config_name="sanity")
 def main(config: DictConfig) -> None:
     """Check as the config says."""
-    try:
-        config.env = own_maze(config.env, config.maze)
-        check_env(config.env)
-        check_policy(config.policy)
+    with errors_in_one_line(RuntimeError):
+        folder = prepare(config, "sanity")
         if config.episodes < 2:
             raise ValueError("goals are shuffled among episodes, so it takes at least 2 of them")
-        folder = output_folder(config, "sanity")
-        if config.checkpoint:
-            use_checkpoint(config.policy, config.checkpoint)
         run_sanity(config, folder)
-    except (ValueError, OSError, CheckpointError, PolicyError, ImportError, RuntimeError, gym.error.Error) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
     console.print(f"Written to {folder}", markup=False, highlight=False)
 
 

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.cli.environments import trained
 from df_agent.cli.measuring import measured, new_figure, parser_of, run, with_interval, write
-from df_agent.cli.policies import make_policy, policy_config, trained, use_checkpoint
+from df_agent.cli.policies import make_policy, policy_config, use_checkpoint
 from df_agent.evaluation.corruption import KINDS, Corrupted
 from df_agent.evaluation.rollout import PolicyError
 from df_agent.types import Policy

@@ -19,12 +19,12 @@ from df_agent.benchmark.plots import (
     plot_speed,
     plot_successes,
 )
+from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.store import file_name
 from df_agent.benchmark.style import Look
 from df_agent.benchmark.survival import RESAMPLES, Estimate
 from df_agent.benchmark.tables import EnvTables, PolicySummary, bin_edges
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.benchmark.types import EnvComparison
 
 DASH = "–"
 PAIRED_NOTE = (

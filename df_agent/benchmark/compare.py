@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from df_agent.benchmark.raw_rows import write_raw_rows
 from df_agent.benchmark.report import readme_table, write_comparison
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.references import NO_REFERENCES, References
@@ -103,6 +104,14 @@ def compare(
     names = _checked_names(policies, reference)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different whole numbers, at least one, got {list(seeds)}")
+    options: dict[str, Any] = {
+        "seeds": seeds,
+        "episodes": episodes,
+        "timing_episodes": timing_episodes,
+        "num_envs": num_envs,
+        "max_steps": max_steps,
+        "goal_spec": goal_spec,
+    }
     found = []
     for env_id in [env_ids] if isinstance(env_ids, str) else env_ids:
         # The rows take the way through files that those of scripts/compare.py take.
@@ -110,24 +119,22 @@ def compare(
             stores = [PolicyStore(Path(folder), env_id, name) for name in names]
             for store in stores:
                 on_stage(f"{store.policy} in {env_id}")
-                origin = provenance()
-                store.begin({"env": env_id, "limit": episode_limit(env_id, max_steps)}, origin)
-                store.complete(
-                    policies[store.policy],
-                    seeds=seeds,
-                    episodes=episodes,
-                    timing_episodes=timing_episodes,
-                    num_envs=num_envs,
-                    max_steps=max_steps,
-                    goal_spec=goal_spec,
-                    about=origin,
-                )
-            rows = [PolicyRows(s.policy, "", s.all_rows(), s.timing(), provenance=s.run()) for s in stores]
-            known = (references or {}).get(env_id, NO_REFERENCES)
-            found.append(EnvComparison(env_id, rows, known, seeds=stores[0].seed_of_starts()))
+                _run(store, policies[store.policy], options)
+            found.append(_gathered(stores, (references or {}).get(env_id, NO_REFERENCES)))
     if not found:
         raise ValueError("nothing to compare: no environments")
     return ComparisonResult(found)
+
+
+def _run(store: PolicyStore, policy: Policy, options: Mapping[str, Any]) -> None:
+    origin = provenance()
+    store.begin({"env": store.env_id, "limit": episode_limit(store.env_id, options["max_steps"])}, origin)
+    store.complete(policy, about=origin, **options)
+
+
+def _gathered(stores: Sequence[PolicyStore], references: References) -> EnvComparison:
+    rows = [PolicyRows(s.policy, "", s.all_rows(), s.timing(), provenance=s.run()) for s in stores]
+    return EnvComparison(stores[0].env_id, rows, references, seeds=stores[0].seed_of_starts())
 
 
 def _checked_names(policies: Mapping[str, Policy], reference: str | None) -> list[str]:

@@ -1,15 +1,20 @@
-"""Why an episode did not reach its goal, told from the path it took."""
+"""Episodes that did not reach their goal: why, told from the path, and the page that draws the first of them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.benchmark.document import Block, Heading, Media, Paragraph, Table
+from df_agent.benchmark.path_plots import plot_failures
+from df_agent.benchmark.rows import Episodes
+from df_agent.benchmark.tables import EnvTables
 from df_agent.evaluation.plots import drawing_bounds, positions
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, StepsFunction
@@ -22,6 +27,8 @@ UNKNOWN = "unknown: its path was not recorded"
 LAST_PART = 0.25  # of the episode is looked at
 MOMENTS = 41  # at which the way that is left is measured
 FAR_FROM_WALLS = 0.3  # of the unit length; an agent in contact with a wall is 0.2 away from it
+DRAWN = 12  # failures drawn per policy and environment, at most
+LISTED = 40
 
 RULE = (
     "How the reasons are told: the last quarter of the path is looked at, in units of the goal's radius. If all of it "
@@ -111,6 +118,66 @@ def distance_to_walls(points: Array, walls: Array | None) -> Array:
 def counted(found: Sequence[Failure]) -> str:
     """Return the reasons with their numbers, the most frequent first."""
     return ", ".join(f"{number} {reason}" for reason, number in Counter(f.reason for f in found).most_common())
+
+
+def failure_blocks(folder: Path, tables: Sequence[EnvTables]) -> list[Block]:
+    """Return the page; its pictures are written to `folder`/failures."""
+    blocks: list[Block] = [Heading("Failures", 1), Paragraph(RULE)]
+    pictures = folder / "failures"
+    pictures.mkdir(exist_ok=True)
+    for stale in pictures.glob("*.png"):
+        stale.unlink()
+    for table in tables:
+        env, references = table.comparison.env, table.comparison.references
+        found = {e.name: failures(e.rows.records, references) for e in table.episodes}
+        blocks += [Heading(env), _overview(table, found)]
+        for episodes in table.episodes:
+            if found[episodes.name]:
+                blocks += _of_policy(pictures, table, episodes, found[episodes.name])
+    return blocks
+
+
+def _overview(table: EnvTables, found: dict[str, list[Failure]]) -> Table:
+    rows = []
+    for episodes in table.episodes:
+        failed = found[episodes.name]
+        rows.append([episodes.name, f"{len(failed)} of {len(episodes.times)}", counted(failed)])
+    return Table(["policy", "failed", "why"], rows, wordy=(2,))
+
+
+def _of_policy(pictures: Path, table: EnvTables, episodes: Episodes, failed: Sequence[Failure]) -> list[Block]:
+    env, name = table.comparison.env, episodes.name
+    known = [failure for failure in failed if failure.record.path]
+    drawn, listed = known[:DRAWN], failed[:LISTED]
+    number = f"{len(failed)} of {len(episodes.times)} episodes failed"
+    if len(known) < len(failed):
+        number += f", known paths: {len(known)}"
+    shown = "all of them are drawn" if len(drawn) == len(failed) else f"drawn: {len(drawn)}"
+    rows = [
+        [
+            str(failure.record.episode),
+            str(failure.record.seed),
+            _place(failure.record.start),
+            _place(failure.record.goal),
+            "–" if np.isnan(failure.nearest) else f"{failure.nearest:.2f}",
+            failure.reason,
+        ]
+        for failure in listed
+    ]
+    columns = ["episode", "reset seed", "start", "goal", "nearest to the goal", "why"]
+    text = f"{number}: {counted(failed)}. "
+    text += f"{shown.capitalize()}" + ("." if len(listed) == len(failed) else f", the first {LISTED} are listed.")
+    blocks: list[Block] = [Heading(f"{env}: {name}", 3), Paragraph(text)]
+    if drawn:
+        path = pictures / f"{env}-{name}.png".replace("/", "_").replace(":", "_")
+        episodes_drawn = [(failure.record, failure.reason) for failure in drawn]
+        plot_failures(episodes_drawn, table.comparison.references, f"{name} in {env}", f"{number}; {shown}", path)
+        blocks.append(Media(path, f"{name} in {env}: start, goal, path and why."))
+    return [*blocks, Table(columns, rows, wordy=(5,))]
+
+
+def _place(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.2f}" for value in values[:2])
 
 
 def _last_part(length: int) -> int:

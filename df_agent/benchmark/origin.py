@@ -8,8 +8,8 @@ from typing import Any
 
 from df_agent.benchmark.blocks import DASH
 from df_agent.benchmark.document import Block, Heading, Paragraph, Table
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import file_name
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 
 TEXT = (
     "Every number follows from the rows in {files} (an episode per line; in timing-*.csv are those run "

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from df_agent.benchmark.pairing import Episodes
+from df_agent.benchmark.rows import Episodes
 from df_agent.benchmark.survival import RESAMPLES, Estimate, mean_estimate
 
 Array = NDArray[Any]

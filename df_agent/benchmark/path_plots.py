@@ -11,11 +11,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from df_agent.benchmark.failures import Failure
-from df_agent.benchmark.pairing import Episodes
-from df_agent.benchmark.style import Look, header, new_figure, save
+from df_agent.benchmark.rows import Episodes
+from df_agent.benchmark.style import Look, header, save
 from df_agent.benchmark.tables import EnvTables
-from df_agent.evaluation.plots import FAIL, GOAL, INK, MUTED, START, Bounds, draw_map, drawing_bounds, positions
+from df_agent.evaluation.plots import (
+    FAIL,
+    GOAL,
+    INK,
+    MUTED,
+    START,
+    Bounds,
+    draw_map,
+    drawing_bounds,
+    new_figure,
+    positions,
+)  # fmt: skip
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References
 
@@ -80,14 +90,16 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
     return path, f"{text}: {why}{'' if oracle is None else f', which needs {oracle:.0f} steps'}.{missing}"
 
 
-def plot_failures(found: Sequence[Failure], references: References, title: str, subtitle: str, path: Path) -> Path:
-    """Draw episodes that did not reach their goal, a panel each: start, goal, path and why."""
-    bounds = drawing_bounds([failure.record for failure in found], references.walls)
+def plot_failures(
+    found: Sequence[tuple[EpisodeRecord, str]], references: References, title: str, subtitle: str, path: Path
+) -> Path:
+    """Draw episodes that did not reach their goal, a panel each, with the reason: start, goal and path."""
+    bounds = drawing_bounds([record for record, _ in found], references.walls)
     figure, panels = _panels(len(found), bounds, dpi=90)
-    for axes, failure in zip(panels, found, strict=True):
+    for axes, (record, reason) in zip(panels, found, strict=True):
         draw_map(axes, bounds, references.walls)
-        _draw_path(axes, failure.record, references, FAIL)
-        _title(axes, f"episode {failure.record.episode}", failure.reason, False)
+        _draw_path(axes, record, references, FAIL)
+        _title(axes, f"episode {record.episode}", reason, False)
     header(figure, title, subtitle)
     save(figure, path)
     return path
@@ -98,8 +110,7 @@ def _panels(number: int, bounds: Bounds, dpi: int = 130) -> tuple[Any, list[Axes
     rows = -(-number // columns)
     tall = PANEL * float(np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5))
     width, height = columns * (PANEL + 0.12) + 0.2, rows * (tall + 0.48) + 0.78
-    figure = new_figure(width, height)
-    figure.set_dpi(dpi)
+    figure = new_figure(width, height, dpi)
     axes = []
     for i in range(number):
         left = 0.15 + (i % columns) * (PANEL + 0.12)

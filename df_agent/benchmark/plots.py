@@ -13,11 +13,11 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from df_agent.benchmark.pairing import Episodes
-from df_agent.benchmark.style import Look, header, new_figure, plain, save
+from df_agent.benchmark.rows import Episodes
+from df_agent.benchmark.style import Look, header, save
 from df_agent.benchmark.tables import EnvTables, PolicySummary
 from df_agent.evaluation.metrics import success_curve
-from df_agent.evaluation.plots import INK, MUTED
+from df_agent.evaluation.plots import INK, MUTED, new_figure, plain, success_axes
 
 Array = NDArray[Any]
 Looks = Mapping[str, Look]
@@ -35,7 +35,7 @@ def plot_successes(tables: EnvTables, looks: Looks, path: Path) -> Path:
     reference = max(tables.episodes, key=lambda episodes: looks[episodes.name].width)
     alone = [episodes for episodes in tables.episodes if episodes.rows.sees == "data" or episodes is reference]
     rest = [episodes for episodes in tables.episodes if episodes not in alone or episodes is reference]
-    panels = {"learned from the data alone": alone, "with more, or nothing, to go by": rest}
+    panels = {"learned from the data alone": alone, "with other or no information": rest}
     if len(tables.episodes) <= CROWD or min(len(alone), len(rest)) < 2:
         panels = {"": list(tables.episodes)}
     heights = [max(3.5 if len(panels) > 1 else 3.9, 0.5 + 0.235 * len(drawn)) for drawn in panels.values()]
@@ -48,31 +48,33 @@ def plot_successes(tables: EnvTables, looks: Looks, path: Path) -> Path:
         below = figure.get_figheight() - top - height
         axes = _room(figure, left=0.62, right=3.05, bottom=below, top=top)
         top += height + 1.0
-        for episodes in reversed(drawn):
-            look = looks[episodes.name]
-            curve = success_curve(episodes.times, episodes.success, tables.limit)
-            above = 4 if episodes is reference else 3  # covered by none
-            style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
-            axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
-        axes.set_xlim(0, end)
-        axes.set_ylim(0, 1.015)
-        axes.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
-        axes.set_xlabel("control steps since the start", **SMALL)
+        success_axes(axes, end)
         if title:
             axes.set_title(title, loc="left", fontsize=9, color=INK, pad=6)
-        plain(axes)
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(
-            handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.015, 1.02), frameon=False,
-            fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
-            title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
-        )  # fmt: skip
+        _draw_successes(axes, tables, drawn, reference, looks)
     header(
         figure,
         "Episodes that have reached the goal",
         f"{tables.comparison.env}, up to {tables.starts} starts per policy",
     )
     return save(figure, path)
+
+
+def _draw_successes(
+    axes: Axes, tables: EnvTables, drawn: Sequence[Episodes], reference: Episodes, looks: Looks
+) -> None:
+    for episodes in reversed(drawn):
+        look = looks[episodes.name]
+        curve = success_curve(episodes.times, episodes.success, tables.limit)
+        above = 4 if episodes is reference else 3  # covered by none
+        style: dict[str, Any] = {"color": look.colour, "ls": look.dashes, "lw": look.width, "zorder": above}
+        axes.step(np.arange(tables.limit + 1), curve, where="post", label=_legend(tables, episodes), **style)
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles[::-1], labels[::-1], loc="upper left", bbox_to_anchor=(1.015, 1.02), frameon=False,
+        fontsize=8.5, labelcolor=INK, handlelength=2.8, borderpad=0,
+        title="by success, then restricted mean, steps", title_fontsize=8.5, alignment="left",
+    )  # fmt: skip
 
 
 def plot_speed(tables: EnvTables, looks: Looks, path: Path) -> Path | None:

@@ -53,7 +53,7 @@ class ComparisonProgress:
         self.task = bar.add_task("", total=max(sum(entry.steps for entry in work.values()), 1), text="", left="")
 
     def watch(self, key: tuple[str, str], label: str) -> Callable[[Progress], None]:
-        """Return what to give a rollout as `on_progress`; it may begin anew with every wave."""
+        """Return what to give a rollout as `on_progress`; it may start from zero with every wave."""
         work, before, clock = self.work[key], 0, time.perf_counter()
 
         def update(now: Progress) -> None:

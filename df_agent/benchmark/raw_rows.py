@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, StoreError, file_name
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_text
 from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction

@@ -22,14 +22,14 @@ from df_agent.benchmark.document import (
     as_markdown,
     write_text,
 )
-from df_agent.benchmark.failure_page import failure_blocks
+from df_agent.benchmark.failures import failure_blocks
 from df_agent.benchmark.origin import origin_blocks
+from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.store import file_name
 from df_agent.benchmark.style import looks
 from df_agent.benchmark.survival import Estimate
 from df_agent.benchmark.tables import EnvTables, make_tables
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.benchmark.types import EnvComparison
 
 REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
 
@@ -38,9 +38,9 @@ HOW_TO_READ = (
     "knows when it would have reached it. The restricted mean counts it as the limit; the median is left open (“>”) "
     "where fewer than half reach the goal. Brackets are 95 % intervals: Wilson's for success, a bootstrap over starts "
     "for the rest. Ratios are of means, from the same starts; below 1 is faster. Policies are ordered by success, then "
-    "by restricted mean. One that ran fewer starts says so, and its mean is to be compared with what stands beside it, "
-    "the reference's on these starts. † had more than the recorded data: the map, a simulator, or practice of its own "
-    "in the environment."
+    "by restricted mean. For one that ran fewer starts their number is given, and its mean is to be compared with the "
+    "reference's on the same starts, beside it. † had more than the recorded data: the map, a simulator, or its own "
+    "interaction with the environment."
 )
 GLOSSARY = (
     "“Sees” is what a policy knows besides the observation. The oracle reads the map and follows the shortest path by "
@@ -54,7 +54,7 @@ LATCHED_NOTE = (
     "The occupancy score counts the steps inside the goal (D4RL's rule, used by Diffuser), the latched score every "
     "step from the first success on (Diffusion Veteran's): they differ by the steps a policy spends outside again "
     "after it was there, so one that passes through the goal and leaves looks good only in the second. Where D4RL "
-    "has no reference returns, as for goals drawn anew or episodes of another length, both are in steps."
+    "has no reference returns, as for goals drawn at random or episodes of another length, both are in steps."
 )
 
 

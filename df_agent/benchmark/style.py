@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -67,13 +66,6 @@ def _family(name: str, names: Sequence[str]) -> str:
     return min(heads, key=len)
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches, for files only."""
-    figure = Figure(figsize=(width, height), dpi=130, facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, in 256 colours: a third of the size, since reports are kept and sent around."""
     canvas = FigureCanvasAgg(figure)
@@ -81,15 +73,6 @@ def save(figure: Figure, path: Path) -> Path:
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
-
-
-def plain(axes: Axes, grid: str = "both") -> None:
-    """Leave nothing of the axes but a pale grid and the numbers."""
-    axes.tick_params(which="both", labelsize=8.5, colors=INK, length=0)
-    axes.grid(axis=grid, color="#e3e5e8", lw=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
 
 
 def header(figure: Figure, title: str, subtitle: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.benchmark.paired import PairedDifference, adjusted, paired_episodes
-from df_agent.benchmark.pairing import Episodes, align, check_pairing, common_starts
+from df_agent.benchmark.rows import EnvComparison, Episodes, align, check_pairing, common_starts
 from df_agent.benchmark.survival import (
     Estimate,
     median_time,
@@ -20,7 +20,6 @@ from df_agent.benchmark.survival import (
     success_share,
 )
 from df_agent.benchmark.training_runs import RunsSummary, against_runs, over_runs, policy_of, runs_differences
-from df_agent.benchmark.types import EnvComparison
 from df_agent.evaluation.metrics import normalised_score, real_time_factor, seconds_per_action
 from df_agent.evaluation.records import EpisodeRecord
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from df_agent.benchmark.paired import paired_episodes
-from df_agent.benchmark.pairing import Episodes, common_starts, stacked
+from df_agent.benchmark.rows import Episodes, common_starts, stacked
 from df_agent.benchmark.survival import CONFIDENCE, Estimate
 
 Array = NDArray[Any]

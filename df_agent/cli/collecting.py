@@ -1,25 +1,33 @@
-"""What is to be collected: an environment, a policy, and what the dataset says of itself."""
+"""What is to be collected, and clips filmed alike on seeds that no model was trained on, and read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import df_envs
 import gymnasium as gym
+import numpy as np
 from df_envs.camera import Endless, Filmed
 from df_envs.ogbench_mazes import OGBENCH_IDS, make_walk_maze, published_walks
-from omegaconf import DictConfig
+from df_envs.pictures import agent_in, pixel_of
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
 
 from df_agent.cli.demonstrators import NoisyPolicy, Wandering, demonstrator_of, policy_from
-from df_agent.cli.environments import file_name, is_maze, plain
-from df_agent.cli.policies import maze2d
-from df_agent.data.collect import RecordedEpisode
+from df_agent.cli.environments import file_name, frame_steps, is_maze, maze2d, plain
+from df_agent.data.clips import Clips
+from df_agent.data.collect import RecordedEpisode, record
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.types import Policy
+from df_agent.world_model.prediction import Locate
 
-FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the agent moves 0 to 2 pixels in them
 WANDER_SHARE = 0.3
+CONFIG = Path(__file__).parents[2] / "configs" / "collect" / "collect.yaml"
+UNSEEN = 1_000_000  # added to seeds: data is collected with those from 0 on, and must not be filmed again
 
 
 @dataclass
@@ -79,11 +87,6 @@ def default_steps(env_id: str) -> int:
     return published.walks * published.steps
 
 
-def frame_steps(env_id: str) -> int:
-    """Return how many control steps lie between two pictures unless told otherwise."""
-    return FRAME_STEPS if is_maze(plain(env_id)) else 1
-
-
 def vector_job(config: DictConfig) -> Job:
     """Return what `config` asks for, without pictures."""
     name = str(config.env).removeprefix("df_envs:")
@@ -115,3 +118,60 @@ def vector_job(config: DictConfig) -> Job:
 def is_endless(env: gym.Env[Any, Any]) -> bool:
     """Whether an environment is one of the endless ones that a maze's data is collected in."""
     return env.spec is not None and env.spec.id.startswith("walk2d-")
+
+
+def film_clips(
+    env_id: str,
+    clips: int,
+    frames: int,
+    seed: int,
+    *,
+    size: int = 64,
+    every: int | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Clips:
+    """Return `clips` clips of `frames` pictures each, filmed as `scripts/collect.py pixels=...` does.
+
+    A picture is `size` wide; from one to the next are `every` control steps, or as many as there unless told otherwise.
+
+    Raises:
+        ValueError: the environment's episodes are shorter than that.
+    """
+    steps = (frames - 1) * (every or frame_steps(env_id))
+    seed += UNSEEN
+    options = {"env": env_id, "pixels": size, "every": every, "seed": seed, "walk": steps}
+    config = OmegaConf.merge(OmegaConf.load(CONFIG), options)
+    assert isinstance(config, DictConfig)
+    job = job_of(config)
+    parts: list[Any] = []
+    longest = 0
+    with closing(job.env):
+        for episode in record(job.env, job.policy, 3 * clips * max(steps, 100), seed=seed, on_progress=on_progress):
+            longest = max(longest, len(episode))
+            if len(episode) >= steps:
+                parts.append(episode.every(job.every))
+            if len(parts) == clips:
+                break
+    if len(parts) < clips:
+        raise ValueError(f"{frames} pictures take {steps} steps, {env_id}'s episodes have {longest}; ask for fewer")
+    seen: list[Any] = [part.observations for part in parts]
+    actions = [np.concatenate([np.zeros((1, len(part.actions[0]))), np.array(part.actions)])[:frames] for part in parts]
+    return Clips(
+        np.concatenate([o["pixels"][:frames] for o in seen]),
+        np.concatenate(actions).astype(np.float32),
+        np.concatenate([o["observation"][:frames] for o in seen]).astype(np.float32),
+        np.arange(clips + 1) * frames,
+    )
+
+
+def locator(env_id: str) -> Locate | None:
+    """Return what reads positions from pictures (..., H, W, 3) and how many agents are seen; None but for mazes."""
+    if not is_maze(plain(env_id)):
+        return None
+    maze = df_envs.maze_of(env_id)
+    return lambda frames: agent_in(frames, maze)
+
+
+def pixels_of(env_id: str, positions: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Return the pixels (..., 2), row and column, where positions (..., 2) of a maze's agent lie."""
+    return np.asarray(np.rint(pixel_of(df_envs.maze_of(env_id), positions, size)), dtype=np.int64)

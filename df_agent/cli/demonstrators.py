@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from df_agent.cli.environments import MAZE_IDS, is_maze
 from df_agent.cli.policies import make_policy, policy_config, policy_names
-from df_agent.types import Observation, Policy
+from df_agent.policies.wrapper import PolicyWrapper
+from df_agent.types import Policy
 
 
-class NoisyPolicy:
+class NoisyPolicy(PolicyWrapper):
     """A policy with Gaussian noise on its actions, clipped to the action space.
 
     Args:
@@ -31,24 +32,18 @@ class NoisyPolicy:
     def __init__(self, policy: Policy, noise: float, space: gym.Space[Any], seed: int) -> None:
         if not isinstance(space, gym.spaces.Box):
             raise ValueError(f"noise={noise} needs a continuous action space, this one is {space}")
-        self.policy, self.noise, self.space = policy, noise, space
+        super().__init__(policy)
+        self.noise, self.space = noise, space
         self._random = np.random.default_rng(seed)
 
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[np.float64], Any]:
-        """Return the policy's actions with noise, and its state; `deterministic` leaves the noise out."""
-        actions, state = self.policy.predict(observation, state, episode_start, deterministic)
+    def done(self, actions: NDArray[np.float64], deterministic: bool) -> NDArray[np.float64]:
+        """Return the policy's actions with noise; `deterministic` leaves the noise out."""
         if not deterministic:
             actions = actions + self._random.normal(0.0, self.noise, np.shape(actions))
-        return np.clip(actions, self.space.low, self.space.high), state
+        return np.clip(actions, self.space.low, self.space.high)
 
 
-class Wandering:
+class Wandering(PolicyWrapper):
     """A policy that is now and then interrupted by a random action, held for a while.
 
     So the data also holds what the policy would not do, which a model of the world has to know.
@@ -65,28 +60,22 @@ class Wandering:
             raise ValueError(f"wandering needs a continuous action space, this one is {space}")
         if not 0 <= share < 1:
             raise ValueError(f"the share of the time spent wandering must lie in [0, 1), got {share}")
-        self.policy, self.space, self.longest = policy, space, longest
+        super().__init__(policy)
+        self.space, self.longest = space, longest
         self._random = np.random.default_rng(seed)
         mean = (longest + 1) / 2
         self._chance = share / ((1 - share) * mean) if share else 0.0  # of beginning, in a step that is the policy's
         self._left, self._action = 0, np.zeros(space.shape)
 
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[NDArray[np.float64], Any]:
-        """Return the policy's action or the random one, and the policy's state."""
-        action, state = self.policy.predict(observation, state, episode_start, deterministic)
+    def done(self, actions: NDArray[np.float64], deterministic: bool) -> NDArray[np.float64]:
+        """Return the policy's action or the random one."""
         if self._left == 0 and self._random.random() < self._chance:
             self._left = int(self._random.integers(1, self.longest + 1))
             self._action = self._random.uniform(self.space.low, self.space.high)
         if self._left == 0:
-            return action, state
+            return actions
         self._left -= 1
-        return self._action.copy(), state
+        return self._action.copy()
 
 
 def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: str = "dfs") -> Policy:

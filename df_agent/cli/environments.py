@@ -1,11 +1,16 @@
-"""What the commands know about environments by name: which ids there are, and how an own maze becomes one."""
+"""What the commands know about environments by name: which ids there are, and what belongs to each.
+
+Configurations use these functions as resolvers, e.g. `${maze2d:${env}}`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import df_envs
 import gymnasium as gym
 from df_envs.fetch import FETCH_TASKS, RECALL_TASKS
 from df_envs.maps import MAZES, OWN_MAZES, PIXELS
@@ -14,9 +19,12 @@ from df_envs.own_mazes import as_maze
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from df_agent.evaluation.rollout import spec_of
+from df_agent.checkpoint import list_pretrained
+from df_agent.data.episodes import OWN_NAMESPACE
+from df_agent.evaluation.rollout import episode_limit, spec_of
 
 GOAL_FAMILIES = ("maze2d", "multi2d")
+FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the agent moves 0 to 2 pixels in them
 MAZE_IDS = [f"{family}-{maze}" for family in GOAL_FAMILIES for maze in MAZES]
 
 
@@ -81,3 +89,72 @@ def check_env(env_id: str) -> None:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         ours = ", ".join([*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS])
         raise ValueError(f"there is no environment {env_id!r}; ours are {ours}.{hint}") from None
+
+
+def maze2d(env_id: str) -> str:
+    """Return the environment that stands for a maze: "df_envs:multi2d-large" and "maze2d-large" give "maze2d-large"."""
+    name = env_id.removeprefix("df_envs:")
+    home = name.replace("multi2d-", "maze2d-")
+    return home if home in gym.registry else name  # a maze of the user's own may have no fixed goal
+
+
+def trained(env_id: str, algorithm: str = "") -> str:
+    """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
+    name = f"{maze2d(env_id)}-{algorithm}".strip("-")
+    run = Path("runs", name, "final")
+    return str(run) if run.exists() and name not in list_pretrained() else name
+
+
+def encoder(env_id: str) -> str:
+    """Return the encoder of the pictures of a maze: what ships, or else where its training leaves it."""
+    return trained(plain(env_id), "compact")
+
+
+def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
+    """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
+    if elsewhere is not None and not is_maze(plain(env_id)):
+        return elsewhere
+    values = {"umaze": umaze, "medium": medium, "large": large, **dict.fromkeys(OWN_MAZES, medium)}
+    return values[df_envs.maze_of(env_id).name]
+
+
+def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
+    """Return the value whose key, the longest such, is part of an environment's name; else that of "elsewhere"."""
+    found = [key for key in values if key in plain(env_id)] or [key for key in values if key == "elsewhere"]
+    if not found:
+        raise ValueError(f"nothing is known for {env_id}, only for {', '.join(values)}")
+    return values[max(found, key=len)]
+
+
+def demonstrations(env_id: str) -> str:
+    """Return the dataset that scripts/collect.py writes by default."""
+    name = env_id.removeprefix("df_envs:")
+    if is_maze(name):
+        return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
+    return f"{OWN_NAMESPACE}/{file_name(name)}-demonstrator-v0"
+
+
+def film(env_id: str, size: int = 64) -> str:
+    """Return the dataset of pictures that scripts/collect.py writes by default."""
+    return demonstrations(env_id).replace("-v0", f"-pixels{size}-v0")
+
+
+def frame_steps(env_id: str) -> int:
+    """Return how many control steps lie between two pictures unless told otherwise."""
+    return FRAME_STEPS if is_maze(plain(env_id)) else 1
+
+
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "maze2d": maze2d,
+    "trained": trained,
+    "encoder": encoder,
+    "by_maze": by_maze,
+    "by_name": by_name,
+    "demonstrations": demonstrations,
+    "limit": episode_limit,
+    "film": film,
+    "file_name": file_name,
+    "every": frame_steps,
+}
+for _name, _function in RESOLVERS.items():
+    OmegaConf.register_new_resolver(_name, _function, replace=True)

@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from df_envs.maps import maze_of
 from omegaconf import DictConfig
 
 from df_agent.benchmark.store import PolicyStore, file_name
-from df_agent.cli.compare_options import precision_asked
+from df_agent.cli.comparing import path_of, precision_asked
 from df_agent.cli.policies import goal_spec_of, make_policy, policy_config
 from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
 from df_agent.evaluation.references import references_of
@@ -49,15 +48,6 @@ def effort(file: Path) -> list[dict[str, Any]]:
         {**dict(zip(names, key, strict=True)), **row, "minutes": round(row["minutes"], 1)}
         for key, row in sorted(rows.items())
     ]
-
-
-def path_of(text: str, env_id: str) -> Path:
-    """Return a path in which {env} and {maze} are filled in."""
-    try:
-        maze = maze_of(env_id).name
-    except ValueError:
-        maze = env_id
-    return Path(text.replace("{env}", file_name(env_id)).replace("{maze}", maze))
 
 
 def curve(file: Path) -> list[Mapping[str, float]]:

@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from df_agent.cli.policies import as_json, changed_options, checkpoint_folder
+from df_agent.cli.environments import check_env, own_maze
+from df_agent.cli.policies import as_json, changed_options, check_policy, checkpoint_folder, use_checkpoint
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
@@ -120,6 +121,26 @@ def write(options: argparse.Namespace, result: Mapping[str, Any], table: Table, 
 def origin_of(config: DictConfig) -> dict[str, Any]:
     """Return where the results of this run come from."""
     return provenance(as_json(config), checkpoint_folder(config.policy))
+
+
+def prepare(config: DictConfig, kind: str) -> Path:
+    """Check environment, policy and seed of a command, and give the policy other weights where it is told to.
+
+    Returns:
+        Where its results go, see `output_folder`.
+
+    Raises:
+        ValueError: one of them does not exist or makes no sense.
+    """
+    config.env = own_maze(config.env, config.maze)
+    check_env(config.env)
+    check_policy(config.policy)
+    if not isinstance(config.seed, int):
+        raise ValueError(f"seed must be a whole number, got {config.seed!r}")
+    folder = output_folder(config, kind)
+    if config.checkpoint:
+        use_checkpoint(config.policy, config.checkpoint)
+    return folder
 
 
 def output_folder(config: DictConfig, kind: str) -> Path:

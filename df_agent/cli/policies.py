@@ -13,20 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import df_envs
 import gymnasium as gym
-from df_envs.maps import OWN_MAZES
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from df_agent.checkpoint import Checkpoint, CheckpointError, list_pretrained, load_checkpoint
-from df_agent.cli.environments import file_name, is_maze, plain
-from df_agent.data.episodes import OWN_NAMESPACE
+from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from df_agent.data.goal_spec import GoalSpec, validated
-from df_agent.evaluation.code_hash import code_hashes
-from df_agent.evaluation.provenance import content_hash, hardware, versions
+from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
 from df_agent.migrations import policy_entry
 from df_agent.options import make
@@ -49,58 +44,6 @@ ABOUT = (
     "precision",
 )
 FOLDER = Path(__file__).parents[2] / "configs" / "policy"
-
-
-def maze2d(env_id: str) -> str:
-    """Return the environment that stands for a maze: "df_envs:multi2d-large" and "maze2d-large" give "maze2d-large"."""
-    name = env_id.removeprefix("df_envs:")
-    home = name.replace("multi2d-", "maze2d-")
-    return home if home in gym.registry else name  # a maze of the user's own may have no fixed goal
-
-
-def trained(env_id: str, algorithm: str = "") -> str:
-    """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
-    name = f"{maze2d(env_id)}-{algorithm}".strip("-")
-    run = Path("runs", name, "final")
-    return str(run) if run.exists() and name not in list_pretrained() else name
-
-
-def encoder(env_id: str) -> str:
-    """Return the encoder of the pictures of a maze: what ships, or else where its training leaves it."""
-    return trained(plain(env_id), "compact")
-
-
-def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
-    """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
-    if elsewhere is not None and not is_maze(plain(env_id)):
-        return elsewhere
-    values = {"umaze": umaze, "medium": medium, "large": large, **dict.fromkeys(OWN_MAZES, medium)}
-    return values[df_envs.maze_of(env_id).name]
-
-
-def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
-    """Return the value whose key, the longest such, is part of an environment's name; else that of "elsewhere"."""
-    found = [key for key in values if key in plain(env_id)] or [key for key in values if key == "elsewhere"]
-    if not found:
-        raise ValueError(f"nothing is known for {env_id}, only for {', '.join(values)}")
-    return values[max(found, key=len)]
-
-
-def demonstrations(env_id: str) -> str:
-    """Return the dataset that scripts/collect.py writes by default."""
-    name = env_id.removeprefix("df_envs:")
-    if is_maze(name):
-        return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
-    return f"{OWN_NAMESPACE}/{file_name(name)}-demonstrator-v0"
-
-
-OmegaConf.register_new_resolver("maze2d", maze2d, replace=True)
-OmegaConf.register_new_resolver("trained", trained, replace=True)
-OmegaConf.register_new_resolver("encoder", encoder, replace=True)
-OmegaConf.register_new_resolver("by_maze", by_maze, replace=True)
-OmegaConf.register_new_resolver("by_name", by_name, replace=True)
-OmegaConf.register_new_resolver("demonstrations", demonstrations, replace=True)
-OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
 
 
 def policy_arguments(arguments: list[str]) -> list[str]:
@@ -200,7 +143,7 @@ def use_checkpoint(policy: DictConfig, checkpoint: str) -> None:
 
 
 def load_weights(policy: DictConfig) -> Checkpoint:
-    """Return a policy's checkpoint; raises CheckpointError, saying how to train it where the policy says so."""
+    """Return a policy's checkpoint; raises CheckpointError, with the command that trains it if the policy names one."""
     try:
         return load_checkpoint(policy.checkpoint)
     except CheckpointError as error:

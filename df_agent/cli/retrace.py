@@ -14,13 +14,12 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import track
 
-from df_agent.benchmark.failure_page import DRAWN, LISTED
-from df_agent.benchmark.pairing import Episodes
+from df_agent.benchmark.failures import DRAWN, LISTED
 from df_agent.benchmark.path_plots import far_start
+from df_agent.benchmark.rows import EnvComparison, Episodes
 from df_agent.benchmark.store import PolicyStore, of_code
 from df_agent.benchmark.tables import make_tables
-from df_agent.benchmark.types import EnvComparison
-from df_agent.cli.compare_entries import Entry
+from df_agent.cli.comparing import Entry
 from df_agent.cli.policies import goal_spec_of, identity, make_policy
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import EpisodeRecord

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.policies.wrapper import PolicyWrapper
 from df_agent.types import Observation, Policy
 
 Array = NDArray[np.float64]
 KINDS = ("noise", "dropout")
 
 
-class Corrupted:
-    """A policy behind sensors that fail now and then, in every step anew; goals are always right.
+class Corrupted(PolicyWrapper):
+    """A policy behind sensors that fail at random, independently in every step; goals are always right.
 
     Args:
         policy: with dict observations.
@@ -40,31 +39,25 @@ class Corrupted:
             raise ValueError(f"unknown kind {kind!r}, available: {list(KINDS)}")
         if not 0 <= share <= 1:
             raise ValueError(f"share must lie in [0, 1], got {share}")
-        self.policy, self.kind, self.share, self.scale = policy, kind, share, np.asarray(scale, dtype=np.float64)
+        super().__init__(policy)
+        self.kind, self.share, self.scale = kind, share, np.asarray(scale, dtype=np.float64)
         self.noise, self.told, self.seed = noise, told, seed
         self._random = np.random.default_rng(seed)
 
     def set_random_seed(self, seed: int) -> None:
         """Begin the corruption again, and pass the seed on."""
         self._random = np.random.default_rng([self.seed, seed])
-        if hasattr(self.policy, "set_random_seed"):
-            self.policy.set_random_seed(seed)
+        super().set_random_seed(seed)
 
-    def predict(
-        self,
-        observation: Observation,
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[Array, Any]:
-        """Return what the policy does upon the corrupted observations, which must be a batched dict."""
+    def shown(self, observation: Observation) -> Observation:
+        """Return the corrupted observation; it must be a batched dict."""
         if not isinstance(observation, dict) or np.ndim(observation["observation"]) != 2:
             raise ValueError("Corrupted needs dict observations with a leading environment axis")
         values = np.array(observation["observation"], dtype=np.float64)
         bad = self._random.random(len(values)) < self.share
         error = self._random.standard_normal(values.shape) * self.scale
-        shown = values + error if self.kind == "noise" else np.zeros_like(values)
-        seen = {**observation, "observation": np.where(bad[:, None], shown, values)}
+        wrong = values + error if self.kind == "noise" else np.zeros_like(values)
+        seen = {**observation, "observation": np.where(bad[:, None], wrong, values)}
         if self.told:
             seen["noise"] = np.where(bad, self.noise if self.kind == "noise" else np.inf, 0.0)
-        return self.policy.predict(seen, state, episode_start, deterministic)
+        return seen

@@ -24,6 +24,7 @@ from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.video import CAPTION, GAP, LINGER, SUPERSAMPLING, Panel, View, draw_disc, encode, even
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.plan_frames import Denoising
+from df_agent.policies.wrapper import PolicyWrapper
 from df_agent.types import Observation
 
 Array = NDArray[Any]
@@ -47,7 +48,7 @@ class DenoisedPlan:
     lengths: NDArray[np.int64]
 
 
-class DenoisingRecorder:
+class DenoisingRecorder(PolicyWrapper):
     """A Diffusion Forcing policy that remembers how its plans were denoised; acts as the policy does.
 
     It watches one environment at a time: the observations have no leading axis, or a leading axis of one.
@@ -59,8 +60,10 @@ class DenoisingRecorder:
         episodes: the planning calls of each episode since it was made.
     """
 
+    policy: DiffusionForcingPolicy
+
     def __init__(self, policy: DiffusionForcingPolicy) -> None:
-        self.policy = policy
+        super().__init__(policy)
         self.episodes: list[list[DenoisedPlan]] = []
         self._step = 0
 
@@ -72,10 +75,6 @@ class DenoisingRecorder:
     @on_plan.setter
     def on_plan(self, listener: Callable[[PlanEvent], None] | None) -> None:
         self.policy.on_plan = listener
-
-    def set_random_seed(self, seed: int) -> None:
-        """Hand the seed on."""
-        self.policy.set_random_seed(seed)
 
     def predict(
         self,

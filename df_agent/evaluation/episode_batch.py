@@ -156,7 +156,7 @@ class EpisodeBatch:
     def record_plans(self, event: PlanEvent) -> None:
         """Store what the policy says about a planning call."""
         plan = event.plan
-        # A policy may look at a new plan and keep to the old one; if it does not say so, it follows them all.
+        # A policy may reject a new plan and keep the old one; an event without `executed` means that all are followed.
         executed = getattr(event, "executed", None)
         # A policy that does not say where the goal is found has it in the leading channels.
         channels = list(getattr(event, "goal_channels", None) or range(self.goal.shape[-1]))

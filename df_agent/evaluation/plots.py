@@ -80,8 +80,7 @@ def plot_plans(
     width = 2.9
     height = width * np.clip((bounds[3] - bounds[1]) / (bounds[2] - bounds[0]), 0.4, 1.5)
     size = (max(columns * (width + 0.12), 7.4), rows * (height + 0.34) + 0.95)
-    figure = Figure(figsize=size, dpi=130, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(*size)
     grid = figure.add_gridspec(
         rows, columns, left=0.015, right=0.985, wspace=0.05, hspace=0.34 / height,
         bottom=0.5 / size[1], top=1 - 0.68 / size[1],
@@ -121,30 +120,17 @@ def plot_time_to_goal(
     time = np.arange(limit + 1)
     band = np.array([wilson_interval(round(share * n), n) for share in curve])
 
-    figure = Figure(figsize=(7.2, 4.5), dpi=140, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.2, 4.5, dpi=140)
     axes = figure.add_axes((0.085, 0.12, 0.885, 0.72))
     axes.fill_between(time, band[:, 0], band[:, 1], step="post", color=AGENT, alpha=0.15, linewidth=0)
     if lower_bound is not None:
-        share = success_curve(np.ceil(lower_bound), lower_bound < limit, limit)
-        label = f"lower bound, mean {np.minimum(lower_bound, limit).mean():.0f}"
-        axes.step(time, share, where="post", color=MUTED, lw=1.2, ls=":", label=label)
+        _reference_curve(axes, "lower bound", lower_bound, limit, color=MUTED, lw=1.2, ls=":")
     if oracle is not None:
-        label = f"oracle, mean {np.minimum(oracle, limit).mean():.0f}"
-        share = success_curve(oracle, oracle < limit, limit)
-        axes.step(time, share, where="post", color=INK, lw=1.4, ls="--", label=label)
+        _reference_curve(axes, "oracle", oracle, limit, color=INK, lw=1.4, ls="--")
     label = f"{records[0].policy}, mean {steps.mean():.0f}"
     axes.step(time, curve, where="post", color=AGENT, lw=2.4, label=label, zorder=5)
     slowest = max([*steps[success].tolist(), *([] if oracle is None else oracle.tolist())], default=limit)
-    axes.set_xlim(0, limit if not success.all() else min(limit, 1.08 * slowest + 1))
-    axes.set_ylim(0, 1.015)
-    axes.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
-    axes.set_xlabel("control steps since the start", fontsize=9, color=INK)
-    axes.tick_params(labelsize=8.5, colors=INK, length=0)
-    axes.grid(color="#e3e5e8", lw=0.8)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
+    success_axes(axes, limit if not success.all() else min(limit, 1.08 * slowest + 1), fontsize=9)
     axes.legend(loc="lower right", fontsize=9, facecolor="white", edgecolor="none", framealpha=0.9)
     missed = "" if success.all() else f", {n - int(success.sum())} timed out at {limit}"
     figure.text(0.085, 0.945, "Episodes that have reached the goal", **TITLE)
@@ -152,6 +138,31 @@ def plot_time_to_goal(
     figure.text(0.085, 0.885, text, fontsize=9, color=MUTED, va="center")
     figure.savefig(path)
     return Path(path)
+
+
+def new_figure(width: float, height: float, dpi: int = 130) -> Figure:
+    """Return an empty figure of a size in inches, for files only."""
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plain(axes: Axes, grid: str = "both") -> None:
+    """Leave nothing of the axes but a pale grid and the numbers."""
+    axes.tick_params(which="both", labelsize=8.5, colors=INK, length=0)
+    axes.grid(axis=grid, color="#e3e5e8", lw=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def success_axes(axes: Axes, end: float, fontsize: float = 8.5) -> None:
+    """Prepare axes for the share of episodes that have succeeded by each control step up to `end`."""
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, 1.015)
+    axes.set_yticks(np.linspace(0, 1, 6), [f"{share:.0%}" for share in np.linspace(0, 1, 6)])
+    axes.set_xlabel("control steps since the start", fontsize=fontsize, color=INK)
+    plain(axes)
 
 
 def draw_map(axes: Axes, bounds: Bounds, walls: Array | None) -> None:
@@ -168,6 +179,12 @@ def draw_map(axes: Axes, bounds: Bounds, walls: Array | None) -> None:
         # The edge in the same colour hides the seams between neighbouring boxes.
         box = Rectangle((xmin, ymin), xmax - xmin, ymax - ymin, facecolor=WALL, edgecolor=WALL, lw=0.6)
         axes.add_patch(box)
+
+
+def _reference_curve(axes: Axes, name: str, steps: Array, limit: int, **style: Any) -> None:
+    share = success_curve(np.ceil(steps), steps < limit, limit)
+    label = f"{name}, mean {np.minimum(steps, limit).mean():.0f}"
+    axes.step(np.arange(limit + 1), share, where="post", label=label, **style)
 
 
 def _draw_episode(axes: Axes, record: EpisodeRecord, goal_radius: float | None, scale: Normalize) -> None:

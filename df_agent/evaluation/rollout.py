@@ -146,13 +146,8 @@ def rollout(
             listen(batch.record_plans)
             if on_frame is not None:
                 on_frame(pictures(env)[: len(seeds)])
-            while batch.running:
-                observation, state, starts = batch.observe()
-                try:
-                    answer = policy.predict(observation, state, starts, deterministic=True)
-                except Exception as error:
-                    raise PolicyError(f"{batch.where}: predict raised {type(error).__name__}: {error}") from error
-                for record in batch.step(answer):
+            for ended in steps_of(policy, batch):
+                for record in ended:
                     if on_record is not None:
                         on_record(record)
                 if on_frame is not None:
@@ -162,6 +157,21 @@ def rollout(
             records += batch.records
             calls = batch.calls
     return records
+
+
+def steps_of(policy: Policy, batch: EpisodeBatch) -> Iterator[list[EpisodeRecord]]:
+    """Let a policy act until all episodes of a batch have ended; yields after every step those that ended with it.
+
+    Raises:
+        PolicyError: see `rollout`.
+    """
+    while batch.running:
+        observation, state, starts = batch.observe()
+        try:
+            answer = policy.predict(observation, state, starts, deterministic=True)
+        except Exception as error:
+            raise PolicyError(f"{batch.where}: predict raised {type(error).__name__}: {error}") from error
+        yield batch.step(answer)
 
 
 @contextmanager

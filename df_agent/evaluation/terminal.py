@@ -31,11 +31,6 @@ def progress_bar(label: str, console: Console) -> Iterator[Callable[[Progress], 
         bar.update(task, completed=bar.tasks[task].total or 1)
 
 
-def stage_printer(console: Console) -> Callable[[str], None]:
-    """Return what to give `evaluate` as `on_stage`."""
-    return lambda text: console.print(text, style="dim")
-
-
 def summary_table(summary: dict[str, Any]) -> Table:
     """Return the summary as a table for the terminal; what is None is left out."""
     title = f"{summary['policy']} in {summary['env']}, {summary['episodes']} episodes, seed {summary['seed']}"
@@ -81,25 +76,6 @@ def summary_rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("plans through walls", f"{summary['wall_crossing_rate']:.3f}"))
     rows.append(("control steps per second", f"{summary['env_steps_per_second']:,.0f}"))
     return rows
-
-
-def sanity_table(title: str, rows: Sequence[dict[str, Any]], data_rate: float | None) -> Table:
-    """Return the rows of `sanity_row` as a table, with the share of windows of the data that touch the goal."""
-    table = Table(title=title, title_justify="left")
-    for column in ("", "success rate", "95 %", "mean steps", "at the goal at the end"):
-        table.add_column(column, justify="right" if column else "left")
-    for row in rows:
-        low, high = row["success_rate_ci95"]
-        table.add_row(
-            row["policy"],
-            f"{row['success_rate']:.3f}",
-            f"{low:.3f} to {high:.3f}",
-            f"{row['time_to_goal_mean']:.1f}",
-            f"{row['at_goal_at_end']:.3f}",
-        )
-    if data_rate is not None:
-        table.add_row("trajectories in the data", f"{data_rate:.3f}", "", "", "")
-    return table
 
 
 def _interval(ends: Sequence[float], style: str) -> str:

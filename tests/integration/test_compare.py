@@ -18,10 +18,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import df_agent.benchmark.compare as benchmark
-from df_agent.benchmark.failure_page import LISTED
+from df_agent.benchmark.failures import LISTED
 from df_agent.benchmark.store import PolicyStore, StoreError
-from df_agent.cli import compare_entries
-from df_agent.cli.compare_options import policies_asked
+from df_agent.cli import comparing
+from df_agent.cli.comparing import policies_asked
 from df_agent.cli.policies import make_policy, policy_config
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import PlanRecord, read_records
@@ -208,10 +208,10 @@ def test_an_environment_that_cannot_be_made_does_not_sink_the_others(compare, mo
 
 
 def test_what_is_not_trained_is_left_out_unless_it_was_asked_for(compare, script, monkeypatch, tmp_path):
-    from df_agent.cli import compare_options
+    from df_agent.cli import comparing
 
     monkeypatch.chdir(tmp_path)  # no runs/ here
-    monkeypatch.setattr(compare_options, "policy_names", lambda: ["full_sequence", "oracle"])
+    monkeypatch.setattr(comparing, "policy_names", lambda: ["full_sequence", "oracle"])
     options = ("episodes=1", "seeds=[1000]")
     complete, rows = compare(*options)
     assert complete
@@ -230,7 +230,7 @@ def test_latencies_that_cannot_be_made_again_are_kept(compare, script, monkeypat
         raise PolicyError("its weights are gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(compare_entries, "identity", gone)
+        patch.setattr(comparing, "identity", gone)
         _, rows = compare(*options, "refresh_timing=true")
     assert rows[ENV, "oracle"].timing == [timing]
 

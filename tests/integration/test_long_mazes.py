@@ -137,7 +137,7 @@ def test_every_maze_has_its_options_for_diffuser(study):
 
 
 def test_the_longest_part_of_a_name_decides(study):
-    from df_agent.cli.policies import by_name
+    from df_agent.cli.environments import by_name
 
     assert by_name("pointmaze-giant-navigate", {"navigate": 1, "giant-navigate": 2, "stitch": 3}) == 2
     assert by_name("df_envs:pointmaze-large-navigate", {"navigate": 1, "giant-navigate": 2}) == 1

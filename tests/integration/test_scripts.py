@@ -127,7 +127,7 @@ def test_what_cannot_draw_is_said_in_a_line(monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("no OpenGL")
 
-    monkeypatch.setattr(evaluate_script, "check_env", fail)
+    monkeypatch.setattr(evaluate_script, "prepare", fail)
     with pytest.raises(SystemExit, match=r"^RuntimeError: no OpenGL$"):
         evaluate_script.main(OmegaConf.create({"env": "maze2d-umaze", "maze": None}))
 

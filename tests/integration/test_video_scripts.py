@@ -26,8 +26,11 @@ sys.path.insert(0, str(ROOT / "scripts"))
 import evaluate_video  # noqa: E402
 import predict_video  # noqa: E402
 
-from df_agent.cli.collecting import job_of  # noqa: E402
-from df_agent.cli.filming import CONFIG, film_clips  # noqa: E402
+from df_agent.cli.collecting import (  # noqa: E402
+    CONFIG,
+    film_clips,
+    job_of,
+)
 from studies import result_tables  # noqa: E402
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
@@ -139,10 +142,10 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
 
 def test_what_ships_keeps_the_ball_and_knows_where_it_goes():
     seen, locate = 4, evaluate_video.locator("maze2d-umaze")
-    film = evaluate_video.Film.of(film_clips("maze2d-umaze", 8, seen + 8, 0), True)
+    film = evaluate_video.FilmedClips.of(film_clips("maze2d-umaze", 8, seen + 8, 0), True)
     errors = []
     for model in (None, VideoModel.from_pretrained("maze2d-umaze-video", device="cpu")):
-        found, balls = locate(evaluate_video.Row("", model).predict(film, seen, 0))
+        found, balls = locate(evaluate_video.Predictor("", model).predict(film, seen, 0))
         assert (balls == 1).all()
         errors.append(position_errors(found, film.places[:, seen:]).mean())
     assert errors[1] < 0.4 * errors[0]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows, write_raw_rows
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, StoreError, stored
 from df_agent.benchmark.tables import make_tables
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.evaluation.references import References
 from df_agent.evaluation.rollout import episode_seed, rollout
 from studies import results

@@ -17,9 +17,9 @@ from df_agent.benchmark.origin import origin_blocks
 from df_agent.benchmark.path_plots import far_start
 from df_agent.benchmark.plots import plot_successes
 from df_agent.benchmark.report import readme_table, write_comparison
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.style import COLOURS, looks
 from df_agent.benchmark.tables import make_tables
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.references import References
 from df_agent.evaluation.rollout import rollout

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.tables import bin_edges, make_tables, plan_latency
-from df_agent.benchmark.types import EnvComparison, PolicyRows
 from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.references import References
 

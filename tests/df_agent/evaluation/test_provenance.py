@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from df_agent.evaluation.code_hash import code_hashes
+from df_agent.evaluation.provenance import code_hashes
 
 FILES = {
     "__init__.py": "from toycode import unused\n",
