@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
 from df_agent.models import build_network
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from df_agent.models.local_policy import LocalPolicy, LocalPolicyConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.options import make
 from df_agent.runtime import check_precision, computes_in_bf16
@@ -21,12 +22,13 @@ GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its r
 
 
 class AgentModel(nn.Module):
-    """A diffusion model of trajectories and two small models trained on the same data, which the agent acts by.
+    """A diffusion model of trajectories and small models trained on the same data, which the agent acts by.
 
     Args:
         diffusion: the diffusion model; the only one that `loss` trains.
         time_to_goal: estimates how long the way to a goal takes; None without.
         inverse_dynamics: the action that leads from here to there; None without.
+        local_policy: the action that leads to a goal in so many steps; None without.
     """
 
     def __init__(
@@ -34,23 +36,27 @@ class AgentModel(nn.Module):
         diffusion: DiffusionForcing,
         time_to_goal: TimeToGoal | None = None,
         inverse_dynamics: InverseDynamics | None = None,
+        local_policy: LocalPolicy | None = None,
     ) -> None:
         super().__init__()
-        self.diffusion, self.time_to_goal, self.inverse_dynamics = diffusion, time_to_goal, inverse_dynamics
+        self.diffusion, self.time_to_goal = diffusion, time_to_goal
+        self.inverse_dynamics, self.local_policy = inverse_dynamics, local_policy
         self._before_rounding: dict[str, Tensor] = {}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> AgentModel:
         """Build the untrained model of a checkpoint's config.
 
-        Its entries "network", "diffusion" and, where it has them, "time_to_goal" and "inverse_dynamics".
+        Its entries "network", "diffusion" and, where it has them, "time_to_goal", "inverse_dynamics" and
+        "local_policy".
         """
         diffusion = make(DiffusionForcingConfig, config["diffusion"])
-        estimator, inverse = config.get("time_to_goal"), config.get("inverse_dynamics")
+        estimator, inverse, local = (config.get(key) for key in ("time_to_goal", "inverse_dynamics", "local_policy"))
         return cls(
             DiffusionForcing(build_network(config["network"], diffusion.levels), diffusion),
             TimeToGoal(make(TimeToGoalConfig, estimator)) if estimator else None,
             InverseDynamics(make(InverseDynamicsConfig, inverse)) if inverse else None,
+            LocalPolicy(make(LocalPolicyConfig, local)) if local else None,
         )
 
     @property

@@ -41,6 +41,8 @@ def find_class(kind: str, name: str, known: Mapping[str, type[Any]], base: type[
             return fitting[name]
         close = get_close_matches(name, fitting, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        if name in known:
+            hint = f" {name!r} is no {base.__name__}; as a whole policy it is policy={name}."
         raise ValueError(
             f"unknown {kind} {name!r}, available here: {', '.join(sorted(fitting))}, or one of your own as "
             f"'module:Class'.{hint}"

@@ -95,3 +95,24 @@ class InverseDynamicsBatch:
     def to(self, device: torch.device | str) -> InverseDynamicsBatch:
         """Return the moves on another device."""
         return InverseDynamicsBatch(self.observation.to(device), self.displacement.to(device), self.action.to(device))
+
+
+@dataclass
+class HindsightBatch:
+    """Actions, places that were reached after them, and how long that took.
+
+    Attributes:
+        observation: (B, Do) normalised.
+        goal: (B, G) goal channels of a later moment of the episode, normalised alike.
+        steps: (B,) control steps until then, at least 1.
+        action: (B, Da) the action taken at the observation, in environment units.
+    """
+
+    observation: torch.Tensor
+    goal: torch.Tensor
+    steps: torch.Tensor
+    action: torch.Tensor
+
+    def to(self, device: torch.device | str) -> HindsightBatch:
+        """Return the batch on another device."""
+        return HindsightBatch(*(value.to(device) for value in vars(self).values()))

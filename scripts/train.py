@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
+from df_agent.agent_model import AgentModel
+from df_agent.checkpoint import load_checkpoint
 from df_agent.cli.environments import check_env, maze2d, maze_option, own_maze
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
+from df_agent.evaluation.choosing import Tried, choose_policy
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import spec_of
@@ -106,6 +110,7 @@ def fill_in(resolved: dict[str, Any]) -> None:
         spec.max_episode_steps,
         references_of(resolved["env"]).control_period,
         resolved["tokenizer"],
+        resolved["local_policy"]["steps"] > 0,
     )
     resolved["goal"] = found.goal.to_dict()
     for key in ("tokenizer", "windows", "policy"):
@@ -168,7 +173,26 @@ def run(config: DictConfig) -> None:
         pictures = Path(resolved["run_dir"], "validation")
         goal_spec = make(GoalSpec, resolved["goal"])
         validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
-    train(resolved, validate)
+    model = train(resolved, validate)
+    if resolved["validation"]["choose"] and not {"planner", "controller"} & set(config.policy):
+        choose(model, resolved)
+
+
+def choose(model: AgentModel, resolved: Mapping[str, Any]) -> None:
+    """Choose planner and controller by validation, say why, and keep them in the run's final checkpoint."""
+    folder = Path(resolved["run_dir"])
+    checkpoint = load_checkpoint(str(folder / "final")).config
+    asked = resolved["validation"]
+    validation = Validation(resolved["env"], asked["episodes"], asked["seed"], make(GoalSpec, resolved["goal"]))
+    print(f"Trying ways to act, {validation.episodes} episodes from seed {asked['seed']} on each:")
+
+    def note(one: Tried) -> None:
+        print(f"  {one.name}: success {one.success:.2f}, {one.steps:.1f} steps", flush=True)
+
+    best, tried = choose_policy(model, checkpoint, validation, note)
+    print(f"Chosen: {best.name}, the quickest of those that fail in at most one episode more than the most successful")
+    DiffusionForcingPolicy.from_model(model, checkpoint, **best.options).save_pretrained(folder / "final")
+    replace_file(folder / "choice.json", json_bytes({"chosen": best.name, "tried": [asdict(one) for one in tried]}))
 
 
 @hydra.main(version_base=None, config_path="../configs/train", config_name="train")

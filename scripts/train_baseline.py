@@ -15,9 +15,11 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from df_agent.cli import environments  # noqa: F401 - registers by_maze
+from df_agent.cli.environments import check_env  # its module registers by_maze
 from df_agent.cli.errors import errors_in_one_line
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.validation import Validation
+from df_agent.options import make
 from df_agent.training.baseline import train_baseline
 from df_agent.training.trainer import Validation as TrainingValidation
 from df_agent.types import Policy
@@ -38,7 +40,8 @@ def policy_maker(config: Mapping[str, Any]) -> Callable[[nn.Module], Policy]:
 
 def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
     """Return what runs the EMA model as the policy of its algorithm."""
-    validate, make_policy = Validation(config["env"], **config["validation"]), policy_maker(config)
+    validate = Validation(config["env"], **config["validation"], goal_spec=make(GoalSpec, config["goal"]))
+    make_policy = policy_maker(config)
 
     def run(model: nn.Module, step: int, checkpoint: Mapping[str, Any]) -> dict[str, float]:
         return validate(make_policy(model))[0]
@@ -50,6 +53,7 @@ def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
 def main(config: DictConfig) -> None:
     """Train as the config says."""
     with errors_in_one_line(TypeError):
+        check_env(config.env)
         plain: Any = OmegaConf.to_container(config, resolve=True)
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
         train_baseline(plain, validate, policy_maker(plain))

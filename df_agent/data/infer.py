@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
-SHARE = 2 / 3  # of an episode that a window spans
+SHARE = 2 / 3  # of an episode that a window spans at most
+NEAR = 0.05  # of the furthest that an episode is from its end
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Inferred:
         goal: where goals are found.
         tokenizer: options of `TokenizerConfig`: all channels that change, all actions.
         windows: options of `WindowSampler`.
-        policy: options of `PolicyConfig`: the model's own actions, the goal always equally far ahead.
+        policy: options of `PolicyConfig`.
     """
 
     goal: GoalSpec
@@ -39,6 +41,7 @@ def infer(
     limit: int | None,
     control_period: float | None = None,
     given: Mapping[str, Any] | None = None,
+    local_policy: bool = False,
 ) -> Inferred:
     """Infer what is not said.
 
@@ -48,6 +51,7 @@ def infer(
         limit: length of an episode in use [control steps]; None takes the data's longest.
         control_period: seconds per control step, if known.
         given: options of `TokenizerConfig` that were said; what follows from them is inferred with them.
+        local_policy: whether the agent gets one to follow its plans by; if not, it executes the actions that it plans.
 
     Raises:
         ValueError: the data does not say what was achieved, or channels were given that goals are not among.
@@ -58,7 +62,9 @@ def infer(
     if "goal_channels" not in given and not set(where) <= set(channels):
         raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
-    span = max(1, round(SHARE * min(limit or longest, longest)))
+    span = max(
+        1, min(round(SHARE * min(limit or longest, longest)), time_to_end(observations[:, where], episodes.starts))
+    )
     stack = int(given.get("frame_stack", 1))
     frame_skip = int(given.get("frame_skip") or max(1, -(-span // ((TOKENS - 1) * stack))))
     tokens = 1 + max(2, -(-span // (frame_skip * stack)))
@@ -71,6 +77,8 @@ def infer(
         "frame_stack": stack,
     }
     policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": frame_skip}
+    if local_policy:
+        policy = {"planner": "shortest_feasible", "controller": "local_policy"}
     if control_period:
         policy["control_period"] = control_period
     return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy)
@@ -98,6 +106,24 @@ def _channels(observations: NDArray[Any], where: list[int], goal: GoalSpec) -> l
     desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
     changes = np.ptp(observations, axis=0) > 1e-6
     return [c for c in range(observations.shape[1]) if (changes[c] or c in where) and c not in desired]
+
+
+def time_to_end(places: NDArray[Any], starts: NDArray[Any]) -> int:
+    """Return how long nine in ten episodes take to come near to where they end, for good, in control steps.
+
+    That is within a twentieth of the furthest that they are from it. Steps that only hold a place do not count.
+
+    Args:
+        places: (N, G) what goals are about.
+        starts: (E + 1,) first row of each episode, and the end.
+    """
+    scale = places.std(0)
+    places = places / np.where(scale > 1e-6, scale, 1)
+    taken = []
+    for first, last in pairwise(starts):
+        away = np.linalg.norm(places[first:last] - places[last - 1], axis=1)
+        taken.append(int(np.flatnonzero(away > NEAR * away.max())[-1]) + 1 if away.any() else 0)
+    return int(np.ceil(np.quantile(taken, 0.9)))
 
 
 def matching_channels(observations: NDArray[Any], goals: NDArray[Any]) -> list[int] | None:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,14 @@ class EpisodeRecord:
 
     @classmethod
     def from_json(cls, line: str) -> EpisodeRecord:
-        """Read a record back; raises ValueError naming fields that are missing or unknown."""
+        """Read a record back; raises ValueError naming fields that are missing or unknown.
+
+        A field with a default may be missing, so that what is measured later can be added without losing older records.
+        """
         raw: dict[str, Any] = json.loads(line)
         known = {f.name for f in fields(cls)}
-        missing, unknown = sorted(known - raw.keys()), sorted(raw.keys() - known)
+        needed = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+        missing, unknown = sorted(needed - raw.keys()), sorted(raw.keys() - known)
         if missing or unknown:
             raise ValueError(f"not an episode record: missing fields {missing}, unknown fields {unknown}")
         raw = _places(raw, _nan)

@@ -13,7 +13,11 @@ it than that, and these attributes:
 - `any_length`, if sequences may be longer than in training (absent: they may not);
 - `kv_cache()`, if it can go on behind tokens it has gone over before: forward then takes `cache=` and `write=`.
 
-To add one: write its file here and name it in `NETWORKS`; train it by `network.name=...`. From outside of the package,
+Shorter sequences than `max_tokens` must work, since near goals are planned for with fewer tokens. The dataclass may
+have `cond_dim`, for networks that take a condition, and `level_scale`, which is filled in.
+
+To add one: write its file here and name it in `NETWORKS`; configs/train/method/NAME.yaml names it with its options, as
+recurrent.yaml does, and `method=NAME` trains it. From outside of the package,
 `df_agent.models.NETWORKS["mine"] = (MyNetwork, MyConfig)` before training or loading does.
 """
 

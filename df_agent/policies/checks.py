@@ -73,6 +73,14 @@ def check_capabilities(
         raise ValueError(f"{followed} needs a model of actions: train it with tokenizer.include_actions")
     if controller.needs_inverse_dynamics and model.inverse_dynamics is None:
         raise ValueError(f"{followed} needs an inverse model: train one with inverse_dynamics.steps=5000")
+    g = len(tokens.goal_channels)
+    if controller.needs_velocities and (tokens.frame_skip > 1 or tokens.observation_dim < 2 * g):
+        raise ValueError(
+            f"{followed} needs a place and a velocity for every control step, and this model plans "
+            f"{tokens.observation_dim} channels for every {tokens.frame_skip}; use controller='path'"
+        )
+    if controller.needs_local_policy and model.local_policy is None:
+        raise ValueError(f"{followed} needs a local policy: train one with local_policy.steps=8000")
     if len(config.velocity_indices) not in (0, len(tokens.goal_channels)):
         raise ValueError(
             f"velocity_indices must name one channel per goal channel {tokens.goal_channels}, or none, "

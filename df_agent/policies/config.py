@@ -129,6 +129,23 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True)
+class LocalControlConfig:
+    """How the learned local policy is asked to act.
+
+    Attributes:
+        pace: asked for, as a share of the control steps that the data takes to a place where it is quick.
+        reach: how far ahead on a plan the place lies that it goes for [control steps of the plan].
+    """
+
+    pace: float = 0.7
+    reach: int = 30
+
+    def __post_init__(self) -> None:
+        if not 0 < self.pace < math.inf or self.reach < 1:
+            raise ValueError(f"need a positive pace and reach >= 1, got pace={self.pace} and reach={self.reach}")
+
+
+@dataclass(frozen=True)
 class PolicyConfig(MPCConfig):
     """How `DiffusionForcingPolicy` plans and acts; see `MPCConfig` for the options that are not here.
 
@@ -136,15 +153,18 @@ class PolicyConfig(MPCConfig):
         planner: name of a planner in `df_planners.PLANNERS`, or "module:Class" of one of your own. Each has its options
             below, under its name: "shortest_feasible" (the goal as a clean token at many horizons, the fastest feasible
             plan), "tree_search" (plans grown piece by piece), "fixed_horizon" (the goal as a clean token, always
-            equally far ahead), "goal_guidance" (the original's: the horizon is what is left of the episode, a window at
-            most, guided towards the goal at every time), "reward_guidance" (likewise, towards the reward that the model
-            expects, learned with tokenizer.include_rewards), "best_of_n" (plans that know no goal; of these the one
-            that is nearest to it over time) or "unconditional" (plans that know no goal).
+            equally far ahead), "direct" (no plan: the goal is the next place), "goal_guidance" (the original's: the
+            horizon is what is left of the episode, a window at most, guided towards the goal at every time),
+            "reward_guidance" (likewise, towards the reward that the model expects, learned with
+            tokenizer.include_rewards), "best_of_n" (plans that know no goal; of these the one that is nearest to it
+            over time) or "unconditional" (plans that know no goal).
         planner_options: options of a planner of your own.
         controller: name of a controller in `df_agent.policies.controllers.CONTROLLERS`, or "module:Class" of one of
             your own: "path" follows a plan as fast as the actuators can, "waypoints" at its own pace, as the original
-            does; "inverse_dynamics" likewise, by the actions that lead to its places in the data; "actions" executes
-            the actions that the model plans, whatever they do.
+            does; "planned_states" steers to one planned position and velocity per control step, as Diffuser does;
+            "inverse_dynamics" acts by the actions that lead to the plan's places in the data; "actions" executes the
+            actions that the model plans, whatever they do; "local_policy" goes for the plan's places, or for the goal
+            once it is near, by a learned policy.
         window: tokens that plans may run over, the observed ones among them; 0 for as many as in training. More
             need a network without a window of its own (recurrent), or plans composed of several (sampling.overlap).
         present_only: show the present in place of all observed frames, as the original does.
@@ -155,6 +175,7 @@ class PolicyConfig(MPCConfig):
         velocity_indices: where the observation holds the goal channels' velocities; empty if nowhere.
         sampling: how plans are sampled.
         feasibility: when a plan is taken to be feasible.
+        local_policy: how the learned local policy is asked.
     """
 
     open_loop_horizon: int | None = 50
@@ -179,6 +200,7 @@ class PolicyConfig(MPCConfig):
     goal_guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     reward_guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     best_of_n: BestOfNConfig = field(default_factory=BestOfNConfig)
+    local_policy: LocalControlConfig = field(default_factory=LocalControlConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -200,8 +222,15 @@ class PolicyConfig(MPCConfig):
         return make(cls, given)
 
     def options_of(self, planner: type[Any]) -> Any:
-        """Return the options of a planner: its own section, or `planner_options` for one that has none here."""
+        """Return the options of a planner: its own section, or `planner_options` for one that has none here.
+
+        Raises:
+            ValueError: `planner_options` for a planner that has a section.
+        """
         section = getattr(self, self.planner, None) if PLANNERS.get(self.planner) is planner else None
+        if section is not None and self.planner_options:
+            options = ", ".join(f"{self.planner}.{name}" for name in self.planner_options)
+            raise ValueError(f"planner={self.planner} has options of its own: give {options}, not planner_options")
         return make(planner.Config, dict(self.planner_options)) if section is None else section
 
 

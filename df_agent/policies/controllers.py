@@ -33,6 +33,9 @@ class Robot:
         limits: how the data moves; None where nothing is known of it, so that no plan is said to lead nowhere.
         action_limits: smallest and largest actions, (Da,) each or one for all.
         inverse_dynamics: actions (B, Da) that lead, within a frame, from observations (B, Do) by (B, G); None without.
+        local_policy: actions (B, Da) that lead from observations (B, Do) to goal channels (B, G), asked to take (B,)
+            times the control steps of the data where it is quick; None without.
+        steps_to: these control steps, (B,), from observations (B, Do) to goal channels (B, G); None without.
         top_level: noise level of an observation that is missing.
     """
 
@@ -42,6 +45,8 @@ class Robot:
     limits: MotionLimits | None = None
     action_limits: tuple[Array, Array] = (np.array(-np.inf), np.array(np.inf))
     inverse_dynamics: Callable[[Array, Array], Array] | None = None
+    local_policy: Callable[[Array, Array, Array], Array] | None = None
+    steps_to: Callable[[Array, Array], Array] | None = None
     top_level: int = 1
 
     def channels(self, goals: Array) -> list[int]:
@@ -60,12 +65,16 @@ class Controller(ABC):
         own_pace: it follows a plan at the plan's own pace. That begins anew with each plan, so a new one is always
             taken.
         executes_actions: it executes the actions that were planned.
+        needs_velocities: plans must hold the velocities of the goal channels behind these, for every control step.
         needs_inverse_dynamics: it acts by an inverse model.
+        needs_local_policy: it acts by a learned local policy.
     """
 
     own_pace: ClassVar[bool] = True
     executes_actions: ClassVar[bool] = False
+    needs_velocities: ClassVar[bool] = False
     needs_inverse_dynamics: ClassVar[bool] = False
+    needs_local_policy: ClassVar[bool] = False
 
     def __init__(self, config: MPCConfig, robot: Robot) -> None:
         self.config, self.robot = config, robot
@@ -73,6 +82,9 @@ class Controller(ABC):
     @abstractmethod
     def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
         """Return the actions (B, Da) that the plans ask for now, and the state that says how far they are done.
+
+        "How far" is `progress` and `off_path`, by which plans end and prove to lead nowhere; `PathController.track`
+        keeps them. Actions should be clipped to `robot.action_limits`.
 
         Args:
             state: that holds the observation already.
@@ -212,6 +224,8 @@ class PlannedStatesController(Controller):
     Diffuser's controller in Maze2D (Janner et al. 2022).
     """
 
+    needs_velocities = True
+
     def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
         """Return actions by proportional-derivative control."""
         position, velocity = self.motion(state, values)
@@ -254,10 +268,48 @@ class ActionController(Controller):
         return np.zeros(len(rows), dtype=bool)
 
 
+class LocalPolicyController(Controller):
+    """Goes for the places of a plan, each some steps ahead, and for the goal once it is near, by the local policy.
+
+    What it is asked for is quick; where that does not bring it nearer to the goal for a while, it is stuck, and what it
+    is asked for becomes slower, as the plans do.
+    """
+
+    own_pace = needs_local_policy = True
+
+    def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
+        """Return the local policy's actions, and the state with how near to the goal it has come."""
+        assert self.robot.local_policy is not None
+        assert self.robot.steps_to is not None
+        c, observed = self.config.local_policy, state.history[:, -1]  # type: ignore[attr-defined]
+        steps = self.robot.steps_to(observed, state.goal)
+        nearer = steps < state.least_steps - 1
+        state = replace(
+            state,
+            least_steps=np.where(nearer, steps, state.least_steps),
+            stalled=np.where(nearer | (steps <= FEW_STEPS), 0, state.stalled + 1),
+        )
+        place = planned_place(self.path(state), state.age + c.reach, self.robot.frame_skip)
+        place = np.where((steps <= c.reach)[:, None], state.goal, place)
+        return self.robot.local_policy(observed, place, c.pace * state.shortcut_penalty), state
+
+    def ended(self, state: PolicyState) -> BoolArray:
+        """Return the rows, (B,), whose plan is old enough, or that are stuck."""
+        horizon, patience = self.config.open_loop_horizon, self.config.patience
+        old = np.zeros(len(state.age), bool) if horizon is None else state.age >= horizon
+        return np.asarray(old if patience is None else old | (state.stalled >= patience))
+
+    def stuck(self, state: PolicyState, rows: IntArray) -> BoolArray:
+        """Return which of `rows`, (n,), have not come nearer to their goal for a while."""
+        patience = np.inf if self.config.patience is None else self.config.patience
+        return np.asarray(state.stalled[rows] >= patience)
+
+
 CONTROLLERS: dict[str, type[Controller]] = {
     "path": PathController,
     "waypoints": WaypointController,
     "inverse_dynamics": InverseDynamicsController,
     "planned_states": PlannedStatesController,
     "actions": ActionController,
+    "local_policy": LocalPolicyController,
 }

@@ -86,6 +86,8 @@ class DiffusionForcingPolicy(MPCPolicy):
             motion,
             (np.asarray(limits.get("least", -np.inf)), np.asarray(limits.get("most", np.inf))),
             self._inverse_dynamics,
+            self._local_policy,
+            self._steps_to,
             model.diffusion.config.levels,
         )
         frames_back = np.arange(-(c.context_frames - 1), 1) * c.frame_skip - 1  # into history, present last
@@ -228,6 +230,30 @@ class DiffusionForcingPolicy(MPCPolicy):
         device = self.model.diffusion.alpha_bar.device
         observation, move = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
         return np.asarray(np.clip(inverse(observation, move).cpu().double().numpy(), *robot.action_limits))
+
+    @torch.no_grad()
+    def _local_policy(self, observed: Array, places: Array, pace: Array) -> Array:
+        """Return actions (B, Da) that lead from observations (B, Do) to places (B, G) at a pace (B,), see `Robot`."""
+        assert self.model.local_policy is not None
+        observation, goal = self._normalised(observed, places)
+        steps = self.model.local_policy.steps(observation, goal) * torch.as_tensor(pace).to(observation)
+        actions = self.model.local_policy(observation, goal, steps.clamp_min(1)).cpu().double().numpy()
+        return np.asarray(np.clip(actions, *self.controller.robot.action_limits))
+
+    @torch.no_grad()
+    def _steps_to(self, observed: Array, places: Array) -> Array:
+        """Return the control steps, (B,), from observations (B, Do) to places (B, G), see `Robot`."""
+        assert self.model.local_policy is not None
+        return np.asarray(self.model.local_policy.steps(*self._normalised(observed, places)).cpu().double().numpy())
+
+    def _normalised(self, observed: Array, places: Array) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return observations (B, Do) and goal channels (B, G) as the networks take them."""
+        channels = list(self.tokenizer.config.goal_channels)
+        mean, std = (x[: observed.shape[1]].numpy() for x in (self.tokenizer.mean, self.tokenizer.std))
+        inputs = ((observed - mean) / std, (places - mean[channels]) / std[channels])
+        device = self.model.diffusion.alpha_bar.device
+        observation, goal = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
+        return observation, goal
 
 
 def lengths_of(trained: Sequence[int], window: int, any_length: bool, joins: bool) -> list[int]:

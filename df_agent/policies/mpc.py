@@ -146,6 +146,8 @@ class MPCPolicy:
             shortcut_penalty=np.ones(b),
             settled=np.zeros(b, bool),
             cost=none,
+            least_steps=none + np.inf,
+            stalled=zeros,
             pending=[None] * b,
         )
 
@@ -274,6 +276,8 @@ class MPCPolicy:
             "off_path": with_rows(state.off_path, new, 0.0),
             "cost": with_rows(state.cost, new, costs[take]),
             "settled": with_rows(state.settled, new, feasible & np.array(self.planner.settles)),
+            "least_steps": with_rows(state.least_steps, rows[anyway], np.inf),
+            "stalled": with_rows(state.stalled, rows[anyway], 0),
         }
         if self.controller.executes_actions:
             assert taken.actions is not None

@@ -82,6 +82,8 @@ class PolicyState:
         shortcut_penalty: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
         settled: (B,) whether the path ends at a place to stay.
         cost: (B,) cost of the plan that is followed, see `df_agent.policies.costs` [control steps].
+        least_steps: (B,) fewest control steps to the goal so far, as a local policy's clock tells them; inf at first.
+        stalled: (B,) control steps since that has last become less.
         pending: B plans that are being made in the background, or None.
     """
 
@@ -102,6 +104,8 @@ class PolicyState:
     shortcut_penalty: Array
     settled: BoolArray
     cost: Array
+    least_steps: Array
+    stalled: IntArray
     pending: list[PendingPlan | None]
 
 

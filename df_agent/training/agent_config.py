@@ -13,6 +13,7 @@ from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.tokens import TokenizerConfig
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamicsConfig
+from df_agent.models.local_policy import LocalPolicyConfig
 from df_agent.models.time_to_goal import TimeToGoalConfig
 from df_agent.training.config import TrainConfig
 
@@ -44,6 +45,7 @@ class AgentTrainingConfig:
             tokenizer.
         time_to_goal: options of `TimeToGoalConfig`, "steps" (8000; 0 for none) and "pairs" (2048) per batch.
         inverse_dynamics: options of `InverseDynamicsConfig` and "steps" (0: none is trained).
+        local_policy: options of `LocalPolicyConfig`, "steps" (0: none is trained) and "batch_size" (512).
         policy: options of `PolicyConfig`, stored for the agent.
         validation: options of the caller's validation; not read here.
     """
@@ -62,6 +64,7 @@ class AgentTrainingConfig:
     diffusion: DiffusionForcingConfig | Options = field(default_factory=dict)
     time_to_goal: TimeToGoalConfig | Options = field(default_factory=dict)
     inverse_dynamics: InverseDynamicsConfig | Options = field(default_factory=dict)
+    local_policy: LocalPolicyConfig | Options = field(default_factory=dict)
     policy: Any = field(default_factory=dict)  # what acts lies above what trains, and is not known here
     validation: Options = field(default_factory=dict)
 

@@ -10,6 +10,8 @@ from torch import nn
 
 from df_agent.baselines import learner_class
 from df_agent.data.datasets import load_episodes
+from df_agent.data.goal_spec import GoalSpec
+from df_agent.options import make
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
@@ -24,8 +26,8 @@ def train_baseline(
     """Train, or continue, the run that `config` describes; return the EMA model.
 
     Args:
-        config: plain values: "algorithm", "env", "dataset" (see `load_episodes`), "run_dir", "tracker", "learner"
-            (options of the algorithm's `from_data`) and "train" (options of TrainConfig).
+        config: plain values: "algorithm", "env", "dataset" (see `load_episodes`), "run_dir", "tracker", "goal" (options
+            of GoalSpec), "learner" (options of the algorithm's `from_data`) and "train" (options of TrainConfig).
         validate: called every train.validate_every steps.
         make_policy: called with the untrained model, so that options that make no policy of it are refused now and
             not at the first validation.
@@ -35,6 +37,8 @@ def train_baseline(
     cls = learner_class(config["algorithm"])
     with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config["dataset"])
+    goal = make(GoalSpec, dict(config.get("goal") or {}))
+    episodes = goal.apply(episodes)
     learner: nn.Module
     learner, sampler = cls.from_data(episodes, **config["learner"])
     if make_policy is not None:
@@ -42,6 +46,7 @@ def train_baseline(
     checkpoint_config = {
         "algorithm": config["algorithm"],
         "env": config["env"],
+        **({} if goal.is_plain else {"goal": goal.to_dict()}),
         "learner": learner.config,
         "provenance": {"dataset": str(config["dataset"]), "train": dict(config["train"]), "command": command()},
     }

@@ -1,4 +1,4 @@
-"""What is trained before the diffusion model, in minutes, and travels with it: time to goal, inverse dynamics."""
+"""What is trained before the diffusion model, in minutes, and travels with it: clocks and controllers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from df_agent.data.samplers.side_models import InverseDynamicsSampler, PairSampler, displacement_scale
+from df_agent.data.samplers.side_models import (
+    InverseDynamicsSampler,
+    LocalPolicySampler,
+    PairSampler,
+    displacement_scale,
+)
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
+from df_agent.models.local_policy import LocalPolicy, LocalPolicyConfig
 from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
 from df_agent.options import make
 from df_agent.training.agent_config import AgentTrainingConfig
@@ -75,6 +81,34 @@ def train_inverse_dynamics(
     model = InverseDynamics(options)
     batches = InverseDynamicsSampler(sampler, displacement_scale(described["statistics"]["step"]))
     return _fit(model, batches, "inverse_dynamics", config, described, steps, 1024), options.to_dict()
+
+
+def train_local_policy(
+    config: AgentTrainingConfig, sampler: WindowSampler, described: Mapping[str, Any]
+) -> tuple[LocalPolicy, dict[str, Any]] | None:
+    """Train, or load from a finished run, the local policy; return it and the options it is rebuilt from.
+
+    Args:
+        config: of the run; None is returned where its local_policy.steps are 0.
+        sampler: of the same data's windows.
+        described: what `describe` says of the run.
+    """
+    tokens, given = sampler.tokenizer.config, {"steps": 0, "batch_size": 512, **config.part("local_policy")}
+    steps, batch_size = given.pop("steps"), given.pop("batch_size")
+    if steps == 0:
+        return None
+    batches = LocalPolicySampler(sampler, given.get("longest", 4 * sampler.max_tokens * tokens.span))
+    follows = {
+        "observation_dim": tokens.observation_dim,
+        "goal_channels": list(tokens.goal_channels),
+        "action_mean": batches.action_mean.tolist(),
+        "action_std": batches.action_std.tolist(),
+    }
+    refuse_given("local_policy", given, follows)
+    options = make(LocalPolicyConfig, {"longest": batches.longest, **given, **follows})
+    torch.manual_seed(config.trainer.seed)
+    model = LocalPolicy(options)
+    return _fit(model, batches, "local_policy", config, described, steps, batch_size), options.to_dict()
 
 
 def _fit(

@@ -91,6 +91,8 @@ class Trainer(Generic[M]):
             self.accelerator.wait_for_everyone()
             saved = restore_newest(self.run_dir, self.model, self.ema.module, self.optimizer)
             start, self._seconds = (saved.step, saved.seconds) if saved else (0, 0.0)
+            if saved and self.main:  # a kill may have left half of a deleted checkpoint
+                prune(self.run_dir, start, self.config.keep, self.config.best_metric, self.config.best_mode)
             self.precision = self._precision(folder)
             progress = Progress(start, self.config.steps, self.config.log_every, quiet=not self.main)
             progress.note(self._headline(start))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -80,7 +81,7 @@ def test_the_run_folder_keeps_configuration_and_command(config):
     assert AgentTrainingConfig.from_dict(resolved).to_dict() == AgentTrainingConfig.from_dict(config).to_dict()
     commands = (run_dir / "commands.txt").read_text().splitlines()
     assert len(commands) == 2
-    assert all(line.split(" ", 1)[1].startswith("python ") and "pytest" in line for line in commands)
+    assert all(line.endswith(shlex.join(["python", *sys.orig_argv[1:]])) for line in commands)
 
 
 def test_load_starts_a_new_run_from_old_weights(config, tmp_path):

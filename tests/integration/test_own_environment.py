@@ -93,7 +93,8 @@ def run_script(script: str, *options: str, folder: Path, fails: bool = False) ->
 
 SMALL = [
     "network.width=16", "network.depth=1", "network.heads=2", "train.compile=false", "train.batch_size=8", "steps=4",
-    "train.warmup_steps=1", "train.validate_every=4", "validation.episodes=2", "tracker=none",
+    "train.warmup_steps=1", "train.validate_every=4", "validation.episodes=2", "tracker=none", "local_policy.steps=4",
+    "time_to_goal.steps=4", "validation.choose=false",
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from df_agent.data.samplers.windows import WindowSampler
-from df_agent.types import InverseDynamicsBatch, Pairs
+from df_agent.types import HindsightBatch, InverseDynamicsBatch, Pairs
 
 
 def displacement_scale(step: list[float]) -> Tensor:
@@ -96,3 +96,44 @@ class PairSampler:
         steps = torch.exp(least + share * (most.log() - least)).round().long()
         steps = torch.minimum(steps, most.long())  # rounding must not lead past the end
         return Pairs(self.places[start], self.places[start + steps], steps.float())
+
+
+class LocalPolicySampler:
+    """Draws actions with places that were reached after them, near and far ones alike.
+
+    The steps between the two are uniform up to what is left of the episode in one half of a batch, log-uniform in the
+    other.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        longest: most steps between the two, the rest of the episode permitting [control steps].
+
+    Attributes:
+        action_mean, action_std: (Da,) of the actions that were taken; the deviation is 1 where there is none.
+    """
+
+    def __init__(self, windows: WindowSampler, longest: int) -> None:
+        device = windows.observations.device
+        dim = windows.tokenizer.config.observation_dim
+        mean, std = (x[:dim].to(device) for x in (windows.tokenizer.mean, windows.tokenizer.std))
+        self.observations, self.actions = (windows.observations - mean) / std, windows.actions
+        self.channels, self.longest, self.last = list(windows.tokenizer.config.goal_channels), longest, windows.last
+        step = torch.arange(len(self.last), device=device)
+        self.anchors = step[step < self.last]
+        deviation, self.action_mean = torch.std_mean(self.actions[self.anchors], 0)
+        self.action_std = torch.where(deviation > 1e-6, deviation, 1.0)
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> HindsightBatch:
+        """Draw `batch_size` actions with a CPU generator; the same generator gives the same ones."""
+        pick = torch.randint(len(self.anchors), (batch_size,), generator=generator)
+        share = torch.rand(batch_size, generator=generator).to(self.last.device)
+        now = self.anchors[pick.to(self.last.device)]
+        most = (self.last[now] - now).clamp_max(self.longest)
+        steps = torch.where(
+            torch.arange(batch_size, device=now.device) % 2 == 0,
+            1 + (share * most).long(),
+            torch.exp(share * most.log()).round().long(),
+        )
+        steps = torch.minimum(steps, most)  # rounding must not lead past the end
+        goal = self.observations[now + steps][:, self.channels]
+        return HindsightBatch(self.observations[now], goal, steps.float(), self.actions[now])

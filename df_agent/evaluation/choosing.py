@@ -1,0 +1,79 @@
+"""How an agent acts, where nobody has said it: ways to act are tried on validation episodes, and the best is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from df_agent.agent_model import AgentModel
+from df_agent.evaluation.validation import Validation
+from df_agent.policies import DiffusionForcingPolicy
+
+PACES = (0.5, 0.7, 0.85, 1.0)
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A way to act, and what it gave.
+
+    Attributes:
+        name: in plain words.
+        options: of `PolicyConfig`.
+        success: share of the episodes in which the goal was reached.
+        steps: mean time to the goal, timeouts as the limit [control steps].
+    """
+
+    name: str
+    options: Options
+    success: float
+    steps: float
+
+
+def choose_policy(
+    model: AgentModel,
+    checkpoint: dict[str, Any],
+    validation: Validation,
+    note: Callable[[Tried], None] = lambda tried: None,
+) -> tuple[Tried, list[Tried]]:
+    """Try ways to plan and act; return the best one, and all.
+
+    First the local policy alone at several paces, then plans, which it follows at the best of these, and the actions
+    that were planned. Best is the quickest of those that fail in at most one episode more than the most successful.
+
+    Args:
+        model: the trained model.
+        checkpoint: the config that is stored beside its weights.
+        validation: the episodes.
+        note: called with each as soon as it is known.
+    """
+    tried: list[Tried] = []
+
+    def measure(name: str, **options: Any) -> None:
+        policy = DiffusionForcingPolicy.from_model(model, checkpoint, max_steps=validation.limit, **options)
+        numbers, _ = validation(policy)
+        tried.append(Tried(name, options, numbers["success_rate"], numbers["time_to_goal"]))
+        note(tried[-1])
+
+    if model.local_policy is not None:
+        local = {"controller": "local_policy", "open_loop_horizon": 50}
+        for pace in PACES:
+            measure(f"the goal itself, pace {pace}", planner="direct", **local, local_policy={"pace": pace})
+        pace = best_of(tried, validation.episodes).options["local_policy"]["pace"]
+        measure(
+            f"shortest feasible plans, followed by the local policy at pace {pace}",
+            planner="shortest_feasible", **local, local_policy={"pace": pace},
+        )  # fmt: skip
+    if checkpoint["tokenizer"]["config"]["include_actions"]:
+        soon = checkpoint["tokenizer"]["config"]["frame_skip"]
+        for planner in ("shortest_feasible", "fixed_horizon"):
+            name = f"planned actions, {planner.replace('_', ' ')}"
+            measure(name, planner=planner, controller="actions", open_loop_horizon=soon)
+    return best_of(tried, validation.episodes), tried
+
+
+def best_of(tried: list[Tried], episodes: int) -> Tried:
+    """Return the quickest of those that fail in at most one of the episodes more than the most successful."""
+    enough = max(one.success for one in tried) - 1.01 / episodes
+    return min((one for one in tried if one.success >= enough), key=lambda one: one.steps)
