@@ -217,7 +217,8 @@ class BoatPilot(Pilot):
     """Steers at the goal, with the current allowed for, and slows down to turn."""
 
     def act(self, seen):
-        """Return thrust and rudder."""
+        """Return thrust and rudder, of a flat observation or one that was made a GoalEnv's."""
+        seen = seen["observation"] if isinstance(seen, dict) else seen
         place, goal, heading = seen[:2], seen[6:8], np.arctan2(seen[3], seen[2])
         away = goal - place
         along = away / max(np.linalg.norm(away), 1e-6)
@@ -235,7 +236,7 @@ class DronePilot(Pilot):
 
     margin = 0.3
 
-    def __init__(self, haste=0.3, noise=0.3, seed=0):
+    def __init__(self, haste=0.3, noise=0.22, seed=0):
         super().__init__(haste, noise, seed)
         angles = np.arange(8) * np.pi / 4
         ring = np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -291,7 +292,7 @@ class DronePilot(Pilot):
 class PayloadPilot(Pilot):
     """Brings the cart to the goal and leans against the swing."""
 
-    def __init__(self, haste=0.3, noise=0.2, seed=0):
+    def __init__(self, haste=0.3, noise=0.17, seed=0):
         super().__init__(haste, noise, seed)
 
     def act(self, seen):
