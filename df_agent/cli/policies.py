@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from df_agent.cli import environments  # noqa: F401 - registers the resolvers that the files of policies use
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of

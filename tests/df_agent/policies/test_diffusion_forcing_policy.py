@@ -223,9 +223,7 @@ def test_bad_options_are_named():
         make_policy(planner="reward_guidance", max_steps=40)
     causal = {**CHECKPOINT, "network": {**CHECKPOINT["network"], "causal": True}}
     for planner in ("shortest_feasible", "fixed_horizon"):
-        with pytest.raises(
-            ValueError, match=r"a causal network does not see it; available for it: direct, goal"
-        ):
+        with pytest.raises(ValueError, match=r"a causal network does not see it; available for it: direct, goal"):
             DiffusionForcingPolicy.from_model(AgentModel.from_config(causal), causal, planner=planner)
     DiffusionForcingPolicy.from_model(AgentModel.from_config(causal), causal, planner="goal_guidance", max_steps=40)
 
