@@ -6,6 +6,7 @@ Ends with a table and a folder: episodes.jsonl, summary.json, plans.png, time_to
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import gymnasium as gym
@@ -14,6 +15,7 @@ from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
 from rich.console import Console
 
+from df_agent.benchmark.failures import counted, failures
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import origin_of, prepare
 from df_agent.cli.policies import (
@@ -62,8 +64,12 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             scenes=scenes_of(config, references),
         )
         print_stage("writing the report")
+        if failed := failures(result.records, references):
+            result.summary["failures"] = dict(Counter(failure.reason for failure in failed).most_common())
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
+    if failed:
+        console.print(f"Failures: {counted(failed)}", markup=False)
 
 
 def scenes_of(config: DictConfig, references: References) -> int:
