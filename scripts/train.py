@@ -45,6 +45,9 @@ from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 
 INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
+# Parts that are dataclasses, which name options that they do not know
+CHECKED = {"policy", "tokenizer", "windows", "network", "diffusion", "train"}
+CHECKED |= {"time_to_goal", "inverse_dynamics", "local_policy"}
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
 
 
@@ -128,6 +131,8 @@ def fill_in(resolved: dict[str, Any]) -> None:
 def any_environment(arguments: list[str]) -> list[str]:
     """Return the arguments with `env=any env_id=ID` for `env=ID`, unless configs/train/env has a file of that name.
 
+    Options of a part that checks itself are set whether the file names them or not.
+
     "df_envs:" before an id of ours changes nothing: these are registered already. A maze of the user's own is told by
     `maze=`: it is registered, and what depends on its size comes before all that is given. multi2d has maze2d's models,
     which are trained for goals anywhere.
@@ -145,6 +150,8 @@ def any_environment(arguments: list[str]) -> list[str]:
             value = value.removeprefix("df_envs:")
             known = (CONFIGS / "env" / f"{value}.yaml").exists()
             out += [f"env={value}"] if known else ["env=any", f"env_id={value}"]
+        elif key.partition(".")[0] in CHECKED and "." in key:
+            out.append(f"++{argument}")  # options that the file leaves out are set too; wrong ones are named later
         else:
             out.append(argument)
     return out
