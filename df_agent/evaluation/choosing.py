@@ -10,7 +10,7 @@ from df_agent.agent_model import AgentModel
 from df_agent.evaluation.validation import Validation
 from df_agent.policies import DiffusionForcingPolicy
 
-PACES = (0.5, 0.7, 0.85, 1.0)
+PACES = (0.35, 0.5, 0.7, 1.0)
 Options = Mapping[str, Any]
 
 
