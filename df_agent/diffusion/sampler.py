@@ -51,7 +51,7 @@ def guided(
     x: Tensor,
     level: Tensor,
     cond: Tensor | None,
-    objective: GuidanceObjective | None,
+    objective: GuidanceObjective,
     scale: float,
     futures: Sequence[Tensor] = (),
     later: Tensor | None = None,
@@ -69,7 +69,7 @@ def guided(
     guidance, Chen et al. 2024): the tokens that are `later`, (B, T), are drawn anew, together, at their levels from
     what they are estimated to be.
     """
-    if objective is None or scale == 0:
+    if scale == 0:
         return model.denoise(x, level, cond)
     x0, eps, gradient = _climb(model, x, level, cond, objective)
     if futures and later is not None:
@@ -137,7 +137,10 @@ def sample(
         shown, x_in = _stabilized(model, x, now, stabilization_level)
         others = [draw(len(levels) + row * further + n) for n in range(further)]
         later = _later(levels, row, len(model.alpha_bar) - 1) if others else None
-        x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
+        if objective is None:
+            x0, eps = model.denoise(x_in, shown, cond)
+        else:
+            x0, eps = guided(model, x_in, shown, cond, objective, guidance_scale, others, later)
         x = ddim_step(x, x0, eps, model.alpha_bar[now], model.alpha_bar[then], eta, draw(row) if eta > 0 else None)
         if callback is not None:
             callback(row, x, x0)

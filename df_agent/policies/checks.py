@@ -69,6 +69,13 @@ def check_capabilities(
         )
     if not planner.takes_costs and (costs or config.missing or config.observation_noise):
         raise ValueError(f"{named} knows neither costs nor bad sensors yet; shortest_feasible does")
+    _check_controller(controller, followed, config, model, tokens)
+
+
+def _check_controller(
+    controller: type[Controller], followed: str, config: PolicyConfig, model: AgentModel, tokens: TokenizerConfig
+) -> None:
+    """Raise ValueError for what a controller, `followed` in the errors, cannot do with this model."""
     if controller.executes_actions and not tokens.include_actions:
         raise ValueError(f"{followed} needs a model of actions: train it with tokenizer.include_actions")
     if controller.needs_inverse_dynamics and model.inverse_dynamics is None:
