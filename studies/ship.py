@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from df_envs.ogbench_mazes import OGBENCH_IDS
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from df_agent.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from df_agent.checkpoint import Checkpoint, list_pretrained, load_checkpoint, save_checkpoint
 from df_agent.cli.policies import is_usual
 from df_agent.training.config import TrainConfig
 from df_agent.training.state import best_step, saved_steps
@@ -41,7 +42,7 @@ up to {tokens} tokens; {parameters:.2f} M parameters, EMA weights in fp16.
 ROBOT_CARD = """# {name}
 
 A Diffusion Forcing planner for `{env}`: observations and actions, {span} control steps per token, windows of up to
-{tokens} tokens, the actions executed as planned; {parameters:.2f} M parameters, EMA weights in fp16.
+{tokens} tokens, {acting}; {parameters:.2f} M parameters, EMA weights in fp16.
 
 {data}
 {training}
@@ -97,6 +98,7 @@ per token, windows of up to {tokens} tokens; {parameters:.2f} M parameters, EMA 
 {training}
 - Results: “A world model of pictures” in the project's README.
 """
+ACTING_BY = {"local_policy": "and a local policy, which acts"}
 BEST = ("gcbc", "gciql")  # of these the best checkpoint ships
 # What these need to act; the rest of their weights is for the losses.
 ACTING = {"gciql": "actor."}
@@ -139,13 +141,26 @@ def last_provenance(run: Path) -> dict[str, Any]:
 def training_of(run: Path) -> Path:
     """Return the run that trained the weights: another one if this one only added models beside them."""
     config = load_checkpoint(run / "final").config
-    return training_of(Path(config["load"]).parent) if config["provenance"]["train"].get("steps") == 0 else run
+    only_beside = config["provenance"]["train"].get("steps") == 0 and config["load"] not in list_pretrained()
+    return training_of(Path(config["load"]).parent) if only_beside else run
+
+
+def trained_beside(name: str, config: Mapping[str, Any]) -> str | None:
+    """Return how it was trained, if the run added models beside a diffusion model that ships already; else None."""
+    provenance, load = config["provenance"], config.get("load")
+    if provenance["train"].get("steps") != 0 or load not in list_pretrained():
+        return None
+    card = (ROOT / "df_agent" / "pretrained" / load / "README.md").read_text()
+    before = re.search(r"^- (Training: .*?)(?: Then the local policy: .*?)?(?=^- |\Z)", card, re.MULTILINE | re.DOTALL)
+    told = " ".join(before.group(1).split()) if before else f"The diffusion model is that of {load}."
+    return item(f"{told} Then the local policy: `{provenance['command']}`.")
 
 
 def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]:
     """Return what the cards of offline learners say; `before` is what was trained first."""
     trained = training_of(ROOT / "runs" / name)
-    last = last_provenance(trained)
+    beside = trained_beside(name, checkpoint.config)
+    last = last_provenance(trained) if beside is None else {}
     provenance = without_machine(load_checkpoint(chosen(trained)).config)["provenance"]
     env, train, step = checkpoint.config["env"], provenance["train"], provenance.get("step")  # none in final
     best = f"; these are the weights of step {step}, the best on the validation starts"
@@ -163,7 +178,8 @@ def facts(name: str, checkpoint: Checkpoint, before: str = "") -> dict[str, Any]
             f"Data: {steps} steps of a scripted {'walker' if walker else 'demonstrator with noise'}, `{collect}` "
             f"(dataset `{provenance['dataset']}`)."
         ),
-        "training": item(
+        "training": beside
+        or item(
             f"Training: `{provenance['command']}`; {before}{train['steps']} steps of batch {train['batch_size']} in "
             f"{last['precision']}: {last['seconds'] / 60:.0f} minutes from the first to the last step, on two CPU "
             f"cores shared with other work{best if step and step < train['steps'] else ''}."
@@ -225,7 +241,9 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     if not config["env"].startswith("maze2d-"):
         span, most = tokens["frame_skip"] * tokens["frame_stack"], config["windows"]["max_tokens"]
         card = LONG_CARD if config["env"] in OGBENCH_IDS else ROBOT_CARD
-        return card.format(span=span, tokens=most, **facts(name, checkpoint))
+        acts = config["policy"].get("controller")
+        acting = ACTING_BY.get(str(acts), "the actions executed as planned")
+        return card.format(span=span, tokens=most, acting=acting, **facts(name, checkpoint))
     inverse = " and the inverse model" if config.get("inverse_dynamics") else ""
     return CARD.format(
         span=tokens["frame_skip"] * tokens["frame_stack"],
