@@ -157,5 +157,7 @@ def test_without_one_it_is_said_how_to_train_it():
 
 def test_the_quickest_of_the_most_successful_is_best():
     ways = [Tried("slow", {}, 1.0, 50), Tried("quick", {}, 0.99, 30), Tried("reckless", {}, 0.9, 20)]
+    ways.append(Tried("as quick, but dearer", {}, 1.0, 29.9))
     assert best_of(ways, episodes=100).name == "quick"
+    ways.pop()
     assert best_of(ways, episodes=1000).name == "slow"
