@@ -100,7 +100,7 @@ def maze2d(env_id: str) -> str:
 
 def trained(env_id: str, algorithm: str = "") -> str:
     """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
-    name = f"{maze2d(env_id)}-{algorithm}".strip("-")
+    name = f"{file_name(maze2d(env_id))}-{algorithm}".strip("-")
     run = Path("runs", name, "final")
     return str(run) if run.exists() and name not in list_pretrained() else name
 

@@ -103,10 +103,13 @@ class GoalSpec:
         return bool(info[self.success])
 
     def apply(self, episodes: Episodes) -> Episodes:
-        """Return the data with what was achieved, and with it among the observations if it is `appended`."""
+        """Return the data with what was achieved and desired, and the former among the observations if `appended`."""
         if self.achieved is not None:
             achieved = read(self.achieved, episodes.observations, "goal.achieved").astype(np.float32)
-            episodes = replace(episodes, achieved_goals=achieved, desired_goals=None)
+            desired = None
+            if self.desired is not None:
+                desired = read(self.desired, episodes.observations, "goal.desired").astype(np.float32)
+            episodes = replace(episodes, achieved_goals=achieved, desired_goals=desired)
         if self.appended:
             if episodes.achieved_goals is None:
                 raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")

@@ -141,6 +141,12 @@ def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(t
     )  # fmt: skip
     assert json.loads((tmp_path / "report" / "summary.json").read_text())["episodes"] == 2
 
+    # A baseline is trained and found by the same words.
+    clone = ["train.steps=4", "train.warmup_steps=1", "train.validate_every=4", "validation.episodes=2", "tracker=none"]
+    run_script("train_baseline.py", "algorithm=gcbc", env, dataset, *goal, *clone, folder=tmp_path)
+    run_script("evaluate.py", env, "policy=gcbc", "episodes=2", "pictures=false", "output_dir=clone", folder=tmp_path)
+    assert json.loads((tmp_path / "clone" / "summary.json").read_text())["policy"] == "gcbc"
+
     # Of a policy without a checkpoint it is said on the command line.
     bare = ["episodes=2", "pictures=false", "timing_episodes=0", "output_dir=bare"]
     run_script("evaluate.py", env, "policy=random", *goal, *bare, folder=tmp_path)
