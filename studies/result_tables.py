@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.tables import make_tables
 from df_agent.cli.policies import described, policy_names
+from df_agent.evaluation.metrics import time_to_goal, wilson_interval
+from df_agent.evaluation.records import read_records, stored_file
 from df_agent.migrations import policy_entry
 from studies.ablation import markdown, read_options, stored, table_of
 
@@ -20,6 +23,14 @@ COLUMNS = (
     "env", "planner", "seed", "episodes", "success", "at goal at end", "steps to goal [95 %]", "oracle", "ratio",
     "plan ms, one env (p50 / p95)",
 )  # fmt: skip
+
+# In outputs/own_environment, folders ENVIRONMENT-NAME
+OWN_POLICIES = {
+    "ours": "ours",
+    "gcbc": "gcbc",
+    "demonstrator": "demonstrator, clumsy, whose data it is",
+    "reference": "reference, in haste and without noise",
+}
 
 
 def success(row: dict[str, Any]) -> str:
@@ -225,6 +236,28 @@ def long_table() -> str:
     return "\n".join(lines)
 
 
+def own_environment_table() -> str:
+    """Return who reaches the goal how soon in the environments that nothing is fitted to, from the episodes."""
+    rows = [
+        "| environment | policy | success | steps to the goal | of the demonstrator's |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for env in ("Boat", "Drone", "Payload"):
+        found = {who: RESULTS / "own_environment" / f"{env}-{who}" for who in OWN_POLICIES}
+        records = {who: read_records(stored_file(at / "episodes.jsonl")) for who, at in found.items() if at.exists()}
+        times = {who: time_to_goal(each) for who, each in records.items()}
+        for who, each in records.items():
+            success = [record.success for record in each]
+            low, high = wilson_interval(sum(success), len(success))
+            mean, (least, most) = times[who]["mean"], times[who]["ci95"]
+            ratio = mean / times["demonstrator"]["mean"]
+            rows.append(
+                f"| {env} | {OWN_POLICIES[who]} | {np.mean(success):.2f} [{low:.2f}, {high:.2f}] | {mean:.1f} "
+                f"[{least:.1f}, {most:.1f}] | {ratio:.2f} |"
+            )
+    return "\n".join(rows)
+
+
 def robustness_table() -> str:
     """Return the Markdown table of studies/robustness.py."""
     rows = json.loads((RESULTS / "robustness.json").read_text())["rows"]
@@ -335,6 +368,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "recall": ("recall.json", recall_table),
     "robustness": ("robustness.json", robustness_table),
     "long_mazes": ("long_mazes.json", long_table),
+    "own_environment": ("own_environment/*/summary.json", own_environment_table),
     "benchmark": ("benchmark.json", benchmark_table),
     "quality": ("benchmark.json", quality_table),
     "realtime": ("benchmark.json", realtime_table),

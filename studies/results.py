@@ -30,6 +30,7 @@ SANITY = RESULTS / "sanity"
 COMPARED = ROOT / "outputs" / "compare"
 COMPARISONS = {"comparison": "main", "robots": "robots"}  # in results/ and the pages: as compare.py calls it
 TRAINING = RESULTS / "training"
+OWN = "own_environment"  # in outputs/ and results/: evaluations in the environments that nothing is fitted to
 CURVE = ("step", "success_rate", "time_to_goal", "at_goal_at_end", "training_minutes")
 
 
@@ -41,16 +42,9 @@ def collect() -> None:
         summary = json.loads((source / "summary.json").read_text())
         if not reported(summary):
             continue
-        target = RESULTS / source.name
-        target.mkdir(parents=True, exist_ok=True)
-        (target / "summary.json").write_bytes((source / "summary.json").read_bytes())
-        rows = []
-        for line in read_text(source / "episodes.jsonl").splitlines():
-            row = json.loads(line)
-            row["path"] = []
-            row["plans"] = [{**plan, "path": []} for plan in row["plans"]]
-            rows.append(json.dumps(row))
-        (target / "episodes.jsonl.gz").write_bytes(gzipped(("\n".join(rows) + "\n").encode()))
+        keep_evaluation(source, RESULTS / source.name)
+    for summary in sorted((ROOT / "outputs" / OWN).glob("*/summary.json")):
+        keep_evaluation(summary.parent, RESULTS / OWN / summary.parent.name)
 
     for sanity in sorted((ROOT / "outputs" / "sanity").glob("*-seed[01]/sanity.json")):
         if not is_usual(json.loads(sanity.read_text())["provenance"]["config"]):
@@ -67,6 +61,19 @@ def collect() -> None:
     for kept, made in COMPARISONS.items():
         if list((COMPARED / made).glob("policies-*.json")):
             keep_comparison(COMPARED / made, RESULTS / kept)
+
+
+def keep_evaluation(source: Path, target: Path) -> None:
+    """Copy an evaluation's summary, and its rows without paths, compressed."""
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "summary.json").write_bytes((source / "summary.json").read_bytes())
+    rows = []
+    for line in read_text(source / "episodes.jsonl").splitlines():
+        row = json.loads(line)
+        row["path"] = []
+        row["plans"] = [{**plan, "path": []} for plan in row["plans"]]
+        rows.append(json.dumps(row))
+    (target / "episodes.jsonl.gz").write_bytes(gzipped(("\n".join(rows) + "\n").encode()))
 
 
 def keep_comparison(made: Path, kept: Path) -> None:
