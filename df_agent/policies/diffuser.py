@@ -141,7 +141,7 @@ class DiffuserPolicy(MPCPolicy):
                 )
             options["tracker"] = PUBLISHED_GAINS
             config = make(DiffuserPolicyConfig, options)
-        if controller.executes_actions or controller.needs_inverse_dynamics:
+        if controller.executes_actions or controller.needs_inverse_dynamics or controller.needs_local_policy:
             raise ValueError(f"a Diffuser plans places, which controller={config.controller!r} does not follow")
         place = choose_device(device)
         check_precision(precision, place)
