@@ -12,7 +12,7 @@ from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.side_models import LocalPolicySampler
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
-from df_agent.evaluation.choosing import Tried, best_of
+from df_agent.evaluation.choosing import Tried, best_of, choose_policy
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.training.run import train
 
@@ -161,3 +161,23 @@ def test_the_quickest_of_the_most_successful_is_best():
     assert best_of(ways, episodes=100).name == "quick"
     ways.pop()
     assert best_of(ways, episodes=1000).name == "slow"
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_ways_that_a_model_cannot_serve_are_left_out(run, causal):
+    checkpoint = load_checkpoint(Path(run, "run", "final")).config
+    checkpoint["network"]["causal"] = causal
+
+    class Validation:
+        limit, episodes = 20, 4
+
+        def __call__(self, policy):
+            return {"success_rate": 1.0, "time_to_goal": 10.0}, []
+
+    best, tried = choose_policy(AgentModel.from_config(checkpoint), checkpoint, Validation())
+    assert best == tried[0]
+    assert [one.options.get("planner") for one in tried] == ["direct"] * 4 + ["shortest_feasible"] * (not causal)
+
+    without = {**checkpoint, "local_policy": None, "network": {**checkpoint["network"], "causal": False}}
+    best, tried = choose_policy(AgentModel.from_config(without), without, Validation())
+    assert [one.name for one in tried] == ["as its configuration says"]
