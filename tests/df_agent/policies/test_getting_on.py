@@ -6,10 +6,11 @@ import pytest
 from df_agent.policies.getting_on import TRAIL, DetourConfig, Progress
 
 LIMITS = (np.array([-1.0, -1.0]), np.array([1.0, 0.5]))
+USUAL = DetourConfig()
 GOAL = np.array([[9.0, 0.0], [9.0, 0.0]])
 
 
-def driven(steps, held, config=DetourConfig(), patience=5):
+def driven(steps, held, config=USUAL, patience=5):
     """Drive two agents along x for some steps, the second of which is held from `held` on."""
     progress, x, history = Progress.blank(GOAL), np.zeros(2), []
     for step in range(steps):
