@@ -175,13 +175,14 @@ def run(config: DictConfig) -> None:
     if config.resolve_to:
         replace_file(Path(config.resolve_to), json_bytes(resolved))
         return
-    validate = look = None
+    validate = look = asked = None
     if resolved["train"]["validate_every"]:
         pictures = Path(resolved["run_dir"], "validation")
         goal_spec = make(GoalSpec, resolved["goal"])
         validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
         look = LocalPolicyLook(validate.validate)
-    model = train(resolved, validate, look)
+        asked = validate.validate.asked()
+    model = train(resolved, validate, look, asked)
     if resolved["validation"]["choose"] and not {"planner", "controller"} & set(config.policy):
         choose(model, resolved)
 

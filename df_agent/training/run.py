@@ -19,8 +19,10 @@ from torch import nn
 
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
+from df_agent.data.quality import Asked
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import describe, make_sampler
+from df_agent.training.data_check import DataCheck
 from df_agent.training.side_models import train_inverse_dynamics, train_local_policy, train_time_to_goal
 from df_agent.training.trainer import FirstLook, Validation, run_tracker, run_training
 
@@ -29,6 +31,7 @@ def train(
     config: AgentTrainingConfig | Mapping[str, Any],
     validate: Validation | None = None,
     look: FirstLook | None = None,
+    asked: Asked | None = None,
 ) -> AgentModel:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
@@ -42,6 +45,8 @@ def train(
         look: called before the diffusion model's first step, if there is a local policy, with which an agent can act
             already; see `FirstLook`. Its numbers are logged as of step 0, under "local_policy/". A run that is
             continued from a checkpoint of the diffusion model has had it.
+        asked: starts and goals that the agent will be asked for. What is wrong with the data, for them too, is printed
+            and kept in `run_dir`/data.json; see `df_agent.data.quality`.
 
     Raises:
         ValueError: unknown, missing or impossible options, which are named.
@@ -49,7 +54,8 @@ def train(
     """
     c = config if isinstance(config, AgentTrainingConfig) else AgentTrainingConfig.from_dict(config)
     options, began = c.trainer, time.perf_counter()
-    sampler = make_sampler(c)
+    check = DataCheck(asked)
+    sampler = make_sampler(c, check.look)
     described = describe(c, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = AgentModel.from_config(described)
@@ -64,6 +70,8 @@ def train(
         model.inverse_dynamics, described["inverse_dynamics"] = learned
     if local := train_local_policy(c, sampler, described):
         model.local_policy, described["local_policy"] = local
+        check.look_at_actions(local[0], sampler)
+    check.keep(c.run_dir)
     first = None if look is None or local is None else timed(look, began)
     return run_training(model, sampler, options, c.to_dict(), described, tracker, validate, first)
 
