@@ -6,7 +6,6 @@ Ends with a table and a folder: episodes.jsonl, summary.json, plans.png, time_to
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from pathlib import Path
 
 import gymnasium as gym
@@ -15,7 +14,6 @@ from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
 from rich.console import Console
 
-from df_agent.benchmark.failures import counted, failures
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import origin_of, prepare
 from df_agent.cli.policies import (
@@ -23,6 +21,7 @@ from df_agent.cli.policies import (
     make_policy,
     policy_arguments,
 )
+from df_agent.evaluation.failures import counted
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
 from df_agent.evaluation.rollout import evaluate, rollout
@@ -64,12 +63,10 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             scenes=scenes_of(config, references),
         )
         print_stage("writing the report")
-        if failed := failures(result.records, references):
-            result.summary["failures"] = dict(Counter(failure.reason for failure in failed).most_common())
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
-    if failed:
-        console.print(f"Failures: {counted(failed)}", markup=False)
+    if kinds := result.summary["failures"]:
+        console.print(f"Failures: {counted(kinds)}", markup=False)
 
 
 def scenes_of(config: DictConfig, references: References) -> int:

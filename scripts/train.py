@@ -32,7 +32,7 @@ from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
-from df_agent.evaluation.choosing import Tried, choose_policy
+from df_agent.evaluation.choosing import LocalPolicyLook, Tried, choose_policy
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import spec_of
@@ -175,12 +175,14 @@ def run(config: DictConfig) -> None:
     if config.resolve_to:
         replace_file(Path(config.resolve_to), json_bytes(resolved))
         return
-    validate = None
+    validate = look = asked = None
     if resolved["train"]["validate_every"]:
         pictures = Path(resolved["run_dir"], "validation")
         goal_spec = make(GoalSpec, resolved["goal"])
         validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
-    model = train(resolved, validate)
+        look = LocalPolicyLook(validate.validate)
+        asked = validate.validate.asked()
+    model = train(resolved, validate, look, asked)
     if resolved["validation"]["choose"] and not {"planner", "controller"} & set(config.policy):
         choose(model, resolved)
 

@@ -57,7 +57,11 @@ class Episodes:
             if value.ndim != wanted or (field.name != "starts" and len(value) != rows):
                 raise ValueError(f"{field.name} must have {wanted} axes and {rows} rows, got shape {value.shape}")
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError(f"{field.name} holds NaN or infinity")
+                bad = np.flatnonzero(~np.isfinite(value).reshape(rows, -1).all(1))
+                raise ValueError(
+                    f"{field.name} holds NaN or infinity in {len(bad)} of {rows} rows, first in row {bad[0]}; leave "
+                    "these episodes out"
+                )
         starts = self.starts
         if len(starts) < 2 or starts[0] != 0 or starts[-1] != rows or (np.diff(starts) < 2).any():
             raise ValueError(
