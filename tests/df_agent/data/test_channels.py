@@ -1,5 +1,7 @@
 """Which channels are found to be angles, constants or copies, and how that is modelled."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,16 @@ from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer, infer_channels
 from df_agent.data.samplers.hindsight import HindsightConfig, HindsightSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.policies.diffuser import DiffuserPolicy
+from df_agent.policies.learned_actors import GCBCPolicy, GCIQLPolicy
+from df_agent.training.baseline import train_baseline
 
 STEPS = 200
+POLICIES = {
+    "gcbc": GCBCPolicy.from_pretrained,
+    "gciql": GCIQLPolicy.from_pretrained,
+    "diffuser": partial(DiffuserPolicy.from_pretrained, controller="path"),
+}
 
 
 def wrapped(angle):
@@ -158,6 +168,7 @@ def test_a_goal_named_by_channels_turns_with_the_angle_among_them():
     assert found.tokenizer["observation_indices"] == [0, 1, 4]  # and it is not modelled
     assert found.tokenizer["goal_channels"] == [0, 1, 2]
     assert near(found.goal, [0, -3.1], [0, 3.1]) < 0.1 < 1 < near(found.goal, [0, -3.1], [0, 0])
+    assert near(found.goal, [0, -np.pi], [0, np.pi]) < 1e-9  # one goal, so nothing is planned anew
     seen = found.goal.model_observation(np.array([0.5, 3.1, 0.2, -3.1]))
     where = np.array(found.tokenizer["observation_indices"])[found.tokenizer["goal_channels"]]
     assert seen["desired_goal"] == pytest.approx([0.2, np.cos(3.1), -np.sin(3.1)])
@@ -219,14 +230,39 @@ def test_copies_constants_and_what_is_never_a_number_are_left_out():
 
 def test_a_channel_that_fails_at_times_is_a_mistake_in_the_data():
     data = vars(episodes([place, heading]))
-    for rows in (slice(3, 4), slice(None)):
-        spoilt = data["observations"].copy()
-        spoilt[rows, 1] = np.nan
-        if rows == slice(None):
-            Episodes(**{**data, "observations": spoilt})
-            continue
-        with pytest.raises(ValueError, match="observations holds NaN"):
-            Episodes(**{**data, "observations": spoilt})
+    data["observations"][3, 1] = np.nan
+    with pytest.raises(ValueError, match="observations holds NaN"):
+        Episodes(**data)
+
+
+@pytest.mark.parametrize("algorithm", ["gcbc", "gciql", "diffuser"])
+def test_baselines_see_a_heading_as_the_agent_does(algorithm, tmp_path):
+    def constant(seed):
+        return np.full(STEPS + 1, 7.0)
+
+    episodes([place, heading, constant]).save(tmp_path / "data.npz")
+    learner = {"horizon": 32, "levels": 4} if algorithm == "diffuser" else {"width": 16}
+    train = {"steps": 1, "batch_size": 4, "warmup_steps": 1, "precision": "fp32", "compile": False}
+    train_baseline(
+        {
+            "algorithm": algorithm,
+            "env": "none",
+            "dataset": str(tmp_path / "data.npz"),
+            "run_dir": str(tmp_path / "run"),
+            "tracker": "none",
+            "goal": {"achieved": [0], "desired": None, "success": None},
+            "learner": learner,
+            "train": train,
+        }
+    )
+    policy = POLICIES[algorithm](tmp_path / "run" / "final")
+    assert (policy.goal_spec.angles, policy.goal_spec.ignored) == ((1,), (2,))
+
+    def act(angle, third):
+        row = {"observation": [0.3, angle, third], "achieved_goal": [0.3], "desired_goal": [0.5]}
+        return policy.predict({key: np.array(value) for key, value in row.items()}, deterministic=True)[0]
+
+    assert act(-np.pi, 7.0) == pytest.approx(act(np.pi, 1e9), abs=1e-5)
 
 
 def test_old_checkpoints_know_no_angles():
