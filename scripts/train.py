@@ -47,7 +47,7 @@ from df_agent.training.run import train
 INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
 # Parts that are dataclasses, which name options that they do not know
 CHECKED = {"policy", "tokenizer", "windows", "network", "diffusion", "train"}
-CHECKED |= {"time_to_goal", "inverse_dynamics", "local_policy"}
+CHECKED |= {"time_to_goal", "inverse_dynamics", "local_policy", "support"}
 CONFIGS = Path(__file__).parents[1] / "configs" / "train"
 
 

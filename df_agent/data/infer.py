@@ -62,12 +62,8 @@ def infer(
     given = {name: value for name, value in (given or {}).items() if value is not None}
     goal, notes = infer_channels(episodes, goal)
     goal, observations, where = _located(episodes, goal)
-    width = episodes.observations.shape[1]
-    if "observation_indices" in given:
-        channels = _with_sines(given["observation_indices"], goal, width)
-    else:
-        channels, repeated = _channels(observations, episodes.starts, where, goal, width)
-        notes += repeated
+    width, chosen = episodes.observations.shape[1], given.get("observation_indices")
+    channels, repeated = _channels(observations, episodes.starts, where, goal, width, chosen)
     if "goal_channels" not in given and not set(where) <= set(channels):
         raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
@@ -90,7 +86,7 @@ def infer(
         policy = {"planner": "shortest_feasible", "controller": "local_policy"}
     if control_period:
         policy["control_period"] = control_period
-    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy, tuple(notes))
+    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy, (*notes, *repeated))
 
 
 def infer_channels(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, list[str]]:
@@ -151,7 +147,12 @@ def _located(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, NDArray[Any]
 
 
 def _channels(
-    observations: NDArray[Any], starts: NDArray[Any], where: list[int], goal: GoalSpec, width: int
+    observations: NDArray[Any],
+    starts: NDArray[Any],
+    where: list[int],
+    goal: GoalSpec,
+    width: int,
+    chosen: Sequence[int] | None,
 ) -> tuple[list[int], list[str]]:
     """Return the channels of observations to model, and which of the environment's are copies, a line each.
 
@@ -163,7 +164,10 @@ def _channels(
         where: what goals are about.
         goal: how they are read.
         width: number of the environment's channels.
+        chosen: those that the user wants, which are only completed by the sines of angles; None leaves it open.
     """
+    if chosen is not None:
+        return _with_sines(chosen, goal, width), []
     desired = set(_with_sines(goal.desired, goal, width)) if isinstance(goal.desired, tuple) else set()
     changes = changing(observations, starts)
     candidates = [c for c in range(observations.shape[1]) if changes[c] and c not in where and c not in desired]

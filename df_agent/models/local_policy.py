@@ -26,8 +26,11 @@ class LocalPolicyConfig:
     """Sizes of the local policy.
 
     Attributes:
-        observation_dim: Do, the modelled channels of the observation.
-        goal_channels: where in these the goal lies, G of them.
+        observation_indices: channels of the environment's observation that it sees, Do of them; others than those that
+            plans are about, if need be.
+        goal_channels: where among these the goal lies, G of them.
+        observation_mean: (Do,) mean of the data in these channels.
+        observation_std: (Do,) its standard deviation.
         action_mean: (Da,) mean of the data's actions.
         action_std: (Da,) their standard deviation.
         longest: most control steps between an action and its goal in training.
@@ -36,8 +39,10 @@ class LocalPolicyConfig:
         depth: number of hidden layers.
     """
 
-    observation_dim: int
+    observation_indices: tuple[int, ...]
     goal_channels: tuple[int, ...]
+    observation_mean: tuple[float, ...]
+    observation_std: tuple[float, ...]
     action_mean: tuple[float, ...]
     action_std: tuple[float, ...]
     longest: int
@@ -46,7 +51,9 @@ class LocalPolicyConfig:
     depth: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("goal_channels", "action_mean", "action_std"):
+        for name in (
+            "observation_indices", "goal_channels", "observation_mean", "observation_std", "action_mean", "action_std",
+        ):  # fmt: skip
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not 0 < self.quantile < 1:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
@@ -64,7 +71,7 @@ class LocalPolicy(nn.Module):
     def __init__(self, config: LocalPolicyConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = config.observation_dim + 3 * len(config.goal_channels)
+        inputs = len(config.observation_indices) + 3 * len(config.goal_channels)
         self.actor = perceptron(inputs + 2, config.width, config.depth, len(config.action_mean))
         self.clock = perceptron(inputs, config.width, config.depth, 1)
 
@@ -72,8 +79,8 @@ class LocalPolicy(nn.Module):
         """Return actions (B, Da), in environment units.
 
         Args:
-            observation: (B, Do) normalised.
-            goal: (B, G) normalised as these channels of the observation are.
+            observation: (B, Do) in environment units, as the goal is.
+            goal: (B, G).
             steps: (B,) control steps until the goal is to be reached.
         """
         time = torch.stack([(1 + steps).log() / 3, 10 / (3 + steps)], -1)
@@ -99,5 +106,9 @@ class LocalPolicy(nn.Module):
         return torch.as_tensor(self.clock(self._inputs(observation, goal)))[..., 0]
 
     def _inputs(self, observation: Tensor, goal: Tensor) -> Tensor:
-        away = goal - observation[..., list(self.config.goal_channels)]
+        c = self.config
+        mean, std = observation.new_tensor(c.observation_mean), observation.new_tensor(c.observation_std)
+        channels = list(c.goal_channels)
+        observation, goal = (observation - mean) / std, (goal - mean[channels]) / std[channels]
+        away = goal - observation[..., channels]
         return torch.cat([observation, goal, 3 * away, (NEAR * away).tanh()], -1)

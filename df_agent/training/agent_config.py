@@ -14,6 +14,7 @@ from df_agent.data.tokens import TokenizerConfig
 from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
 from df_agent.models.inverse_dynamics import InverseDynamicsConfig
 from df_agent.models.local_policy import LocalPolicyConfig
+from df_agent.models.support import SupportConfig
 from df_agent.models.time_to_goal import TimeToGoalConfig
 from df_agent.training.config import TrainConfig
 
@@ -46,6 +47,7 @@ class AgentTrainingConfig:
         time_to_goal: options of `TimeToGoalConfig`, "steps" (8000; 0 for none) and "pairs" (2048) per batch.
         inverse_dynamics: options of `InverseDynamicsConfig` and "steps" (0: none is trained).
         local_policy: options of `LocalPolicyConfig`, "steps" (0: none is trained) and "batch_size" (512).
+        support: options of `SupportConfig` and "steps" (0: none is trained).
         policy: options of `PolicyConfig`, stored for the agent.
         validation: options of the caller's validation; not read here.
     """
@@ -65,6 +67,7 @@ class AgentTrainingConfig:
     time_to_goal: TimeToGoalConfig | Options = field(default_factory=dict)
     inverse_dynamics: InverseDynamicsConfig | Options = field(default_factory=dict)
     local_policy: LocalPolicyConfig | Options = field(default_factory=dict)
+    support: SupportConfig | Options = field(default_factory=dict)
     policy: Any = field(default_factory=dict)  # what acts lies above what trains, and is not known here
     validation: Options = field(default_factory=dict)
 
