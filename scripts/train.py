@@ -120,11 +120,15 @@ def fill_in(resolved: dict[str, Any]) -> None:
         options = getattr(found, key)
         given = {name: value for name, value in resolved[key].items() if value is not None}
         resolved[key] = {**options, **given}
+    # An angle that was given comes with its sine.
+    resolved["tokenizer"]["observation_indices"] = found.tokenizer["observation_indices"]
     seen = resolved["tokenizer"]
     print(
         f"Inferred for {resolved['env']}: {len(seen['observation_indices'])} observation channels, of which "
         f"{seen['goal_channels']} are about the goal, {seen['action_dim']} actions; windows of "
-        f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps"
+        f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps",
+        *found.notes,
+        sep="\n  ",
     )
 
 
