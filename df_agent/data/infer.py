@@ -16,7 +16,7 @@ from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
 SHARE = 2 / 3  # of an episode that a window spans at most
-NEAR = 0.05  # of the furthest that an episode is from its end
+NEAR = 0.1  # of the furthest that an episode is from its end
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,10 @@ def _with_sines(channels: Sequence[int], goal: GoalSpec, width: int) -> list[int
 
 
 def time_to_end(places: NDArray[Any], starts: NDArray[Any]) -> int:
-    """Return how long nine in ten episodes take to come near to where they end, for good, in control steps.
+    """Return how long nine in ten episodes take to come near to where they end for the first time, in control steps.
 
-    That is within a twentieth of the furthest that they are from it. Steps that only hold a place do not count.
+    That is within a tenth of the furthest that they are from it. Steps that hold a place, or circle about it, do not
+    count.
 
     Args:
         places: (N, G) what goals are about.
@@ -205,7 +206,7 @@ def time_to_end(places: NDArray[Any], starts: NDArray[Any]) -> int:
     taken = []
     for first, last in pairwise(starts):
         away = np.linalg.norm(places[first:last] - places[last - 1], axis=1)
-        taken.append(int(np.flatnonzero(away > NEAR * away.max())[-1]) + 1 if away.any() else 0)
+        taken.append(int(np.flatnonzero(away <= NEAR * away.max())[0]))
     return int(np.ceil(np.quantile(taken, 0.9)))
 
 
