@@ -44,7 +44,8 @@ from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 
-INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
+# Of the tokens, where they are null
+INFERRED = ("observation_indices", "goal_channels", "include_actions", "action_dim", "frame_skip", "frame_stack")
 # Parts that are dataclasses, which name options that they do not know
 CHECKED = {"policy", "tokenizer", "windows", "network", "diffusion", "train"}
 CHECKED |= {"time_to_goal", "inverse_dynamics", "local_policy", "support"}
@@ -116,7 +117,7 @@ def fill_in(resolved: dict[str, Any]) -> None:
         resolved["local_policy"]["steps"] > 0,
     )
     resolved["goal"] = found.goal.to_dict()
-    for key in ("tokenizer", "windows", "policy"):
+    for key in ("tokenizer", "windows", "policy", "local_policy"):
         options = getattr(found, key)
         given = {name: value for name, value in resolved[key].items() if value is not None}
         resolved[key] = {**options, **given}
@@ -124,8 +125,9 @@ def fill_in(resolved: dict[str, Any]) -> None:
     resolved["tokenizer"]["observation_indices"] = found.tokenizer["observation_indices"]
     seen = resolved["tokenizer"]
     print(
-        f"Inferred for {resolved['env']}: {len(seen['observation_indices'])} observation channels, of which "
-        f"{seen['goal_channels']} are about the goal, {seen['action_dim']} actions; windows of "
+        f"Inferred for {resolved['env']}: plans of {len(seen['observation_indices'])} channels, of which "
+        f"{seen['goal_channels']} are about the goal, "
+        f"{'with' if seen['include_actions'] else 'without'} the {seen['action_dim']} actions; windows of "
         f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps",
         *found.notes,
         sep="\n  ",

@@ -15,6 +15,7 @@ from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
+PLACES = 2  # frames of a token that holds nothing else, so that it shows the direction of motion
 SHARE = 2 / 3  # of an episode that a window spans at most
 NEAR = 0.1  # of the furthest that an episode is from its end
 
@@ -25,7 +26,9 @@ class Inferred:
 
     Attributes:
         goal: where goals are found.
-        tokenizer: options of `TokenizerConfig`: all channels that change, all actions.
+        tokenizer: options of `TokenizerConfig`: what goals are about, if a local policy finds the actions; all channels
+            that change, and all actions, if not.
+        local_policy: options of `LocalPolicyConfig`: all channels that change.
         windows: options of `WindowSampler`.
         policy: options of `PolicyConfig`.
         notes: what was found in channels of the observation, a line each.
@@ -35,6 +38,7 @@ class Inferred:
     tokenizer: dict[str, Any]
     windows: dict[str, Any]
     policy: dict[str, Any]
+    local_policy: dict[str, Any]
     notes: tuple[str, ...] = ()
 
 
@@ -62,22 +66,27 @@ def infer(
     given = {name: value for name, value in (given or {}).items() if value is not None}
     goal, notes = infer_channels(episodes, goal)
     goal, observations, where = _located(episodes, goal)
-    width, chosen = episodes.observations.shape[1], given.get("observation_indices")
-    channels, repeated = _channels(observations, episodes.starts, where, goal, width, chosen)
+    width = episodes.observations.shape[1]
+    seen, repeated = _channels(observations, episodes.starts, where, goal, width)
+    actions = bool(given.get("include_actions", not local_policy))
+    channels = seen if actions else sorted(where)
+    if "observation_indices" in given:
+        channels = _with_sines(given["observation_indices"], goal, width)
+        seen = channels if actions else seen  # what is kept from the model is kept from what acts
     if "goal_channels" not in given and not set(where) <= set(channels):
         raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
     span = max(
         1, min(round(SHARE * min(limit or longest, longest)), time_to_end(observations[:, where], episodes.starts))
     )
-    stack = int(given.get("frame_stack", 1))
-    frame_skip = int(given.get("frame_skip") or max(1, -(-span // ((TOKENS - 1) * stack))))
+    stack = int(given.get("frame_stack", 1 if actions else PLACES))
+    frame_skip = int(given.get("frame_skip") or max(1, -(-span // (TOKENS - 1))))
     tokens = 1 + max(2, -(-span // (frame_skip * stack)))
     tokenizer = {
         "observation_indices": channels,
         "goal_channels": given.get("goal_channels") or [channels.index(c) for c in where],
         "action_dim": int(episodes.actions.shape[1]),
-        "include_actions": True,
+        "include_actions": actions,
         "frame_skip": frame_skip,
         "frame_stack": stack,
     }
@@ -86,7 +95,8 @@ def infer(
         policy = {"planner": "shortest_feasible", "controller": "local_policy"}
     if control_period:
         policy["control_period"] = control_period
-    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy, (*notes, *repeated))
+    windows = {"max_tokens": tokens, "short_tokens": []}
+    return Inferred(goal, tokenizer, windows, policy, {"observation_indices": seen}, (*notes, *repeated))
 
 
 def infer_channels(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, list[str]]:
@@ -152,7 +162,6 @@ def _channels(
     where: list[int],
     goal: GoalSpec,
     width: int,
-    chosen: Sequence[int] | None,
 ) -> tuple[list[int], list[str]]:
     """Return the channels of observations to model, and which of the environment's are copies, a line each.
 
@@ -164,10 +173,7 @@ def _channels(
         where: what goals are about.
         goal: how they are read.
         width: number of the environment's channels.
-        chosen: those that the user wants, which are only completed by the sines of angles; None leaves it open.
     """
-    if chosen is not None:
-        return _with_sines(chosen, goal, width), []
     desired = set(_with_sines(goal.desired, goal, width)) if isinstance(goal.desired, tuple) else set()
     changes = changing(observations, starts)
     candidates = [c for c in range(observations.shape[1]) if changes[c] and c not in where and c not in desired]

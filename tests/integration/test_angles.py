@@ -101,7 +101,7 @@ def folder(tmp_path_factory):
 
 def test_training_says_what_it_found_and_the_checkpoint_remembers_it(folder):
     said = (folder / "said.txt").read_text()
-    assert "4 observation channels, of which [0, 1, 3] are about the goal" in said
+    assert "plans of 3 channels, of which [0, 1, 2] are about the goal" in said
     assert "  channel 1 is an angle, modelled as its sine and cosine\n" in said
     assert "  channel 3 is a copy of channel 0, and is left out" in said
     assert "  channel 6 is never a number, and is left out" in said

@@ -112,7 +112,7 @@ def test_a_goal_env_and_a_file_of_walks(tmp_path):
     said = run_script(
         "train.py", "env=mypackage:Mine-v0", "dataset=mine.npz", "goal.achieved=[0,1]", *SMALL, folder=tmp_path
     )
-    assert "4 observation channels, of which [0, 1] are about the goal, 2 actions; windows of 21 tokens of 2" in said
+    assert "plans of 2 channels, of which [0, 1] are about the goal, without the 2 actions; windows of" in said
     checkpoint = tmp_path / "runs" / "Mine-v0" / "final"
     options = ["episodes=2", "pictures=false", "output_dir=report"]
     run_script("evaluate.py", "env=mypackage:Mine-v0", f"checkpoint={checkpoint}", *options, folder=tmp_path)
@@ -134,7 +134,7 @@ def test_an_environment_without_goals_of_its_own_from_collecting_to_evaluating(t
     assert not (tmp_path / "runs").exists()  # before anything is trained
     goal = [achieved, desired, "goal.success=mypackage:there"]
     said = run_script("train.py", env, dataset, *goal, *SMALL, "run_dir=runs/flat", folder=tmp_path)
-    assert "4 observation channels, of which [0, 1] are about the goal" in said  # the goal itself is not modelled
+    assert "plans of 2 channels, of which [0, 1] are about the goal" in said  # the goal itself is not modelled
     run_script(
         "evaluate.py", env, "checkpoint=runs/flat/final", "episodes=2", "pictures=false", "output_dir=report",
         folder=tmp_path,
