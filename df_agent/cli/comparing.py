@@ -1,4 +1,4 @@
-"""What `scripts/compare.py` is asked for, checked before it runs, and whether stored rows are of the same making."""
+"""What `df-agent compare` is asked for, checked before it runs, and whether stored rows are of the same making."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from df_envs.maps import maze_of
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from df_agent.benchmark.store import PolicyStore, StoreError, file_name, of_code, stored
 from df_agent.benchmark.training_runs import policy_of
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.policies import (
-    FOLDER,
     check_name,
+    described,
     identity,
     load_weights,
     policy_config,
@@ -29,7 +29,7 @@ from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import content_hash
 from df_agent.runtime import check_precision, choose_device, computes_in_bf16
 
-OPTIONAL = ("slow", "only", "trained_by")  # keys that a file in configs/policy may lack
+OPTIONAL = ("slow", "only", "trained_by")  # keys that the file of a policy may lack
 AT_LEAST = {
     "episodes": 1, "slow_episodes": 1, "slow_seeds": 1, "num_envs": 1, "timing_episodes": 0, "slow_timing_episodes": 0,
 }  # fmt: skip
@@ -95,12 +95,12 @@ def _check_names(config: DictConfig) -> None:
         if not isinstance(paths, list | ListConfig):
             raise ValueError(f"runs.{name} must be a list of checkpoints, runs={{{name}: [PATH, ...]}}, got {paths!r}")
     for name, changed in (config.changes or {}).items():
-        known = [*OmegaConf.load(FOLDER / f"{name}.yaml"), *OPTIONAL]
+        known = [*described(name), *OPTIONAL]
         if not isinstance(changed, Mapping | DictConfig):
             raise ValueError(f"changes.{name} must be options by name, got {changed!r}")
         for key in changed:
             if key not in known:
-                raise ValueError(f"changes.{name}.{key}: configs/policy/{name}.yaml has no {key!r}.{_hint(key, known)}")
+                raise ValueError(f"changes.{name}.{key}: {name}.yaml has no {key!r}.{_hint(key, known)}")
 
 
 def _among(option: str, given: Iterable[Any], names: list[str]) -> None:

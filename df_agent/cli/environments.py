@@ -127,7 +127,7 @@ def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
 
 
 def demonstrations(env_id: str) -> str:
-    """Return the dataset that scripts/collect.py writes by default."""
+    """Return the dataset that `df-agent collect` writes by default."""
     name = env_id.removeprefix("df_envs:")
     if is_maze(name):
         return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
@@ -135,7 +135,7 @@ def demonstrations(env_id: str) -> str:
 
 
 def film(env_id: str, size: int = 64) -> str:
-    """Return the dataset of pictures that scripts/collect.py writes by default."""
+    """Return the dataset of pictures that `df-agent collect` writes by default."""
     return demonstrations(env_id).replace("-v0", f"-pixels{size}-v0")
 
 

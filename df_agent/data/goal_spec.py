@@ -131,7 +131,7 @@ def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
         if module is not None and (own or module not in sys.modules):
             raise ValueError(
                 f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names. If "
-                f"you trust it: import {module} first, or repeat goal.{name}={value} to scripts/evaluate.py"
+                f"you trust it: import {module} first, or repeat goal.{name}={value} to df-agent evaluate"
             )
     return dict(said or {})
 

@@ -67,7 +67,7 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds a run with another configuration, which cannot be continued "
                 f"({'; '.join(changes[:8])}). "
-                f"Choose another run_dir; scripts/train.py can start a new run from an agent's weights with load="
+                f"Choose another run_dir; `df-agent train` can start a new run from an agent's weights with load="
             )
 
     def read_precision(self) -> str | None:
