@@ -1,4 +1,4 @@
-"""What is recorded by `behaviour.py`: every agent that ships, every file of df_configs/policy, every option of the agent.
+"""What is recorded by `behaviour.py`: every agent that ships, every policy's file, every option of the agent.
 
 Plain data in the names of before the rebuilding; `behaviour_recorder.Tree` translates them.
 """

@@ -34,6 +34,7 @@ from rich.table import Table
 
 from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.composing import configuration
 from df_agent.cli.environments import MAZE_IDS, maze2d
 from df_agent.cli.measuring import console, new_figure, parser_of, run, write
 from df_agent.evaluation.metrics import reference_steps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from importlib import import_module
 from itertools import chain
@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra import compose, initialize, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -19,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from df_agent.cli.arguments import called_here, in_one_syntax, nearest
 from df_agent.cli.commands import Command, command_of
 from df_agent.cli.folders import FOLDER, group_files, own_folder
+from df_agent.cli.options import GIVEN
 from df_agent.cli.policy_options import ABOUT, options_of_policy
 from df_agent.cli.schema import Schema, default_of, fits, options_of
 
@@ -44,7 +46,7 @@ def configuration(name: str, arguments: Sequence[str]) -> DictConfig:
         pairs = last_of_each(map(split, in_one_syntax(arguments, command.positional)))
         pairs = getattr(import_module(command.module), "understood", list)(pairs)
         config = composed(command, overrides(command, last_of_each(pairs)))
-        if missing := sorted(OmegaConf.missing_keys(config)):
+        if missing := list(missing_in(OmegaConf.to_container(config, resolve=False))):
             raise OptionError(f"{', '.join(missing)} must be given, as {missing[0]}=VALUE")
         return config
     except OptionError:
@@ -53,6 +55,15 @@ def configuration(name: str, arguments: Sequence[str]) -> DictConfig:
         raise OptionError(str(error).splitlines()[0]) from error
     except ValueError as error:
         raise OptionError(str(error)) from error
+
+
+def missing_in(value: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of what must be given and is not."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from missing_in(inner, f"{name}.{key}".removeprefix("."))
+    elif value == GIVEN:
+        yield name
 
 
 def last_of_each(pairs: Iterable[tuple[str, str]]) -> Pairs:
@@ -173,6 +184,16 @@ def composed(command: Command, overrides: Sequence[str]) -> DictConfig:
     name = command.options.rpartition(":")[2]
     files = ["_self_", *({group: file} for group, file in command.defaults.items())]
     ConfigStore.instance().store(name, {"defaults": files, **defaults(command.options_class)})
+    hydra = GlobalHydra.instance()
+    before, hydra.hydra = hydra.hydra, None  # that of a sweep, in which this may be a job
+    try:
+        return composed_of(command, name, overrides)
+    finally:
+        hydra.hydra = before
+
+
+def composed_of(command: Command, name: str, overrides: Sequence[str]) -> DictConfig:
+    """Return what `composed` does, from the defaults called `name`."""
     if not command.groups:  # a folder of the name of an option would be taken for what the option chooses from
         with initialize(version_base=None, config_path=None):
             return compose(name, list(overrides))

@@ -10,9 +10,14 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-import hydra
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.version import setbase
 from omegaconf import DictConfig
 
 from df_agent.cli.arguments import in_one_syntax
@@ -23,46 +28,53 @@ NAME = "df_agent_job"
 DOT = "$"  # stands for the dots of an option's name, which Hydra would take for parts of this configuration
 
 
-class JobError(Exception):
-    """What a job ended with, in one line."""
-
-
-def job(config: DictConfig) -> None:
-    """Run one job of a sweep; in this process or in another."""
-    arguments = [
-        text.lstrip("+").partition("=")[0].replace(DOT, ".") + "=" + text.partition("=")[2]
-        for text in HydraConfig.get().overrides.task
-    ]
-    name = next(text.partition("=")[2] for text in arguments if text.startswith("command="))
-    own = [text for text in arguments if not text.startswith("command=")]
+def job(config: DictConfig) -> str | None:
+    """Run one job of a sweep, in this process or in another; return why it failed, in a line."""
+    arguments = []
+    for text in HydraConfig.get().overrides.task:
+        key, _, value = text.lstrip("+").partition("=")
+        arguments.append(f"{key.replace(DOT, '.')}={value}")
+    name, own = arguments[0].partition("=")[2], arguments[1:]
     sys.path.append("")
     print(f"{name}: {' '.join(own)}", flush=True)
     try:
         import_module(command_of(name, own).module).main(configuration(name, own))
     except (SystemExit, ValueError) as error:
         if error.args and error.args[0] not in (0, None):
-            raise JobError(f"{' '.join(own)}: {error}") from None
+            return f"{' '.join(own)}: {error}"
+    return None
 
 
 def sweep(name: str, arguments: Sequence[str]) -> None:
     """Run a command once for each combination of values; all jobs run, whether others fail or not.
 
+    Args:
+        name: of the command.
+        arguments: of the user; those of Hydra's launchers and sweepers among them.
+
     Raises:
-        ValueError: an option that there is not.
+        ValueError: Hydra cannot read them.
         SystemExit: a job failed.
     """
     ours = [text for text in arguments if not text.startswith(("hydra.", "hydra/"))]
-    hydras = [text for text in arguments if text not in ours]
-    quiet = [{f"override hydra/{kind}_logging": "none"} for kind in ("hydra", "job")]
-    ConfigStore.instance().store(NAME, {"defaults": [*quiet, "_self_"], "hydra": {"output_subdir": None}})
-    out = [f"++command={name}"]
+    dealt = [f"++command={name}"]
     for text in in_one_syntax(ours, command_of(name).positional):
         key, _, value = text.partition("=")
-        out.append(f"++{key.replace('.', DOT)}={value}")
-    before, sys.argv = sys.argv, [sys.argv[0], "--multirun", *hydras, *out]
+        dealt.append(f"++{key.replace('.', DOT)}={value}")
+    quiet = [{f"override hydra/{kind}_logging": "none"} for kind in ("hydra", "job")]
+    here = {"output_subdir": None, "job": {"chdir": False}}
+    ConfigStore.instance().store(NAME, {"defaults": [*quiet, "_self_"], "hydra": here})
+    places = create_config_search_path(None)
+    assert isinstance(places, ConfigSearchPathImpl)
+    setbase(None)
+    runner = Hydra.create_main_hydra2(task_name="df-agent", config_search_path=places)
     try:
-        hydra.main(version_base=None, config_path=None, config_name=NAME)(job)()
-    except JobError as error:
-        raise SystemExit(str(error)) from error
+        hydras = [text for text in arguments if text not in ours]
+        batches = runner.multirun(config_name=NAME, task_function=job, overrides=[*hydras, *dealt])
+    except HydraException as error:
+        raise ValueError(str(error).splitlines()[0]) from error
     finally:
-        sys.argv = before
+        GlobalHydra.instance().clear()
+    failed = [text for batch in batches for done in batch if (text := done.return_value) is not None]
+    if failed:
+        raise SystemExit("\n".join(failed))

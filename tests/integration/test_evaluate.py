@@ -140,7 +140,7 @@ def test_runs_with_changed_options_have_a_folder_of_their_own():
         folder("max_steps=599"),
         folder("max_steps=100"),
         folder("policy.open_loop_horizon=25"),
-        folder("+policy.policy.search.samples=4"),
+        folder("+policy.policy.shortest_feasible.samples=4"),
         folder("policy.checkpoint=maze2d-large"),
     }
     assert len(others) == 5

@@ -24,7 +24,8 @@ SMALL = [
 
 
 def script(folder, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    here = os.pathsep.join([str(ROOT), str(ROOT / "configs")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
 

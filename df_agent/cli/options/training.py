@@ -187,7 +187,7 @@ class TrainOptions:
         batch_size=64,
         learning_rate=1e-3,
         weight_decay=0.01,
-        warmup_steps=300,
+        warmup_steps="${warmup:300}",
         ema_decay=0.999,
         grad_clip=1.0,
         seed=0,
@@ -275,16 +275,20 @@ class SACHEROptions:
     env: str = "maze2d-umaze"
     train_env: str = "${multi2d:${env}}"
     run_dir: str = "runs/${env}-sac_her"
-    steps: int = GIVEN  # type: ignore[assignment]
+    steps: int = "${by_name:${env},{2d-umaze: 150000, elsewhere: 1000000}}"  # type: ignore[assignment]
     save_every: int = 25000
     algorithm: str = "sac"
     training: Options = part(
         SACHERConfig,
         algorithm="${algorithm}",
         envs=8,
+        gradient_steps="${by_name:${env},{maze2d: 2, multi2d: 2, elsewhere: 4}}",
         batch_size=256,
         learning_rate=1e-3,
+        discount="${by_name:${env},{maze2d: 0.995, multi2d: 0.995, 2d-umaze: 0.99, elsewhere: 0.95}}",
+        polyak="${by_name:${env},{maze2d: 0.005, multi2d: 0.005, elsewhere: 0.05}}",
         width=256,
+        depth="${by_name:${env},{maze2d: 2, multi2d: 2, elsewhere: 3}}",
         buffer_size=1_000_000,
         learning_starts=10_000,
         hindsight_goals=4,
@@ -366,7 +370,7 @@ class VideoOptions:
         latent_channels=16,
         noise=0.1,
         emphasis=20.0,
-        train=_pictures(steps=2500, batch_size=128, learning_rate=2e-3, warmup_steps=100),
+        train=_pictures(steps=2500, batch_size=128, learning_rate=2e-3, warmup_steps="${warmup:100}"),
     )
     network: Options = part(NetworkName, SpaceTimeConfig, Unet3dConfig)
     diffusion: Options = part(
@@ -380,7 +384,7 @@ class VideoOptions:
         batch_size=32,
         learning_rate=1e-3,
         weight_decay=0.01,
-        warmup_steps=300,
+        warmup_steps="${warmup:300}",
         ema_decay=0.999,
         grad_clip=1.0,
         seed=0,
@@ -430,7 +434,7 @@ class CompactOptions:
         noise=0.1,
         emphasis=20.0,
         straighten=0.5,
-        train=_pictures(steps=4000, batch_size=32, learning_rate=1e-3, warmup_steps=200),
+        train=_pictures(steps=4000, batch_size=32, learning_rate=1e-3, warmup_steps="${warmup:200}"),
     )
     dynamics: Options = part(
         DynamicsTraining,
@@ -438,7 +442,7 @@ class CompactOptions:
         depth=2,
         length=12,
         train={
-            "steps": 4000, "batch_size": 256, "learning_rate": 1e-3, "weight_decay": 0.0, "warmup_steps": 200,
-            "precision": "fp32", "checkpoint_every": 1000,
+            "steps": 4000, "batch_size": 256, "learning_rate": 1e-3, "weight_decay": 0.0,
+            "warmup_steps": "${warmup:200}", "precision": "fp32", "checkpoint_every": 1000,
         },
     )  # fmt: skip
