@@ -14,9 +14,10 @@ from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models import build_network
 from df_agent.models.inverse_dynamics import InverseDynamics
 from df_agent.models.local_policy import LocalPolicy
+from df_agent.models.support import Support
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.options import make
-from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, TimeToGoalConfig
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.runtime import check_precision, computes_in_bf16
 from df_agent.types import Batch
 
@@ -31,6 +32,7 @@ class AgentModel(nn.Module):
         time_to_goal: estimates how long the way to a goal takes; None without.
         inverse_dynamics: the action that leads from here to there; None without.
         local_policy: the action that leads to a goal in so many steps; None without.
+        support: tells moves of the data from others; None without.
     """
 
     def __init__(
@@ -39,26 +41,29 @@ class AgentModel(nn.Module):
         time_to_goal: TimeToGoal | None = None,
         inverse_dynamics: InverseDynamics | None = None,
         local_policy: LocalPolicy | None = None,
+        support: Support | None = None,
     ) -> None:
         super().__init__()
         self.diffusion, self.time_to_goal = diffusion, time_to_goal
-        self.inverse_dynamics, self.local_policy = inverse_dynamics, local_policy
+        self.inverse_dynamics, self.local_policy, self.support = inverse_dynamics, local_policy, support
         self._before_rounding: dict[str, Tensor] = {}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> AgentModel:
         """Build the untrained model of a checkpoint's config.
 
-        Its entries "network", "diffusion" and, where it has them, "time_to_goal", "inverse_dynamics" and
-        "local_policy".
+        Its entries "network", "diffusion" and, where it has them, "time_to_goal", "inverse_dynamics", "local_policy"
+        and "support".
         """
         diffusion = make(DiffusionForcingConfig, config["diffusion"])
-        estimator, inverse, local = (config.get(key) for key in ("time_to_goal", "inverse_dynamics", "local_policy"))
+        sides = ("time_to_goal", "inverse_dynamics", "local_policy", "support")
+        estimator, inverse, local, support = (config.get(key) for key in sides)
         return cls(
             DiffusionForcing(build_network(config["network"], diffusion.levels), diffusion),
             TimeToGoal(make(TimeToGoalConfig, estimator)) if estimator else None,
             InverseDynamics(make(InverseDynamicsConfig, inverse)) if inverse else None,
             LocalPolicy(make(LocalPolicyConfig, local)) if local else None,
+            Support(make(SupportConfig, support)) if support else None,
         )
 
     @property

@@ -26,7 +26,7 @@ class LocalPolicy(nn.Module):
     def __init__(self, config: LocalPolicyConfig) -> None:
         super().__init__()
         self.config = config
-        inputs = config.observation_dim + 3 * len(config.goal_channels)
+        inputs = len(config.observation_indices) + 3 * len(config.goal_channels)
         self.actor = perceptron(inputs + 2, config.width, config.depth, len(config.action_mean))
         self.clock = perceptron(inputs, config.width, config.depth, 1)
 
@@ -34,8 +34,8 @@ class LocalPolicy(nn.Module):
         """Return actions (B, Da), in environment units.
 
         Args:
-            observation: (B, Do) normalised.
-            goal: (B, G) normalised as these channels of the observation are.
+            observation: (B, Do) in environment units, as the goal is.
+            goal: (B, G).
             steps: (B,) control steps until the goal is to be reached.
         """
         time = torch.stack([(1 + steps).log() / 3, 10 / (3 + steps)], -1)
@@ -61,5 +61,9 @@ class LocalPolicy(nn.Module):
         return torch.as_tensor(self.clock(self._inputs(observation, goal)))[..., 0]
 
     def _inputs(self, observation: Tensor, goal: Tensor) -> Tensor:
-        away = goal - observation[..., list(self.config.goal_channels)]
+        c = self.config
+        mean, std = observation.new_tensor(c.observation_mean), observation.new_tensor(c.observation_std)
+        channels = list(c.goal_channels)
+        observation, goal = (observation - mean) / std, (goal - mean[channels]) / std[channels]
+        away = goal - observation[..., channels]
         return torch.cat([observation, goal, 3 * away, (NEAR * away).tanh()], -1)

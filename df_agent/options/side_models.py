@@ -37,8 +37,11 @@ class LocalPolicyConfig:
     """Sizes of the local policy.
 
     Attributes:
-        observation_dim: Do, the modelled channels of the observation.
-        goal_channels: where in these the goal lies, G of them.
+        observation_indices: channels of the environment's observation that it sees, Do of them; others than those that
+            plans are about, if need be.
+        goal_channels: where among these the goal lies, G of them.
+        observation_mean: (Do,) mean of the data in these channels.
+        observation_std: (Do,) its standard deviation.
         action_mean: (Da,) mean of the data's actions.
         action_std: (Da,) their standard deviation.
         longest: most control steps between an action and its goal in training.
@@ -47,8 +50,10 @@ class LocalPolicyConfig:
         depth: number of hidden layers.
     """
 
-    observation_dim: int
+    observation_indices: tuple[int, ...]
     goal_channels: tuple[int, ...]
+    observation_mean: tuple[float, ...]
+    observation_std: tuple[float, ...]
     action_mean: tuple[float, ...]
     action_std: tuple[float, ...]
     longest: int
@@ -57,12 +62,42 @@ class LocalPolicyConfig:
     depth: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("goal_channels", "action_mean", "action_std"):
+        for name in (
+            "observation_indices", "goal_channels", "observation_mean", "observation_std", "action_mean", "action_std",
+        ):  # fmt: skip
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not 0 < self.quantile < 1:
             raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
         if self.longest < 1:
             raise ValueError(f"longest is in control steps, at least 1, got {self.longest}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict from which the config can be made again."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SupportConfig:
+    """Sizes of the classifier, and what it is trained against.
+
+    Attributes:
+        channels: G, the number of goal channels.
+        blur: standard deviations of the least and the most blur, in those of the data.
+        bands: sines and cosines per channel, at doubling frequencies, so that small distances can be told.
+        width: size of the hidden layers.
+        depth: number of hidden layers.
+    """
+
+    channels: int
+    blur: tuple[float, float] = (0.05, 0.5)
+    bands: int = 4
+    width: int = 128
+    depth: int = 3
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "blur", tuple(self.blur))
+        if not 0 < self.blur[0] <= self.blur[1]:
+            raise ValueError(f"blur must be two positive numbers, the least and the most, got {self.blur}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""

@@ -18,6 +18,7 @@ from df_planners.tree_search import TreeSearchConfig
 
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix
 from df_agent.options import make
+from df_agent.policies.getting_on import DetourConfig
 
 HORIZONS = ("fixed", "shrinking")
 GOAL_CHANGES = ("since_plan", "since_step")
@@ -136,14 +137,23 @@ class LocalControlConfig:
     Attributes:
         pace: asked for, as a share of the control steps that the data takes to a place where it is quick.
         reach: how far ahead on a plan the place lies that it goes for [control steps of the plan].
+        hold: control steps in which it is asked to be at the goal once it was there: in few it hurries and overshoots,
+            in many it wanders off and comes back.
+        detour: what it does where it does not get on.
     """
 
     pace: float = 0.7
     reach: int = 30
+    hold: int = 8
+    detour: DetourConfig = field(default_factory=DetourConfig)
 
     def __post_init__(self) -> None:
-        if not 0 < self.pace < math.inf or self.reach < 1:
-            raise ValueError(f"need a positive pace and reach >= 1, got pace={self.pace} and reach={self.reach}")
+        if not 0 < self.pace < math.inf or min(self.reach, self.hold) < 1:
+            raise ValueError(
+                f"need a positive pace, reach >= 1 and hold >= 1, got {self.pace}, {self.reach} and {self.hold}"
+            )
+        if isinstance(self.detour, Mapping):
+            object.__setattr__(self, "detour", make(DetourConfig, dict(self.detour)))
 
 
 @dataclass(frozen=True)

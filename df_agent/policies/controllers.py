@@ -14,10 +14,11 @@ import numpy as np
 from df_planners.feasibility import MotionLimits
 from df_planners.tracking import arc_lengths, follow_waypoints, pd_action, planned_place, point_at, track_path
 
-from df_agent.policies.config import MPCConfig
+from df_agent.policies.config import MPCConfig, PolicyConfig
 from df_agent.policies.state import Array, BoolArray, IntArray, PolicyState
 
 FEW_STEPS = 5  # in which the robot may be off a new plan, which began where it was
+THERE, NEARBY = 6.0, 20.0  # control steps to the goal: within the former it was reached, within the latter one stays
 SLOW = 0.1  # of the data's speed, below which a plan leads nowhere
 
 
@@ -33,9 +34,10 @@ class Robot:
         limits: how the data moves; None where nothing is known of it, so that no plan is said to lead nowhere.
         action_limits: smallest and largest actions, (Da,) each or one for all.
         inverse_dynamics: actions (B, Da) that lead, within a frame, from observations (B, Do) by (B, G); None without.
-        local_policy: actions (B, Da) that lead from observations (B, Do) to goal channels (B, G), asked to take (B,)
-            times the control steps of the data where it is quick; None without.
-        steps_to: these control steps, (B,), from observations (B, Do) to goal channels (B, G); None without.
+        local_policy: actions (B, Da) that lead from whole observations (B, Dv) to goal channels (B, G) in (B,) control
+            steps; None without.
+        steps_to: the control steps, (B,), that the data takes from whole observations (B, Dv) to goal channels (B, G)
+            where it is quick; None without.
         top_level: noise level of an observation that is missing.
     """
 
@@ -135,6 +137,10 @@ class Controller(ABC):
         length = np.maximum(np.diff(arc, axis=1), 1e-9)
         ahead = np.clip((arc[:, 1:] - state.progress[rows, None]) / length, 0, 1)
         return np.asarray((segment * ahead).sum(1))
+
+    def off_the_way(self, state: PolicyState, rows: IntArray) -> PolicyState:
+        """Return what is remembered once `rows`, (n,), have proved stuck; most controllers only follow the new plan."""
+        return state
 
     def frames_left(self, state: PolicyState, rows: IntArray) -> IntArray:
         """Return how many frames, (n,), of these rows' plans still lie ahead."""
@@ -271,38 +277,53 @@ class ActionController(Controller):
 class LocalPolicyController(Controller):
     """Goes for the places of a plan, each some steps ahead, and for the goal once it is near, by the local policy.
 
-    What it is asked for is quick; where that does not bring it nearer to the goal for a while, it is stuck, and what it
-    is asked for becomes slower, as the plans do.
+    What it is asked for is quick; where that does not bring it nearer to the goal for a while, it is stuck: what it is
+    asked for becomes slower, as the plans do, and then it leaves its way, see `Progress`.
     """
 
+    config: PolicyConfig
     own_pace = needs_local_policy = True
 
     def act(self, state: PolicyState, values: Array) -> tuple[Array, PolicyState]:
-        """Return the local policy's actions, and the state with how near to the goal it has come."""
-        assert self.robot.local_policy is not None
-        assert self.robot.steps_to is not None
-        c, observed = self.config.local_policy, state.history[:, -1]  # type: ignore[attr-defined]
-        steps = self.robot.steps_to(observed, state.goal)
-        nearer = steps < state.least_steps - 1
-        state = replace(
-            state,
-            least_steps=np.where(nearer, steps, state.least_steps),
-            stalled=np.where(nearer | (steps <= FEW_STEPS), 0, state.stalled + 1),
-        )
-        place = planned_place(self.path(state), state.age + c.reach, self.robot.frame_skip)
-        place = np.where((steps <= c.reach)[:, None], state.goal, place)
-        return self.robot.local_policy(observed, place, c.pace * state.shortcut_penalty), state
+        """Return the local policy's actions, and the state with how it gets on towards the goal."""
+        r, c, b = self.robot, self.config.local_policy, len(values)
+        assert r.local_policy is not None
+        assert r.steps_to is not None
+        onward = planned_place(self.path(state), state.age + c.reach, r.frame_skip)
+        both = r.steps_to(np.tile(state.values, (2, 1)), np.concatenate([state.goal, onward]))
+        steps, place, onward_steps = both[:b], state.goal, both[b:]
+        ahead = steps > c.reach
+        place, needed = np.where(ahead[:, None], onward, place), np.where(ahead, onward_steps, steps)
+        progress = state.progress_to_goal.noted(steps, state.history[:, -1, r.channels(state.goal)])
+        asked = c.pace * state.shortcut_penalty * needed
+        here = (progress.least_steps <= THERE) & (steps <= NEARBY)
+        asked = np.where(here, np.maximum(asked, c.hold), asked)
+        away = progress.detour_left > 0
+        back = away & np.isfinite(progress.detour_place).all(1)
+        if back.any():
+            place = np.where(back[:, None], progress.detour_place, place)
+            asked = np.where(back, progress.detour_left, asked)
+        actions = r.local_policy(state.values, place, np.maximum(asked, 1))
+        if (away & ~back).any():
+            actions = np.where((away & ~back)[:, None], progress.detour_action, actions)
+        return actions, replace(state, progress_to_goal=progress)
 
     def ended(self, state: PolicyState) -> BoolArray:
         """Return the rows, (B,), whose plan is old enough, or that are stuck."""
         horizon, patience = self.config.open_loop_horizon, self.config.patience
         old = np.zeros(len(state.age), bool) if horizon is None else state.age >= horizon
-        return np.asarray(old if patience is None else old | (state.stalled >= patience))
+        return np.asarray(old if patience is None else old | (state.progress_to_goal.stalled >= patience))
 
     def stuck(self, state: PolicyState, rows: IntArray) -> BoolArray:
         """Return which of `rows`, (n,), have not come nearer to their goal for a while."""
         patience = np.inf if self.config.patience is None else self.config.patience
-        return np.asarray(state.stalled[rows] >= patience)
+        return np.asarray(state.progress_to_goal.stalled[rows] >= patience)
+
+    def off_the_way(self, state: PolicyState, rows: IntArray) -> PolicyState:
+        """Let `rows`, (n,), begin a detour, those that were stuck often enough."""
+        seeds = np.stack([state.seed[rows], state.plans[rows]], 1)
+        detour, limits = self.config.local_policy.detour, self.robot.action_limits
+        return replace(state, progress_to_goal=state.progress_to_goal.off_the_way(rows, detour, limits, seeds))
 
 
 CONTROLLERS: dict[str, type[Controller]] = {

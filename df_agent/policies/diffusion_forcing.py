@@ -190,11 +190,14 @@ class DiffusionForcingPolicy(MPCPolicy):
         assert self.observed is not None
         values, goal, single = read_observation(
             self._as_goal_dict(observation),
-            least_width=1 + max(*self.observed, *self.config.velocity_indices, 0),
+            least_width=1 + max(*self.observed, *self.config.velocity_indices, *self._local_channels(), 0),
             goal_width=len(self.tokenizer.config.goal_channels),
             missing=self.config.missing,
         )
         return Seen(values, goal, self._levels(observation, values), single)
+
+    def _local_channels(self) -> tuple[int, ...]:
+        return () if self.model.local_policy is None else self.model.local_policy.config.observation_indices
 
     def _levels(self, observation: Observation, values: Array) -> IntArray:
         """Return the noise level, (B,), of an observation; the model's top level where it is missing."""
@@ -232,28 +235,23 @@ class DiffusionForcingPolicy(MPCPolicy):
         return np.asarray(np.clip(inverse(observation, move).cpu().double().numpy(), *robot.action_limits))
 
     @torch.no_grad()
-    def _local_policy(self, observed: Array, places: Array, pace: Array) -> Array:
-        """Return actions (B, Da) that lead from observations (B, Do) to places (B, G) at a pace (B,), see `Robot`."""
+    def _local_policy(self, values: Array, places: Array, steps: Array) -> Array:
+        """Return actions (B, Da) that lead from observations (B, Dv) to places (B, G) in steps (B,), see `Robot`."""
         assert self.model.local_policy is not None
-        observation, goal = self._normalised(observed, places)
-        steps = self.model.local_policy.steps(observation, goal) * torch.as_tensor(pace).to(observation)
-        actions = self.model.local_policy(observation, goal, steps.clamp_min(1)).cpu().double().numpy()
+        actions = self.model.local_policy(*self._local_inputs(values, places, steps)).cpu().double().numpy()
         return np.asarray(np.clip(actions, *self.controller.robot.action_limits))
 
     @torch.no_grad()
-    def _steps_to(self, observed: Array, places: Array) -> Array:
-        """Return the control steps, (B,), from observations (B, Do) to places (B, G), see `Robot`."""
+    def _steps_to(self, values: Array, places: Array) -> Array:
+        """Return the control steps, (B,), from observations (B, Dv) to places (B, G), see `Robot`."""
         assert self.model.local_policy is not None
-        return np.asarray(self.model.local_policy.steps(*self._normalised(observed, places)).cpu().double().numpy())
+        return np.asarray(self.model.local_policy.steps(*self._local_inputs(values, places)).cpu().double().numpy())
 
-    def _normalised(self, observed: Array, places: Array) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return observations (B, Do) and goal channels (B, G) as the networks take them."""
-        channels = list(self.tokenizer.config.goal_channels)
-        mean, std = (x[: observed.shape[1]].numpy() for x in (self.tokenizer.mean, self.tokenizer.std))
-        inputs = ((observed - mean) / std, (places - mean[channels]) / std[channels])
+    def _local_inputs(self, values: Array, *others: Array) -> list[torch.Tensor]:
+        """Return what the local policy sees of observations (B, Dv), and the others, as its tensors."""
+        seen = values[:, list(self._local_channels())]
         device = self.model.diffusion.alpha_bar.device
-        observation, goal = (torch.as_tensor(x, dtype=torch.float32, device=device) for x in inputs)
-        return observation, goal
+        return [torch.as_tensor(x, dtype=torch.float32, device=device) for x in (seen, *others)]
 
 
 def lengths_of(trained: Sequence[int], window: int, any_length: bool, joins: bool) -> list[int]:

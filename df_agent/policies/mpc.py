@@ -18,6 +18,7 @@ from df_planners.plan import Plan, PlanEvent, Planner, PlanRequest
 from df_agent.policies.async_planner import AsyncPlanner
 from df_agent.policies.config import MPCConfig
 from df_agent.policies.controllers import Controller
+from df_agent.policies.getting_on import Progress
 from df_agent.policies.observations import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.policies.state import (
     Array,
@@ -130,6 +131,7 @@ class MPCPolicy:
         back = max(2, int(-self.frames_back[0]))  # two at least, for velocities that are not observed
         return PolicyState(
             step=zeros - 1,
+            values=np.nan_to_num(seen.values),
             history=np.repeat(np.nan_to_num(self._modelled(seen)[:, None]), back, axis=1),
             level=np.full((b, back), self.top_level),
             goal=seen.goal.copy(),
@@ -146,8 +148,7 @@ class MPCPolicy:
             shortcut_penalty=np.ones(b),
             settled=np.zeros(b, bool),
             cost=none,
-            least_steps=none + np.inf,
-            stalled=zeros,
+            progress_to_goal=Progress.blank(seen.goal),
             pending=[None] * b,
         )
 
@@ -157,7 +158,7 @@ class MPCPolicy:
     def _advance(self, state: PolicyState, seen: Seen, starts: BoolArray, deterministic: bool) -> PolicyState:
         """Take in a new observation; rows that begin an episode forget the last one."""
         observed, level = self._modelled(seen), seen.level
-        absent = level == self.top_level
+        absent, missing = level == self.top_level, np.isnan(seen.values)
         # What is missing looks like what was seen last, where something has to be steered by.
         last = np.where(starts[:, None], np.nan_to_num(observed), state.history[:, -1])
         observed = np.where(absent[:, None], last, observed)
@@ -168,6 +169,7 @@ class MPCPolicy:
         seed[starts] = self._seeds(seen.values[starts], seen.goal[starts], deterministic)
         return replace(
             state,
+            values=np.where(missing, np.where(starts[:, None], 0.0, state.values), seen.values),
             history=history,
             level=levels,
             step=np.where(starts, 0, state.step + 1),
@@ -226,7 +228,10 @@ class MPCPolicy:
         penalty = np.where(fresh, 1.0, state.shortcut_penalty[rows])
         raised = np.minimum(penalty * self.config.shortcut_penalty, LARGEST_PENALTY)
         penalties = with_rows(state.shortcut_penalty, rows, np.where(stuck, raised, penalty))
-        return replace(state, shortcut_penalty=penalties), stuck
+        state = replace(state, shortcut_penalty=penalties)
+        if fresh.any():
+            state = replace(state, progress_to_goal=state.progress_to_goal.begun(rows[fresh]))
+        return (self.controller.off_the_way(state, rows[stuck]) if stuck.any() else state), stuck
 
     def _request(self, state: PolicyState, rows: IntArray, goal: Array, fresh: BoolArray, lead: int = 0) -> PlanRequest:
         """Describe where `rows` stand, or will stand in `lead` control steps."""
@@ -276,8 +281,6 @@ class MPCPolicy:
             "off_path": with_rows(state.off_path, new, 0.0),
             "cost": with_rows(state.cost, new, costs[take]),
             "settled": with_rows(state.settled, new, feasible & np.array(self.planner.settles)),
-            "least_steps": with_rows(state.least_steps, rows[anyway], np.inf),
-            "stalled": with_rows(state.stalled, rows[anyway], 0),
         }
         if self.controller.executes_actions:
             assert taken.actions is not None

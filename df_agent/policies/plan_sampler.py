@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from df_planners.feasibility import MotionLimits, TimeAlong
+from df_planners.feasibility import MotionLimits, Support, TimeAlong
 from df_planners.plan import Plan, PlanRequest
 from einops import reduce, repeat
 from torch import Tensor
@@ -141,6 +141,11 @@ class PlanSampler:
         """What estimates the time between places of a path; None without an estimate."""
         return None if self.model.time_to_goal is None else self._time_along
 
+    @property
+    def support(self) -> Support | None:
+        """How well the data supports the moves of a path; None where the model does not know."""
+        return None if self.model.support is None else self._support
+
     def cost(self, plan: Plan, /) -> Array:
         """Return by how many control steps, (N,), plans are worse than the time they take."""
         return total_cost(self.costs, plan)
@@ -151,6 +156,12 @@ class PlanSampler:
         embedded = self.model.time_to_goal.embed(self._places(paths))  # once, for it is most of the work
         steps = [self.model.time_to_goal.between(embedded[:, :-gap], embedded[:, gap:]) for gap in gaps]
         return [np.asarray(each.cpu().double().numpy()) for each in steps]
+
+    @torch.no_grad()
+    def _support(self, paths: Array) -> Array:
+        assert self.model.support is not None
+        places = self._places(paths)
+        return np.asarray(self.model.support(places[:, :-1], places[:, 1:]).cpu().double().numpy())
 
     def _places(self, places: Array) -> Tensor:
         channels = list(self.goal_channels)

@@ -10,6 +10,8 @@ import numpy as np
 from df_planners.plan import Plan
 from numpy.typing import ArrayLike, NDArray
 
+from df_agent.policies.getting_on import Progress
+
 Array = NDArray[np.float64]
 T = TypeVar("T", bound=np.generic)
 IntArray = NDArray[np.int64]
@@ -66,6 +68,7 @@ class PolicyState:
 
     Attributes:
         step: (B,) control steps since the episode began.
+        values: (B, Dv) the whole of the last observation; what is missing is as it was seen last.
         history: (B, L, Do) the last observations, the present last.
         level: (B, L) noise level at which each of these is shown to a model; 0 is the truth.
         goal: (B, G) goal that a moved goal is compared with, see `MPCConfig.goal_change`.
@@ -82,12 +85,12 @@ class PolicyState:
         shortcut_penalty: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.
         settled: (B,) whether the path ends at a place to stay.
         cost: (B,) cost of the plan that is followed, see `df_agent.policies.costs` [control steps].
-        least_steps: (B,) fewest control steps to the goal so far, as a local policy's clock tells them; inf at first.
-        stalled: (B,) control steps since that has last become less.
+        progress_to_goal: how it gets on, as a local policy's clock tells it.
         pending: B plans that are being made in the background, or None.
     """
 
     step: IntArray
+    values: Array
     history: Array
     level: IntArray
     goal: Array
@@ -104,8 +107,7 @@ class PolicyState:
     shortcut_penalty: Array
     settled: BoolArray
     cost: Array
-    least_steps: Array
-    stalled: IntArray
+    progress_to_goal: Progress
     pending: list[PendingPlan | None]
 
 

@@ -12,7 +12,7 @@ from df_agent import migrations
 from df_agent.data.config import TokenizerConfig
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.diffusion.config import DiffusionForcingConfig
-from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, TimeToGoalConfig
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.training.config import TrainConfig
 
 Options = Mapping[str, Any]
@@ -44,6 +44,7 @@ class AgentTrainingConfig:
         time_to_goal: options of `TimeToGoalConfig`, "steps" (8000; 0 for none) and "pairs" (2048) per batch.
         inverse_dynamics: options of `InverseDynamicsConfig` and "steps" (0: none is trained).
         local_policy: options of `LocalPolicyConfig`, "steps" (0: none is trained) and "batch_size" (512).
+        support: options of `SupportConfig` and "steps" (0: none is trained).
         policy: options of `PolicyConfig`, stored for the agent.
         validation: options of the caller's validation; not read here.
     """
@@ -63,6 +64,7 @@ class AgentTrainingConfig:
     time_to_goal: TimeToGoalConfig | Options = field(default_factory=dict)
     inverse_dynamics: InverseDynamicsConfig | Options = field(default_factory=dict)
     local_policy: LocalPolicyConfig | Options = field(default_factory=dict)
+    support: SupportConfig | Options = field(default_factory=dict)
     policy: Any = field(default_factory=dict)  # what acts lies above what trains, and is not known here
     validation: Options = field(default_factory=dict)
 

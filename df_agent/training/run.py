@@ -19,7 +19,12 @@ from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import describe, make_sampler
-from df_agent.training.side_models import train_inverse_dynamics, train_local_policy, train_time_to_goal
+from df_agent.training.side_models import (
+    train_inverse_dynamics,
+    train_local_policy,
+    train_support,
+    train_time_to_goal,
+)
 from df_agent.training.trainer import Validation, run_tracker, run_training
 
 
@@ -27,8 +32,8 @@ def train(config: AgentTrainingConfig | Mapping[str, Any], validate: Validation 
     """Train, or continue, the run that `config` describes; return the EMA model.
 
     First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal, unless its steps are 0, and
-    the inverse model and the local policy likewise; then the diffusion model, whose checkpoints hold these too.
-    `run_dir`/final is the last of them without the training state.
+    the inverse model, the local policy and the support likewise; then the diffusion model, whose checkpoints hold these
+    too. `run_dir`/final is the last of them without the training state.
 
     Args:
         config: what to train on what, and how; or plain values under the same keys.
@@ -55,6 +60,8 @@ def train(config: AgentTrainingConfig | Mapping[str, Any], validate: Validation 
         model.inverse_dynamics, described["inverse_dynamics"] = learned
     if local := train_local_policy(c, sampler, described):
         model.local_policy, described["local_policy"] = local
+    if support := train_support(c, sampler, described):
+        model.support, described["support"] = support
     return run_training(model, sampler, options, c.to_dict(), described, tracker, validate)
 
 

@@ -12,15 +12,17 @@ from torch import nn
 from df_agent.data.samplers.side_models import (
     InverseDynamicsSampler,
     LocalPolicySampler,
+    MoveSampler,
     PairSampler,
     displacement_scale,
 )
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.models.inverse_dynamics import InverseDynamics
 from df_agent.models.local_policy import LocalPolicy
+from df_agent.models.support import Support
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.options import make
-from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, TimeToGoalConfig
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import refuse_given
 from df_agent.training.config import TrainConfig
@@ -98,18 +100,42 @@ def train_local_policy(
     steps, batch_size = given.pop("steps"), given.pop("batch_size")
     if steps == 0:
         return None
-    batches = LocalPolicySampler(sampler, given.get("longest", 4 * sampler.max_tokens * tokens.span))
+    indices = given.pop("observation_indices", None) or tokens.observation_indices
+    longest = given.get("longest", 4 * sampler.max_tokens * tokens.span)
+    batches = LocalPolicySampler(sampler, longest, indices)
+    measured = ("observation_mean", "observation_std", "action_mean", "action_std")
     follows = {
-        "observation_dim": tokens.observation_dim,
-        "goal_channels": list(tokens.goal_channels),
-        "action_mean": batches.action_mean.tolist(),
-        "action_std": batches.action_std.tolist(),
+        "goal_channels": batches.goal_channels,
+        **{name: getattr(batches, name).tolist() for name in measured},
     }
     refuse_given("local_policy", given, follows)
-    options = make(LocalPolicyConfig, {"longest": batches.longest, **given, **follows})
+    options = make(LocalPolicyConfig, {"longest": longest, "observation_indices": list(indices), **given, **follows})
     torch.manual_seed(config.trainer.seed)
     model = LocalPolicy(options)
     return _fit(model, batches, "local_policy", config, described, steps, batch_size), options.to_dict()
+
+
+def train_support(
+    config: AgentTrainingConfig, sampler: WindowSampler, described: Mapping[str, Any]
+) -> tuple[Support, dict[str, Any]] | None:
+    """Train, or load from a finished run, the support of the data's moves; return it and what it is rebuilt from.
+
+    Args:
+        config: of the run; None is returned where its support.steps are 0.
+        sampler: of the same data's windows.
+        described: what `describe` says of the run.
+    """
+    tokens, given = sampler.tokenizer.config, {"steps": 0, **config.part("support")}
+    steps = given.pop("steps")
+    if steps == 0:
+        return None
+    follows = {"channels": len(tokens.goal_channels)}
+    refuse_given("support", given, follows)
+    options = make(SupportConfig, {**given, **follows})
+    torch.manual_seed(config.trainer.seed)
+    model, batches = Support(options), MoveSampler(sampler, tokens.frame_skip)
+    model.move_std.copy_(batches.move_std)
+    return _fit(model, batches, "support", config, described, steps, 1024), options.to_dict()
 
 
 def _fit(

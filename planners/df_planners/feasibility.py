@@ -17,6 +17,11 @@ TimeAlong = Callable[[Array, tuple[int, ...]], list[Array]]
 place to the one `gap` frames later."""
 
 
+Support = Callable[[Array], Array]
+"""Paths (N, H, G) -> for each of their moves, (N, H - 1), how well the data supports it: the logarithm of how much
+likelier it is there than in a blurred copy of the data."""
+
+
 @dataclass(frozen=True)
 class MotionLimits:
     """What the data's motion allows, per goal channel, in environment units.
@@ -56,22 +61,25 @@ class FeasibilityConfig:
         shortcut_pace: at which pace that is, "planned" or "full". A controller that follows paths as fast as possible
             takes shortcuts that a plan takes slowly, as plans do that were learned from trajectories with stops.
         gaps: stretches looked at for shortcuts, in frames.
+        least_support: a move that the data supports less is one that it does not make.
+        support_limit: share of such moves that a plan may have.
     """
 
     roughness_limit: float = 0.4
     shortcut_limit: float = 1.5
     shortcut_pace: str = "planned"
     gaps: tuple[int, ...] = (3, 4, 6)
+    least_support: float = -3.0
+    support_limit: float = 0.05
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "gaps", tuple(self.gaps))
         if not self.gaps or min(*self.gaps, 1) < 1:
             raise ValueError(f"need at least one gap >= 1, got gaps={self.gaps}")
-        if min(self.roughness_limit, self.shortcut_limit) <= 0:
-            raise ValueError(
-                f"limits must be positive, got roughness_limit={self.roughness_limit} and "
-                f"shortcut_limit={self.shortcut_limit}"
-            )
+        limits = ("roughness_limit", "shortcut_limit", "support_limit")
+        if min(getattr(self, name) for name in limits) <= 0:
+            given = ", ".join(f"{name}={getattr(self, name)}" for name in limits)
+            raise ValueError(f"limits must be positive, got {given}")
         if self.shortcut_pace not in PACES:
             raise ValueError(f"unknown shortcut_pace {self.shortcut_pace!r}, available: {list(PACES)}")
 
@@ -113,6 +121,12 @@ def shortcut(
     return worst
 
 
+def unsupported(plan: Plan, paths: Array, support: Support, least: float) -> Array:
+    """Return the share, (N,), of the moves of paths (N, H, G) that the data supports less than `least`."""
+    inside = np.arange(paths.shape[1] - 1) < plan.lengths[:, None] - 1
+    return np.asarray(((support(paths) < least) & inside).sum(1) / np.maximum(inside.sum(1), 1))
+
+
 def violation(
     plan: Plan,
     paths: Array,
@@ -120,12 +134,16 @@ def violation(
     time_along: TimeAlong | None,
     c: FeasibilityConfig,
     shortcut_penalty: Array | None = None,
+    support: Support | None = None,
 ) -> Array:
     """Return how many times plans with paths (N, H, G) exceed what they may, (N,); at most 1 is feasible.
 
-    `shortcut_penalty` (N,) tightens the limit on shortcuts. Without an estimate of the time only the motion is judged.
+    `shortcut_penalty` (N,) tightens the limit on shortcuts. Without an estimate of the time, or of the data's support,
+    these are not judged.
     """
     rough = roughness(plan, paths, limits) / c.roughness_limit
+    if support is not None:
+        rough = np.maximum(rough, unsupported(plan, paths, support, c.least_support) / c.support_limit)
     if time_along is None:
         return rough
     full_speed = limits.speed if c.shortcut_pace == "full" else None

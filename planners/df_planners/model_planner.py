@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from df_planners.feasibility import FeasibilityConfig, MotionLimits, TimeAlong, violation
+from df_planners.feasibility import FeasibilityConfig, MotionLimits, Support, TimeAlong, violation
 from df_planners.plan import Array, IntArray, Plan, Planner, PlanRequest
 
 
@@ -25,6 +25,7 @@ class PlanSampler(Protocol):
         limits: what the data's motion allows.
         feasibility: when a plan is taken to be feasible.
         time_along: the estimate of the time between places of a path; None where the model has none.
+        support: how well the data supports the moves of a path; None where the model does not know.
         steps: denoising passes unless told otherwise.
         least_steps: passes that are made in any case, also under a deadline.
     """
@@ -47,6 +48,11 @@ class PlanSampler(Protocol):
     @property
     def time_along(self) -> TimeAlong | None:
         """The estimate of the time between places of a path, see above."""
+        ...
+
+    @property
+    def support(self) -> Support | None:
+        """How well the data supports the moves of a path, see above."""
         ...
 
     def sample_plans(
@@ -118,7 +124,7 @@ class ModelPlanner(Planner):
         """Return how many times plans exceed what they may, (B,); at most 1 is feasible."""
         s = self.sampler
         paths = plan.observations[..., list(s.goal_channels)]
-        return violation(plan, paths, s.limits, s.time_along, s.feasibility, shortcut_penalty)
+        return violation(plan, paths, s.limits, s.time_along, s.feasibility, shortcut_penalty, s.support)
 
     def horizons_left(self, request: PlanRequest) -> IntArray:
         """Return the horizons, (n,) tokens, that fill what is left of the episode, as far as the model sees."""

@@ -28,7 +28,7 @@ class ToySampler:
     """A `PlanSampler` without a model; tests add `sample_plans` and, if they have one, `time_along`."""
 
     steps, least_steps = 5, 2
-    time_along = None
+    time_along = support = None
 
     def __init__(self, *, limits, goal_channels=(0, 1), frame_skip=1, span=1, longest=20, window=10_000, **feasibility):
         self.limits, self.goal_channels, self.frame_skip, self.span = limits, goal_channels, frame_skip, span

@@ -20,6 +20,7 @@ from df_agent.options.side_models import (
     InverseDynamicsConfig,
     LatentDynamicsConfig,
     LocalPolicyConfig,
+    SupportConfig,
     TimeToGoalConfig,
 )
 from df_agent.policies.config import DiffuserPolicyConfig, PolicyConfig
@@ -108,6 +109,17 @@ class LocalPolicyTraining(LocalPolicyConfig):
 
 
 @dataclass(frozen=True)
+class SupportTraining(SupportConfig):
+    """The classifier that tells moves of the data from others, for feasibility; see `SupportConfig`.
+
+    Attributes:
+        steps: of its training; 0: none.
+    """
+
+    steps: int = 0
+
+
+@dataclass(frozen=True)
 class ValidationOptions:
     """The agent in its environment, now and then during training.
 
@@ -146,6 +158,7 @@ class TrainOptions:
         time_to_goal: the estimator that is trained first.
         inverse_dynamics: the inverse model.
         local_policy: the learned local policy.
+        support: the classifier of moves.
         policy: how the agent plans and acts unless told otherwise.
         train: how the diffusion model is trained.
         validation: the agent in its environment.
@@ -180,6 +193,7 @@ class TrainOptions:
     time_to_goal: Options = part(TimeToGoalTraining, steps=8000, pairs=2048, quantile=0.1, symmetric=False)
     inverse_dynamics: Options = part(InverseDynamicsTraining, steps=0)
     local_policy: Options = part(LocalPolicyTraining, steps=0)
+    support: Options = part(SupportTraining, steps=0)
     policy: Options = part(PolicyConfig)
     train: Options = part(
         TrainConfig,

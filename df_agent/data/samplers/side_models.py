@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -98,6 +99,32 @@ class PairSampler:
         return Pairs(self.places[start], self.places[start + steps], steps.float())
 
 
+class MoveSampler:
+    """Draws places with the places a frame later.
+
+    Args:
+        windows: the sampler of the same data's windows.
+        ahead: control steps of a frame.
+
+    Attributes:
+        move_std: (G,) deviation of the moves between the two, in deviations of the places; 1 where nothing moves.
+
+    Raises:
+        ValueError: every episode is shorter than a frame.
+    """
+
+    def __init__(self, windows: WindowSampler, ahead: int) -> None:
+        pairs = PairSampler(windows, ahead, ahead + 1)
+        self.places, self.anchors, self.ahead = pairs.places, pairs.anchors, ahead
+        self.move_std = _mean_and_deviation(self.places[self.anchors + ahead] - self.places[self.anchors])[1]
+
+    def __call__(self, batch_size: int, generator: torch.Generator) -> Pairs:
+        """Draw `batch_size` moves with a CPU generator; the same generator gives the same moves."""
+        start = self.anchors[torch.randint(len(self.anchors), (batch_size,), generator=generator)]
+        steps = torch.full((batch_size,), float(self.ahead), device=start.device)
+        return Pairs(self.places[start], self.places[start + self.ahead], steps)
+
+
 class LocalPolicySampler:
     """Draws actions with places that were reached after them, near and far ones alike.
 
@@ -107,21 +134,33 @@ class LocalPolicySampler:
     Args:
         windows: the sampler of the same data's windows.
         longest: most steps between the two, the rest of the episode permitting [control steps].
+        observation_indices: channels of the environment's observation that the policy sees; they hold the goal's.
 
     Attributes:
-        action_mean, action_std: (Da,) of the actions that were taken; the deviation is 1 where there is none.
+        goal_channels: where among these the goal lies.
+        observation_mean, observation_std: (Do,) of the data in these; the deviation is 1 where there is none.
+        action_mean, action_std: (Da,) of the actions that were taken, likewise.
     """
 
-    def __init__(self, windows: WindowSampler, longest: int) -> None:
+    def __init__(self, windows: WindowSampler, longest: int, observation_indices: Sequence[int]) -> None:
         device = windows.observations.device
-        dim = windows.tokenizer.config.observation_dim
-        mean, std = (x[:dim].to(device) for x in (windows.tokenizer.mean, windows.tokenizer.std))
-        self.observations, self.actions = (windows.observations - mean) / std, windows.actions
-        self.channels, self.longest, self.last = list(windows.tokenizer.config.goal_channels), longest, windows.last
+        tokens, indices = windows.tokenizer.config, list(observation_indices)
+        where = [tokens.observation_indices[channel] for channel in tokens.goal_channels]
+        if missing := sorted(set(where) - set(indices)):
+            raise ValueError(
+                f"the local policy sees the channels {indices}, which lack {missing} of the goal; add them to "
+                "local_policy.observation_indices"
+            )
+        if max(indices) >= windows.whole.shape[1]:
+            raise ValueError(
+                f"local_policy.observation_indices={indices} reach beyond the {windows.whole.shape[1]} channels"
+            )
+        self.observations, self.actions = windows.whole[:, indices].float().to(device), windows.actions
+        self.goal_channels, self.longest, self.last = [indices.index(c) for c in where], longest, windows.last
         step = torch.arange(len(self.last), device=device)
         self.anchors = step[step < self.last]
-        deviation, self.action_mean = torch.std_mean(self.actions[self.anchors], 0)
-        self.action_std = torch.where(deviation > 1e-6, deviation, 1.0)
+        self.observation_mean, self.observation_std = _mean_and_deviation(self.observations)
+        self.action_mean, self.action_std = _mean_and_deviation(self.actions[self.anchors])
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> HindsightBatch:
         """Draw `batch_size` actions with a CPU generator; the same generator gives the same ones."""
@@ -135,5 +174,11 @@ class LocalPolicySampler:
             torch.exp(share * most.log()).round().long(),
         )
         steps = torch.minimum(steps, most)  # rounding must not lead past the end
-        goal = self.observations[now + steps][:, self.channels]
+        goal = self.observations[now + steps][:, self.goal_channels]
         return HindsightBatch(self.observations[now], goal, steps.float(), self.actions[now])
+
+
+def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation, (D,) each, of values (N, D); the deviation is 1 where there is none."""
+    deviation, mean = torch.std_mean(values, 0)
+    return mean, torch.where(deviation > 1e-6, deviation, 1.0)

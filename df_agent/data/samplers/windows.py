@@ -53,6 +53,7 @@ class WindowSampler:
             raise ValueError(f"short_share must lie in [0, 1], got {short_share}")
         observations = torch.as_tensor(episodes.observations)
         check_indices(c, observations.shape[1])
+        self.whole = observations  # for models that see more than plans are about
         self.observations = observations[:, list(c.observation_indices)].float().to(device)
         self.actions = torch.as_tensor(episodes.actions).float().to(device)
         self.rewards = torch.as_tensor(episodes.rewards).float().to(device)
