@@ -156,8 +156,12 @@ def parser() -> OverridesParser:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotes, as Hydra reads it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """Return a text in quotes, as Hydra reads it: backslashes count before a quote only."""
+    inside = []
+    for piece in text.split("'"):
+        bare = piece.rstrip("\\")
+        inside.append(bare + 2 * piece[len(bare) :])
+    return "'" + "\\'".join(inside) + "'"
 
 
 def schema_of(command: Command, given: Mapping[str, str]) -> Schema:

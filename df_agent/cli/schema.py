@@ -78,6 +78,7 @@ def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None
         if classes is None:
             yield Option(name, kinds[entry.name], default, meaning, takes_anything(kinds[entry.name]))
             continue
+        meaning = meaning or next(inspect.cleandoc(each.__doc__ or "").partition("\n")[0] for each in classes)
         yield Option(name, Any, default, meaning, not classes)
         for each in classes:
             yield from options_of(each, f"{name}.", default if isinstance(default, Mapping) else {})
@@ -196,6 +197,8 @@ class Schema:
             ValueError: there is no such option, or the value is of another type.
         """
         found = self.find(name)
+        if isinstance(value, Mapping) and not any(option.open for option in found):
+            return {key: self.check(f"{name}.{key}", inner) for key, inner in value.items()}
         for option in found:
             if fits(value, option.kind) or (value is None and option.default is None):
                 return value

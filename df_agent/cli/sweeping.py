@@ -6,6 +6,7 @@ what follows from an environment follows in a sweep too.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,19 +23,20 @@ from omegaconf import DictConfig
 
 from df_agent.cli.arguments import in_one_syntax
 from df_agent.cli.commands import command_of
-from df_agent.cli.composing import configuration
+from df_agent.cli.composing import configuration, parser
 
 NAME = "df_agent_job"
+ALIKE = "alike"  # holds what all jobs are told, as it was typed, in a form that Hydra leaves alone
 DOT = "$"  # stands for the dots of an option's name, which Hydra would take for parts of this configuration
 
 
 def job(config: DictConfig) -> str | None:
     """Run one job of a sweep, in this process or in another; return why it failed, in a line."""
-    arguments = []
+    name, *own = json.loads(bytes.fromhex(config[ALIKE]))
     for text in HydraConfig.get().overrides.task:
         key, _, value = text.lstrip("+").partition("=")
-        arguments.append(f"{key.replace(DOT, '.')}={value}")
-    name, own = arguments[0].partition("=")[2], arguments[1:]
+        if key != ALIKE:
+            own.append(f"{key.replace(DOT, '.')}={value}")
     sys.path.append("")
     print(f"{name}: {' '.join(own)}", flush=True)
     try:
@@ -43,6 +45,14 @@ def job(config: DictConfig) -> str | None:
         if error.args and error.args[0] not in (0, None):
             return f"{' '.join(own)}: {error}"
     return None
+
+
+def has_several(value: str) -> bool:
+    """Whether a value stands for several, each of a job of its own."""
+    try:
+        return bool(parser().parse_override(f"key={value}").is_sweep_override())
+    except HydraException:
+        return False
 
 
 def sweep(name: str, arguments: Sequence[str]) -> None:
@@ -57,10 +67,14 @@ def sweep(name: str, arguments: Sequence[str]) -> None:
         SystemExit: a job failed.
     """
     ours = [text for text in arguments if not text.startswith(("hydra.", "hydra/"))]
-    dealt = [f"++command={name}"]
+    alike, dealt = [name], []
     for text in in_one_syntax(ours, command_of(name).positional):
         key, _, value = text.partition("=")
-        dealt.append(f"++{key.replace('.', DOT)}={value}")
+        if has_several(value):
+            dealt.append(f"++{key.replace('.', DOT)}={value}")
+        else:
+            alike.append(text)
+    dealt.append(f"++{ALIKE}={json.dumps(alike).encode().hex()}")
     quiet = [{f"override hydra/{kind}_logging": "none"} for kind in ("hydra", "job")]
     here = {"output_subdir": None, "job": {"chdir": False}}
     ConfigStore.instance().store(NAME, {"defaults": [*quiet, "_self_"], "hydra": here})
