@@ -7,7 +7,7 @@ and pictures. Rows are stored as episodes end, so a call that was killed continu
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -21,7 +21,7 @@ from df_agent.benchmark.report import write_comparison
 from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.benchmark.training_runs import policy_of
-from df_agent.cli.comparing import Entry, entries, environments, prepare
+from df_agent.cli.comparing import Entry, entries, environments, precision_asked, prepare
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
@@ -30,7 +30,7 @@ from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_limit
-from df_agent.runtime import keep_freed_memory
+from df_agent.runtime import keep_freed_memory, settle
 
 console = Console()
 
@@ -60,7 +60,9 @@ def run(config: DictConfig, entry: Entry, progress: ComparisonProgress) -> None:
         policy = make_policy(entry.config)
         origin = provenance(checkpoint=checkpoint_folder(entry.config.policy))
         changed = (config.changes or {}).get(policy_of(name))
+        computed = settle(entry.config.policy.get("device", "auto"), precision_asked(config), config.threads)
         about = {
+            "computation": asdict(computed),
             "sees": entry.config.policy.privileged,
             "changes": None if changed is None else as_json(changed),
             **origin,

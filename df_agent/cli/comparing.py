@@ -27,7 +27,7 @@ from df_agent.cli.policies import (
 )  # fmt: skip
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import content_hash
-from df_agent.runtime import check_precision, choose_device, computes_in_bf16
+from df_agent.runtime import settle
 
 OPTIONAL = ("slow", "only", "trained_by")  # keys that the file of a policy may lack
 AT_LEAST = {
@@ -57,9 +57,7 @@ def seeds_asked(config: DictConfig) -> list[int]:
 
 def precision_asked(config: DictConfig) -> str:
     """Return "bf16" or "fp32", of which rows are made, so that it does not hang on a timing for each policy."""
-    if config.precision != "auto":
-        return str(config.precision)
-    return "bf16" if computes_in_bf16(choose_device()) else "fp32"
+    return settle(precision=config.precision, threads=config.threads).precision
 
 
 def check_options(config: DictConfig) -> None:
@@ -72,7 +70,7 @@ def check_options(config: DictConfig) -> None:
     seeds = seeds_asked(config)
     if not seeds or not all(_whole(seed) and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different whole numbers, at least one, e.g. seeds=[0,1]; got {config.seeds!r}")
-    check_precision(config.precision, choose_device())
+    settle(precision=config.precision, threads=config.threads)
     for env_id in environments(config):
         check_env(env_id)
     _check_names(config)

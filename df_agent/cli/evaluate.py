@@ -6,6 +6,7 @@ Ends with a table and a folder: episodes.jsonl, summary.json, plans.png, time_to
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 
 import gymnasium as gym
@@ -22,7 +23,7 @@ from df_agent.evaluation.references import References, references_of
 from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import progress_bar, summary_table
 from df_agent.policies import DiffusionForcingPolicy
-from df_agent.runtime import keep_freed_memory
+from df_agent.runtime import Computation, keep_freed_memory, settle
 
 __all__ = ["main", "understood"]
 
@@ -37,8 +38,9 @@ def print_stage(text: str) -> None:
 def run_evaluation(config: DictConfig, folder: Path) -> None:
     """Evaluate, print the table, write the report."""
     goal_spec = goal_spec_of(config)  # first: it imports the functions that the command line names
+    computed = settled(config)
     policy = make_policy(config)
-    origin = origin_of(config)
+    origin = {**origin_of(config), "computation": asdict(computed)}
     if isinstance(policy, DiffusionForcingPolicy):
         origin["precision"] = str(next(policy.model.diffusion.network.parameters()).dtype)
     references = references_of(config.env)
@@ -64,8 +66,20 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             result.summary["failures"] = dict(Counter(failure.reason for failure in failed).most_common())
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
+    same = [f"policy.{name}={config.policy[name]}" for name in ("device", "precision") if name in config.policy]
+    console.print("Computed with", *same, f"threads={computed.threads}", style="dim", highlight=False)
     if failed:
         console.print(f"Failures: {counted(failed)}", markup=False)
+
+
+def settled(config: DictConfig) -> Computation:
+    """Settle device, precision and threads, in the configuration too, so that the same can be asked for again."""
+    policy = config.policy
+    computed = settle(policy.get("device", "auto"), policy.get("precision", "auto"), config.threads)
+    for name, value in (("device", computed.backend), ("precision", computed.precision)):
+        if policy.get(name) == "auto":
+            policy[name] = value
+    return computed
 
 
 def scenes_of(config: DictConfig, references: References) -> int:
