@@ -233,7 +233,8 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     """Give `config` the agent's options from its training, and return the card."""
     if name == config["env"]:
         options = configuration("train", [f"env={name}"])
-        given: Any = OmegaConf.to_container(options.policy, resolve=True)
+        asked: Any = OmegaConf.to_container(options.policy, resolve=True)
+        given = {key: value for key, value in asked.items() if value is not None}
         inferred = {} if name.startswith(("maze2d-", "pointmaze-")) else config["policy"]
         config["policy"] = {**inferred, **given}
     tokens = config["tokenizer"]["config"]

@@ -80,6 +80,11 @@ def in_one_syntax(arguments: Sequence[str], positional: Sequence[str] = ()) -> l
     return [*(f"{key}={word}" for key, word in zip(positional, words, strict=False)), *out]
 
 
+def without_algorithm(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what the user says without `algorithm=`, which has chosen the command."""
+    return [(key, text) for key, text in pairs if key != "algorithm"]
+
+
 def called_here(key: str) -> str | None:
     """Return what an option of v1.5's is called here, as a sentence; None for other names."""
     if key in V15:

@@ -46,7 +46,9 @@ class Command:
         return found
 
 
-_ACTING, _WATCHING, _TRAINING = (f"df_agent.cli.options.{name}:" for name in ("acting", "watching", "training"))
+_ACTING, _WATCHING, _TRAINING, _BASELINES = (
+    f"df_agent.cli.options.{name}:" for name in ("acting", "watching", "training", "baselines")
+)
 POLICY = {"policy": "what acts, see `df-agent list policies`; or module:Class of your own"}
 
 COMMANDS = {
@@ -66,7 +68,7 @@ COMMANDS = {
             "env": "gymnasium id; without a file of its own, what it needs follows from the data",
             "method": "what is trained, of the agent",
         },
-        {"env": "maze2d-large", "method": "diffusion_forcing"},
+        {"env": "maze2d", "method": "diffusion_forcing"},
         "train",
         example="env=maze2d-large [algorithm=gcbc]",
     ),
@@ -132,25 +134,26 @@ COMMANDS = {
     ),
 }
 
-_BASELINE = Command(
-    "train a baseline that learns from data",
-    "df_agent.cli.train_baseline",
-    _TRAINING + "BaselineOptions",
-    {"algorithm": "what is trained"},
-    {"algorithm": "diffuser"},
-    "train_baseline",
-    example="algorithm=gcbc env=maze2d-large",
-)
+
+def _baseline(about: str, options: str, algorithm: str) -> Command:
+    """Return the training of a baseline that learns from data."""
+    example = f"algorithm={algorithm} env={'pointmaze-giant-stitch' if 'long' in algorithm else 'maze2d-large'}"
+    return Command(about, "df_agent.cli.train_baseline", _BASELINES + options, example=example)
+
+
 _ONLINE = Command(
     "train Stable-Baselines3's SAC or TD3 with goals in hindsight",
     "df_agent.cli.train_sac_her",
-    _TRAINING + "SACHEROptions",
+    _BASELINES + "SACHEROptions",
     example="algorithm=sac_her env=maze2d-umaze",
 )
 # algorithm= of `df-agent train`; without it, it is the agent
 TRAININGS = {
     "diffusion_forcing": COMMANDS["train"],
-    **dict.fromkeys(("diffuser", "diffuser_long", "gcbc", "gciql"), _BASELINE),
+    "diffuser": _baseline("train Diffuser", "DiffuserOptions", "diffuser"),
+    "diffuser_long": _baseline("train Diffuser in OGBench's mazes", "DiffuserLongOptions", "diffuser_long"),
+    "gcbc": _baseline("train goal-conditioned behaviour cloning", "GCBCOptions", "gcbc"),
+    "gciql": _baseline("train goal-conditioned implicit Q-learning", "GCIQLOptions", "gciql"),
     **dict.fromkeys(("sac_her", "td3"), _ONLINE),
     "video": Command(
         "train a video model",

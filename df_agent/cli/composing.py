@@ -21,7 +21,7 @@ from df_agent.cli.arguments import called_here, in_one_syntax, nearest
 from df_agent.cli.commands import Command, command_of
 from df_agent.cli.folders import FOLDER, group_files, own_folder
 from df_agent.cli.options import GIVEN
-from df_agent.cli.policy_options import ABOUT, options_of_policy
+from df_agent.cli.policy_options import ABOUT, options_of_policy, policy_file
 from df_agent.cli.schema import Schema, default_of, fits, options_of
 
 Pairs = list[tuple[str, str]]
@@ -87,10 +87,22 @@ def overrides(command: Command, pairs: Pairs) -> list[str]:
     out = []
     for key, text in pairs:
         if key in command.groups:
-            out.append(f"{key}={chosen(command, key, text)}")
+            out += file_override(command, key, chosen(command, key, text))
         else:
             out.append(f"++{in_the_files(command, key)}={checked(command, schema, key, text)}")
     return out
+
+
+def file_override(command: Command, group: str, name: str) -> list[str]:
+    """Return how Hydra is told to take a group's file; what is usual may have none, since there is nothing to say."""
+    known, usual = group_files(command.folder, group), command.defaults[group]
+    if group == "policy" and ":" in name:
+        own = policy_file(name)
+        made = [f"++policy.policy._target_={quoted(own.pop('policy')['_target_'])}", f"++policy.slow={own.pop('slow')}"]
+        return ["~policy", *(f"++policy.{key}={quoted(value)}" for key, value in own.items()), *made]
+    if name == usual and name not in known:
+        return []
+    return [f"{group}={name}" if usual in known else f"+{group}={name}"]
 
 
 def in_the_files(command: Command, key: str) -> str:
@@ -102,8 +114,9 @@ def in_the_files(command: Command, key: str) -> str:
 
 def chosen(command: Command, group: str, name: str) -> str:
     """Return the name of a group's file; raises ValueError, naming the nearest, if there is none."""
-    known = group_files(command.folder, group)
-    if name not in known and not (FOLDER / command.folder / group / f"{name}.yaml").exists():
+    known = {*group_files(command.folder, group), command.defaults[group]}
+    own = group == "policy" and ":" in name
+    if name not in known and not own:
         raise ValueError(f"there is no {group} {name!r}; there are {', '.join(sorted(known))}.{nearest(name, known)}")
     return name
 
@@ -186,7 +199,9 @@ def defaults(cls: type[Any]) -> dict[str, Any]:
 def composed(command: Command, overrides: Sequence[str]) -> DictConfig:
     """Compose the files that are chosen over the defaults, and the overrides over these."""
     name = command.options.rpartition(":")[2]
-    files = ["_self_", *({group: file} for group, file in command.defaults.items())]
+    known = {group: group_files(command.folder, group) for group in command.groups}
+    taken = {group: file for group, file in command.defaults.items() if file in known[group]}  # or it is what is usual
+    files = ["_self_", *({group: file} for group, file in taken.items())]
     ConfigStore.instance().store(name, {"defaults": files, **defaults(command.options_class)})
     hydra = GlobalHydra.instance()
     before, hydra.hydra = hydra.hydra, None  # that of a sweep, in which this may be a job

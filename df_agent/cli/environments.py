@@ -151,6 +151,7 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "file_name": file_name,
     "every": frame_steps,
     "warmup": warmup,
+    "maze_seen": plain,
 }
 for _name, _function in RESOLVERS.items():
     OmegaConf.register_new_resolver(_name, _function, replace=True)

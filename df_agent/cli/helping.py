@@ -65,9 +65,7 @@ def groups_of(command: Command, name: str) -> Iterator[str]:
     if name == "train":
         yield from wrapped("algorithm", f"what is trained: {', '.join(TRAININGS)}. Default: diffusion_forcing.")
     for group, about in command.groups.items():
-        if (name, group) == ("train", "algorithm"):
-            continue
-        known = ", ".join(sorted(group_files(command.folder, group)))
+        known = ", ".join(sorted({*group_files(command.folder, group), command.defaults[group]}))
         yield from wrapped(group, f"{about}: {known}. Default: {command.defaults[group]}.")
 
 

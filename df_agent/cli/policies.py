@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from df_agent.cli import environments  # noqa: F401 - registers the resolvers that the files of policies use
-from df_agent.cli.folders import FOLDER, group_files
+from df_agent.cli.folders import group_files
 from df_agent.cli.policy_options import policy_file
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
@@ -33,21 +33,18 @@ from df_agent.types import Policy
 
 # Versions that what a policy does may depend on.
 ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
-OWN = "_own"  # the file of policies named "module:Class"
 USUAL = "diffusion_forcing"  # what acts where no policy's file says that it is the usual one
 
 
 def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return what the user says of a policy as its files call it.
 
-    `policy=module:Class` is a policy of one's own. Without `policy=` it is what is usual in the environment.
+    Without `policy=` it is what is usual in the environment.
     """
     out: list[tuple[str, str]] = []
     for key, text in pairs:
         first, _, rest = key.partition(".")
-        if key == "policy" and ":" in text:
-            out += [(key, OWN), ("policy.name", text), ("policy._target_", text.replace(":", "."))]
-        elif first == "policy":
+        if first == "policy":
             out.append((f"policy.{rest.removeprefix('make.').removeprefix('policy.')}" if rest else key, text))
         else:
             out.append((key, text))
@@ -97,12 +94,9 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
 def described(name: str) -> DictConfig:
     """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
     check_name(name)
-    own = ":" in name
-    policy = OmegaConf.load(FOLDER / "policy" / f"{OWN}.yaml" if own else group_files("", "policy")[name])
+    policy = OmegaConf.create(policy_file(name)) if ":" in name else OmegaConf.load(group_files("", "policy")[name])
     if not isinstance(policy, DictConfig):
         raise ValueError(f"policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
-    if own:
-        policy.name, policy.policy._target_ = name, name.replace(":", ".")
     check_policy(policy, name)
     return policy
 

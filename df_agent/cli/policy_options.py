@@ -113,7 +113,10 @@ CLASSES: dict[str, type[Any]] = {
 
 
 def policy_file(name: str) -> dict[str, Any]:
-    """Return the file of a policy, unresolved; an empty one if there is none."""
+    """Return the file of a policy, unresolved; an empty one if there is none. "module:Class" needs none."""
+    if ":" in name:
+        said = {"description": "a policy of one's own", "privileged": "unknown", "slow": False}
+        return {"name": name, **said, "policy": {"_target_": name.replace(":", ".")}}
     path = group_files("", "policy").get(name)
     loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path is not None else {}
     return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}

@@ -6,6 +6,7 @@ runs the agent in its environment.
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -43,6 +44,11 @@ from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 
+# Environments that share a file, by their ids
+FAMILIES = {
+    "maze2d-*-pixels": "pixels", "maze2d-*": "maze2d", "pointmaze-*": "pointmaze",
+    "FetchPush[CR]*": "recall", "Fetch*-v4": "fetch",
+}  # fmt: skip
 INFERRED = ("observation_indices", "goal_channels", "action_dim", "frame_skip")  # of the tokens, where they are null
 
 
@@ -140,11 +146,18 @@ def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
             env_id = maze2d(own_maze(text, own))
             out = [("env", "maze2d"), ("env_id", env_id), *sized_for(maze_of(env_id)), *out]
         elif key == "env":
-            name = text.removeprefix("df_envs:")
-            out += [(key, name)] if name in group_files("train", "env") else [(key, "any"), ("env_id", name)]
+            out += file_of(text.removeprefix("df_envs:"))
         elif key != "algorithm":
             out.append((key, text))
-    return out
+    return out if "env" in given else [*file_of("maze2d-large"), *out]
+
+
+def file_of(name: str) -> list[tuple[str, str]]:
+    """Return the file that an environment has, or its family, and its id; "any" for those that have none."""
+    if name in group_files("train", "env"):
+        return [("env", name)]
+    family = next((file for pattern, file in FAMILIES.items() if fnmatch.fnmatch(name, pattern)), "any")
+    return [("env", family), ("env_id", name)]
 
 
 def sized_for(maze: Maze) -> list[tuple[str, str]]:

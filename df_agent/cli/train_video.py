@@ -9,14 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from df_agent.cli.arguments import without_algorithm as understood
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.world_model.training import train_video
 
-
-def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what the user says without `algorithm=`, which has chosen this command."""
-    return [(key, text) for key, text in pairs if key != "algorithm"]
+__all__ = ["main", "understood"]
 
 
 def main(config: DictConfig) -> None:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from df_agent.cli.options import GIVEN, Options, part
-from df_agent.data.config import HindsightConfig, TokenizerConfig
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.diffusion.config import DiffusionForcingConfig
-from df_agent.options.baselines import DiffuserConfig, GCIQLConfig, SACHERConfig
 from df_agent.options.networks import RecurrentConfig, SpaceTimeConfig, TransformerConfig, Unet3dConfig
 from df_agent.options.side_models import (
     AutoencoderConfig,
@@ -23,7 +22,7 @@ from df_agent.options.side_models import (
     SupportConfig,
     TimeToGoalConfig,
 )
-from df_agent.policies.config import DiffuserPolicyConfig, PolicyConfig
+from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.world_model.config import RolloutConfig, VideoConfig
 
@@ -214,103 +213,6 @@ class TrainOptions:
         keep=2,
     )
     validation: Options = part(ValidationOptions, episodes=32, choose=False, seed=1000)
-
-
-@dataclass(frozen=True)
-class LearnerOptions:
-    """What a learned baseline is made with.
-
-    Attributes:
-        goals: goals in hindsight, of gcbc and gciql.
-    """
-
-    goals: Options = part(HindsightConfig)
-
-
-@dataclass(frozen=True)
-class ActorOptions:
-    """How actions in chunks are executed.
-
-    Attributes:
-        execute: control steps that are executed of each chunk of actions, 1 or more.
-        precision: of the network, "fp32", "bf16", or "auto": bf16 where the device has arithmetic for it.
-        device: "auto", "cpu", "cuda" or "mps".
-    """
-
-    execute: int = 1
-    precision: str = "auto"
-    device: str = "auto"
-
-
-@dataclass(frozen=True)
-class BaselineOptions:
-    """A baseline that learns from data.
-
-    Attributes:
-        algorithm: "diffuser", "diffuser_long", "gcbc" or "gciql".
-        env: gymnasium id.
-        dataset: Minari id, its folder, or an .npz pack.
-        run_dir: folder of the run; started again, it goes on where it stopped.
-        tracker: "tensorboard", "wandb" or "none"; metrics.jsonl is always written.
-        goal: of environments that are no GoalEnv: where goals and success are found.
-        learner: what it is made with.
-        policy: how the policy that is validated acts.
-        train: how it is trained.
-        validation: the policy in its environment.
-    """
-
-    algorithm: str = "diffuser"
-    env: str = "maze2d-large"
-    dataset: str = "${demonstrations:${env}}"
-    run_dir: str = "runs/${file_name:${env}}-${algorithm}"
-    tracker: str = "tensorboard"
-    goal: Options = part(GoalSpec, achieved=None, desired=None, success=None)
-    learner: Options = part(LearnerOptions, DiffuserConfig, GCIQLConfig)
-    policy: Options = part(ActorOptions, DiffuserPolicyConfig)
-    train: Options = part(TrainConfig)
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
-
-
-@dataclass(frozen=True)
-class SACHEROptions:
-    """Stable-Baselines3's SAC or TD3 with goals in hindsight, trained in the environment itself.
-
-    Attributes:
-        env: where it is validated; gymnasium id.
-        train_env: where it is trained: goals anywhere, so that one agent serves both families of mazes.
-        run_dir: folder of the run; started again, it goes on from its newest saved state.
-        steps: of the environment.
-        save_every: environment steps from one saved state and row of the curve to the next.
-        algorithm: "sac" or "td3".
-        training: how it is trained.
-        validation: the policy in its environment, without the end at the goal.
-    """
-
-    env: str = "maze2d-umaze"
-    train_env: str = "${multi2d:${env}}"
-    run_dir: str = "runs/${env}-sac_her"
-    steps: int = "${by_name:${env},{2d-umaze: 150000, elsewhere: 1000000}}"  # type: ignore[assignment]
-    save_every: int = 25000
-    algorithm: str = "sac"
-    training: Options = part(
-        SACHERConfig,
-        algorithm="${algorithm}",
-        envs=8,
-        gradient_steps="${by_name:${env},{maze2d: 2, multi2d: 2, elsewhere: 4}}",
-        batch_size=256,
-        learning_rate=1e-3,
-        discount="${by_name:${env},{maze2d: 0.995, multi2d: 0.995, 2d-umaze: 0.99, elsewhere: 0.95}}",
-        polyak="${by_name:${env},{maze2d: 0.005, multi2d: 0.005, elsewhere: 0.05}}",
-        width=256,
-        depth="${by_name:${env},{maze2d: 2, multi2d: 2, elsewhere: 3}}",
-        buffer_size=1_000_000,
-        learning_starts=10_000,
-        hindsight_goals=4,
-        max_episode_steps=None,
-        seed=0,
-        device="auto",
-    )
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
 
 
 def _pictures(**values: Any) -> dict[str, Any]:
