@@ -68,13 +68,14 @@ def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None
     """
     said, kinds, given = meanings(cls), get_type_hints(cls), given or {}
     for entry in fields(cls):
-        default = given.get(entry.name, default_of(entry))
+        own = default_of(entry)
+        default = given.get(entry.name, own)
         if default is MISSING and entry.name != "steps":
             continue
         name, meaning = prefix + entry.name, said.get(entry.name, "")
         classes = entry.metadata.get("classes")
-        if is_dataclass(default) and not isinstance(default, type):
-            classes, default = (type(default),), {}
+        if is_dataclass(own) and not isinstance(own, type):
+            classes, default = (type(own),), given.get(entry.name, {})
         if classes is None:
             yield Option(name, kinds[entry.name], default, meaning, takes_anything(kinds[entry.name]))
             continue

@@ -36,7 +36,8 @@ def job(config: DictConfig) -> str | None:
     for text in HydraConfig.get().overrides.task:
         key, _, value = text.lstrip("+").partition("=")
         if key != ALIKE:
-            own.append(f"{key.replace(DOT, '.')}={value}")
+            dealt = parser().parse_override(f"key={value}").value()  # without what Hydra puts before odd characters
+            own.append(f"{key.replace(DOT, '.')}={dealt if isinstance(dealt, str) else value}")
     sys.path.append("")
     print(f"{name}: {' '.join(own)}", flush=True)
     try:
