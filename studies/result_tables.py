@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.tables import make_tables
 from df_agent.cli.policies import described, policy_names
+from df_agent.evaluation.failures import counted, stored_kinds
 from df_agent.evaluation.metrics import time_to_goal, wilson_interval
 from df_agent.evaluation.records import read_records, stored_file
 from df_agent.migrations import policy_entry
@@ -239,8 +240,8 @@ def long_table() -> str:
 def own_environment_table() -> str:
     """Return who reaches the goal how soon in the environments that nothing is fitted to, from the episodes."""
     rows = [
-        "| environment | policy | success | steps to the goal | of the demonstrator's |",
-        "|---|---|---:|---:|---:|",
+        "| environment | policy | success | steps to the goal | of the demonstrator's | failures |",
+        "|---|---|---:|---:|---:|---|",
     ]
     for env in ("Boat", "Drone", "Payload"):
         found = {who: RESULTS / "own_environment" / f"{env}-{who}" for who in OWN_POLICIES}
@@ -251,9 +252,10 @@ def own_environment_table() -> str:
             low, high = wilson_interval(sum(success), len(success))
             mean, (least, most) = times[who]["mean"], times[who]["ci95"]
             ratio = mean / times["demonstrator"]["mean"]
+            kinds = stored_kinds(json.loads((found[who] / "summary.json").read_text()))
             rows.append(
                 f"| {env} | {OWN_POLICIES[who]} | {np.mean(success):.2f} [{low:.2f}, {high:.2f}] | {mean:.1f} "
-                f"[{least:.1f}, {most:.1f}] | {ratio:.2f} |"
+                f"[{least:.1f}, {most:.1f}] | {ratio:.2f} | {counted(kinds)} |"
             )
     return "\n".join(rows)
 

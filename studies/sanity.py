@@ -239,7 +239,7 @@ def data_wandering(config: DictConfig, goal_spec: GoalSpec, goals: np.ndarray[An
     A goal is touched where the environment's reward is what it is at the goal itself: 1 in the mazes, 0 in Fetch.
     """
     try:
-        episodes = goal_spec.apply(load_episodes(config.dataset or demonstrations(config.env)))
+        episodes = goal_spec.located(load_episodes(config.dataset or demonstrations(config.env)))
         places = achieved(episodes, config.env, goals.shape[1])
         env = gym.make(config.env)
         if not env.has_wrapper_attr("compute_reward"):

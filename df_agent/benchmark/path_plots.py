@@ -93,13 +93,13 @@ def plot_paths(tables: EnvTables, looks: Mapping[str, Look], path: Path) -> tupl
 def plot_failures(
     found: Sequence[tuple[EpisodeRecord, str]], references: References, title: str, subtitle: str, path: Path
 ) -> Path:
-    """Draw episodes that did not reach their goal, a panel each, with the reason: start, goal and path."""
+    """Draw episodes that did not reach their goal, a panel each, with the kind: start, goal and path."""
     bounds = drawing_bounds([record for record, _ in found], references.walls)
     figure, panels = _panels(len(found), bounds, dpi=90)
-    for axes, (record, reason) in zip(panels, found, strict=True):
+    for axes, (record, kind) in zip(panels, found, strict=True):
         draw_map(axes, bounds, references.walls)
         _draw_path(axes, record, references, FAIL)
-        _title(axes, f"episode {record.episode}", reason, False)
+        _title(axes, f"episode {record.episode}", kind, False)
     header(figure, title, subtitle)
     save(figure, path)
     return path

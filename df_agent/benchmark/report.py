@@ -22,7 +22,7 @@ from df_agent.benchmark.document import (
     as_markdown,
     write_text,
 )
-from df_agent.benchmark.failures import failure_blocks
+from df_agent.benchmark.failures import failure_blocks, found_failures, overview
 from df_agent.benchmark.origin import origin_blocks
 from df_agent.benchmark.rows import EnvComparison
 from df_agent.benchmark.store import file_name
@@ -87,11 +87,12 @@ def write_comparison(folder: str | Path, comparisons: Sequence[EnvComparison]) -
     for table in tables:
         blocks += env_blocks(folder, table, seen)
     blocks += curve_blocks(folder, comparisons, seen) + tuning_blocks(comparisons) + origin_blocks(comparisons)
-    blocks += [
-        Heading("Failures"),
-        Link("Every policy's failed episodes, with reasons where paths are known", FAILURES),
-    ]
-    write_text(folder / FAILURES, as_html(failure_blocks(folder, tables)))
+    blocks.append(Heading("Failures"))
+    found = [found_failures(table) for table in tables]
+    for table, failed in zip(tables, found, strict=True):
+        blocks += [Paragraph(f"{table.comparison.env}, by kind:"), overview(table, failed)]
+    blocks.append(Link("Every policy's failed episodes, with their kinds where paths are known", FAILURES))
+    write_text(folder / FAILURES, as_html(failure_blocks(folder, tables, found)))
     write_text(folder / REPORT, as_markdown(blocks))
     return write_text(folder / PAGE, as_html(blocks))
 

@@ -5,7 +5,6 @@ Ends with a table and a folder: episodes.jsonl, summary.json, plans.png, time_to
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from df_envs.rendering import has_display, opengl_backend
 from omegaconf import DictConfig
 from rich.console import Console
 
-from df_agent.benchmark.failures import counted, failures
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import origin_of, prepare
 from df_agent.cli.policies import goal_spec_of, make_policy, understood
+from df_agent.evaluation.failures import counted
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
 from df_agent.evaluation.rollout import evaluate, rollout
@@ -62,14 +61,12 @@ def run_evaluation(config: DictConfig, folder: Path) -> None:
             scenes=scenes_of(config, references),
         )
         print_stage("writing the report")
-        if failed := failures(result.records, references):
-            result.summary["failures"] = dict(Counter(failure.reason for failure in failed).most_common())
         result.write(folder, pictures=config.pictures)
     console.print(summary_table(result.summary))
     same = [f"policy.{name}={config.policy[name]}" for name in ("device", "precision") if name in config.policy]
     console.print("Computed with", *same, f"threads={computed.threads}", style="dim", highlight=False)
-    if failed:
-        console.print(f"Failures: {counted(failed)}", markup=False)
+    if kinds := result.summary["failures"]:
+        console.print(f"Failures: {counted(kinds)}", markup=False)
 
 
 def settled(config: DictConfig) -> Computation:

@@ -32,7 +32,7 @@ from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
-from df_agent.evaluation.choosing import Tried, choose_policy
+from df_agent.evaluation.choosing import LocalPolicyLook, Tried, choose_policy
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import spec_of
@@ -121,11 +121,15 @@ def fill_in(resolved: dict[str, Any]) -> None:
         options = getattr(found, key)
         given = {name: value for name, value in resolved[key].items() if value is not None}
         resolved[key] = {**options, **given}
+    # An angle that was given comes with its sine.
+    resolved["tokenizer"]["observation_indices"] = found.tokenizer["observation_indices"]
     seen = resolved["tokenizer"]
     print(
         f"Inferred for {resolved['env']}: {len(seen['observation_indices'])} observation channels, of which "
         f"{seen['goal_channels']} are about the goal, {seen['action_dim']} actions; windows of "
-        f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps"
+        f"{resolved['windows']['max_tokens']} tokens of {seen['frame_skip'] * seen['frame_stack']} steps",
+        *found.notes,
+        sep="\n  ",
     )
 
 
@@ -178,12 +182,14 @@ def run(config: DictConfig) -> None:
     if config.resolve_to:
         replace_file(Path(config.resolve_to), json_bytes(resolved))
         return
-    validate = None
+    validate = look = asked = None
     if resolved["train"]["validate_every"]:
         pictures = Path(resolved["run_dir"], "validation")
         goal_spec = make(GoalSpec, resolved["goal"])
         validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
-    model = train(resolved, validate)
+        look = LocalPolicyLook(validate.validate)
+        asked = validate.validate.asked()
+    model = train(resolved, validate, look, asked)
     if resolved["validation"]["choose"] and not {"planner", "controller"} & set(config.policy):
         choose(model, resolved)
 

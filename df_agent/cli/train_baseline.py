@@ -34,7 +34,7 @@ POLICIES = {
 }
 
 
-def policy_maker(config: Mapping[str, Any]) -> Callable[[nn.Module], Policy]:
+def policy_maker(config: Mapping[str, Any]) -> Callable[..., Policy]:
     """Return what makes a model the policy of its algorithm, with the options in config["policy"]."""
     module, name = POLICIES[config["algorithm"]]
     return partial(getattr(import_module(module), name), **config["policy"])
@@ -46,7 +46,7 @@ def make_validation(config: Mapping[str, Any]) -> TrainingValidation:
     make_policy = policy_maker(config)
 
     def run(model: nn.Module, step: int, checkpoint: Mapping[str, Any]) -> dict[str, float]:
-        return validate(make_policy(model))[0]
+        return validate(make_policy(model, goal_spec=make(GoalSpec, dict(checkpoint.get("goal") or {}))))[0]
 
     return run
 

@@ -32,7 +32,7 @@ class Episodes:
     there are zero. N is the number of rows, E of trajectories.
 
     Attributes:
-        observations: (N, Do) float32.
+        observations: (N, Do) float32; finite, but for channels that nowhere are.
         actions: (N, Da) float32; row t is the action taken at observation t.
         rewards: (N,) float32; row t is the reward of the step taken at observation t.
         desired_goals: (N, Dg) float32 goal that the behaviour pursued at observation t, None without goals.
@@ -56,8 +56,14 @@ class Episodes:
             wanted = 1 if field.name in ("rewards", "starts") else 2
             if value.ndim != wanted or (field.name != "starts" and len(value) != rows):
                 raise ValueError(f"{field.name} must have {wanted} axes and {rows} rows, got shape {value.shape}")
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
-                raise ValueError(f"{field.name} holds NaN or infinity")
+            if value.dtype.kind == "f" and not (finite := np.isfinite(value)).all():
+                if field.name == "observations" and (some := finite.any(0)).any():
+                    finite = finite[:, some]  # a sensor that is not there is no mistake, one that fails at times is
+                if len(bad := np.flatnonzero(~finite.reshape(rows, -1).all(1))):
+                    raise ValueError(
+                        f"{field.name} holds NaN or infinity in {len(bad)} of {rows} rows, first in row {bad[0]}; "
+                        "leave these episodes out"
+                    )
         starts = self.starts
         if len(starts) < 2 or starts[0] != 0 or starts[-1] != rows or (np.diff(starts) < 2).any():
             raise ValueError(

@@ -1,6 +1,7 @@
 """How an environment, or data, is read as goal-conditioned: what was achieved, what is desired, when it is done.
 
 A gymnasium `GoalEnv` says all that itself. For any other the user names channels of the flat observation, or functions.
+What a model sees of it is said here too, and nowhere else: an angle as its cosine and sine.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.data.episodes import Episodes
+from df_agent.types import Observation
 
 Array = NDArray[Any]
 Source = str | tuple[int, ...] | None
@@ -33,14 +35,28 @@ class GoalSpec:
             GoalEnv's) and the info to a bool. None is info["success"] or info["is_success"].
         appended: the model sees what was achieved as further channels behind the observation's, since it is not
             among these.
+        angles: channels of the observation that are angles [rad]. The model sees an angle's cosine in its place and
+            its sine behind all channels, so that -pi and pi are one. None is none, or left to `infer`.
+        goal_angles: the same for channels of what was achieved, and is desired; None takes those that `achieved` names
+            among the `angles`.
+        ignored: channels of the observation of which the model sees 0 instead, since the data says nothing by them.
     """
 
     achieved: Source = None
     desired: Source = None
     success: str | None = None
     appended: bool = False
+    angles: tuple[int, ...] | None = None
+    goal_angles: tuple[int, ...] | None = None
+    ignored: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        for name in ("angles", "goal_angles", "ignored"):
+            value = getattr(self, name)
+            if value is not None:
+                if isinstance(value, str) or any(not isinstance(c, int) or c < 0 for c in value):
+                    raise ValueError(f"goal.{name} must be channels, e.g. [2], or [] for none, got {value}")
+                object.__setattr__(self, name, tuple(dict.fromkeys(value)))
         for name in ("achieved", "desired"):
             value = getattr(self, name)
             if isinstance(value, str):
@@ -57,6 +73,19 @@ class GoalSpec:
     def is_plain(self) -> bool:
         """Whether the environment's own word is taken for everything."""
         return self.achieved is None and self.desired is None and self.success is None
+
+    @property
+    def turning(self) -> tuple[int, ...]:
+        """Which goal channels are angles."""
+        if self.goal_angles is None and isinstance(self.achieved, tuple):
+            return tuple(k for k, channel in enumerate(self.achieved) if channel in (self.angles or ()))
+        return self.goal_angles or ()
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether a model sees something else than what the environment shows."""
+        named = self.achieved is not None or self.desired is not None or self.appended
+        return bool(named or self.angles or self.turning or self.ignored)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the view can be made again."""
@@ -83,12 +112,31 @@ class GoalSpec:
             )
         return {key: given[key] for key in KEYS}
 
+    def model_observation(self, observation: Observation) -> Observation:
+        """Return what the model sees of an observation, flat or a GoalEnv's, with a leading axis or not.
+
+        Raises:
+            ValueError: see `goal_dict`; or channels that are not there.
+        """
+        if not self.rewrites:
+            return observation
+        known = self.goal_dict(observation)
+        return {"observation": self.model_values(known), "desired_goal": self.model_goals(known["desired_goal"])}
+
     def model_values(self, observation: Mapping[str, Array]) -> Array:
-        """Return what the model sees, (..., Do), of an observation as a GoalEnv's."""
-        values = np.asarray(observation["observation"], dtype=np.float64)
+        """Return what the model sees, (..., Do), of an observation as a GoalEnv's, without its goal."""
+        values = np.array(observation["observation"], dtype=np.float64)
+        if self.ignored:
+            _check_channels(self.ignored, values, "goal.ignored")
+            values[..., list(self.ignored)] = 0
+        values = _turned(values, self.angles or (), "goal.angles")
         if not self.appended:
             return values
-        return np.concatenate([values, np.asarray(observation["achieved_goal"], dtype=np.float64)], -1)
+        return np.concatenate([values, self.model_goals(observation["achieved_goal"])], -1)
+
+    def model_goals(self, goals: Array) -> Array:
+        """Return goals (..., G), achieved or desired, as the model sees them."""
+        return _turned(np.asarray(goals, dtype=np.float64), self.turning, "goal.goal_angles")
 
     def succeeded(self, observation: Mapping[str, Array], terminated: bool, info: Mapping[str, Any]) -> bool | None:
         """Return whether a step has reached the goal; None leaves that to the environment's info."""
@@ -103,19 +151,29 @@ class GoalSpec:
         return bool(info[self.success])
 
     def apply(self, episodes: Episodes) -> Episodes:
-        """Return the data with what was achieved and desired, and the former among the observations if `appended`."""
-        if self.achieved is not None:
-            achieved = read(self.achieved, episodes.observations, "goal.achieved").astype(np.float32)
-            desired = None
-            if self.desired is not None:
-                desired = read(self.desired, episodes.observations, "goal.desired").astype(np.float32)
-            episodes = replace(episodes, achieved_goals=achieved, desired_goals=desired)
-        if self.appended:
-            if episodes.achieved_goals is None:
-                raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")
-            both = np.concatenate([episodes.observations, episodes.achieved_goals], axis=1)
-            episodes = replace(episodes, observations=both)
-        return episodes
+        """Return the data as the model sees it, with what was achieved and desired."""
+        episodes = self.located(episodes)
+        if self.appended and episodes.achieved_goals is None:
+            raise ValueError("the data says nothing of achieved goals; name their channels with goal.achieved")
+        achieved, desired = (
+            None if goals is None else self.model_goals(goals).astype(np.float32)
+            for goals in (episodes.achieved_goals, episodes.desired_goals)
+        )
+        observations = episodes.observations
+        if self.appended or self.angles or self.ignored:
+            raw: Any = {"observation": observations, "achieved_goal": episodes.achieved_goals}
+            observations = self.model_values(raw).astype(np.float32)
+        return replace(episodes, observations=observations, achieved_goals=achieved, desired_goals=desired)
+
+    def located(self, episodes: Episodes) -> Episodes:
+        """Return the data with what was achieved and desired, all as the environment shows it."""
+        if self.achieved is None:
+            return episodes
+        achieved = read(self.achieved, episodes.observations, "goal.achieved").astype(np.float32)
+        desired = None
+        if self.desired is not None:
+            desired = read(self.desired, episodes.observations, "goal.desired").astype(np.float32)
+        return replace(episodes, achieved_goals=achieved, desired_goals=desired)
 
 
 def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -143,8 +201,7 @@ def read(source: str | Sequence[int], observations: Array, name: str) -> Array:
         ValueError: channels that are not there, or a function that returns another number of rows.
     """
     if not isinstance(source, str):
-        if max(source) >= observations.shape[-1]:
-            raise ValueError(f"{name}={list(source)} reaches beyond the {observations.shape[-1]} observation channels")
+        _check_channels(source, observations, name)
         return observations[..., list(source)]
     values = np.asarray(_function(source, name)(observations))
     if values.ndim != observations.ndim or values.shape[:-1] != observations.shape[:-1]:
@@ -153,6 +210,24 @@ def read(source: str | Sequence[int], observations: Array, name: str) -> Array:
             f"{values.shape} for {observations.shape}"
         )
     return values
+
+
+def _turned(values: Array, angles: Sequence[int], name: str) -> Array:
+    """Return values (..., C), of which some are angles, as (..., C + A): their cosines in place, their sines behind."""
+    if not angles:
+        return values
+    _check_channels(angles, values, name)
+    turned = values[..., list(angles)]
+    both = np.concatenate([values, np.sin(turned)], -1)
+    both[..., list(angles)] = np.cos(turned)
+    return both
+
+
+def _check_channels(channels: Sequence[int], values: Array, name: str) -> None:
+    """Raise ValueError for channels that values (..., C) do not have."""
+    if max(channels) >= values.shape[-1]:
+        what = "goal" if name == "goal.goal_angles" else "observation"
+        raise ValueError(f"{name}={list(channels)} reaches beyond the {values.shape[-1]} {what} channels")
 
 
 def _function(path: str, name: str) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.data.channels import changing, copies, wrapped_angles
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
 SHARE = 2 / 3  # of an episode that a window spans at most
-NEAR = 0.05  # of the furthest that an episode is from its end
+NEAR = 0.1  # of the furthest that an episode is from its end
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,14 @@ class Inferred:
         tokenizer: options of `TokenizerConfig`: all channels that change, all actions.
         windows: options of `WindowSampler`.
         policy: options of `PolicyConfig`.
+        notes: what was found in channels of the observation, a line each.
     """
 
     goal: GoalSpec
     tokenizer: dict[str, Any]
     windows: dict[str, Any]
     policy: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def infer(
@@ -57,8 +60,10 @@ def infer(
         ValueError: the data does not say what was achieved, or channels were given that goals are not among.
     """
     given = {name: value for name, value in (given or {}).items() if value is not None}
+    goal, notes = infer_channels(episodes, goal)
     goal, observations, where = _located(episodes, goal)
-    channels = list(given.get("observation_indices", _channels(observations, where, goal)))
+    width, chosen = episodes.observations.shape[1], given.get("observation_indices")
+    channels, repeated = _channels(observations, episodes.starts, where, goal, width, chosen)
     if "goal_channels" not in given and not set(where) <= set(channels):
         raise ValueError(f"goals are about the observation channels {where}; observation_indices={channels} lack some")
     longest = int(np.diff(episodes.starts).max()) - 1
@@ -81,7 +86,46 @@ def infer(
         policy = {"planner": "shortest_feasible", "controller": "local_policy"}
     if control_period:
         policy["control_period"] = control_period
-    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy)
+    return Inferred(goal, tokenizer, {"max_tokens": tokens, "short_tokens": []}, policy, (*notes, *repeated))
+
+
+def infer_channels(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, list[str]]:
+    """Return how channels are read: which are angles, and which say nothing; and what was found, a line each.
+
+    Args:
+        episodes: the data, as loaded.
+        goal: what was said; what of `angles`, `goal_angles` and `ignored` is None is inferred, and stays None where
+            nothing is found.
+    """
+    seen = goal.located(episodes)
+    observations, achieved, starts = seen.observations, seen.achieved_goals, seen.starts
+    angles = set(wrapped_angles(observations, starts) if goal.angles is None else goal.angles)
+    turning, pursued = set(goal.goal_angles or ()), set[int]()  # `pursued`: channels that goals are about
+    for k, column in enumerate(() if achieved is None else achieved.T):
+        named = [goal.achieved[k]] if isinstance(goal.achieved, tuple) else _equal_to(column, observations)
+        pursued.update(named)
+        if goal.goal_angles is None and (angles & set(named) if named else wrapped_angles(column[:, None], starts)):
+            turning.add(k)
+    if goal.angles is None and isinstance(goal.desired, tuple):
+        angles |= {goal.desired[k] for k in turning}  # they hold still within an episode
+    never = np.flatnonzero(~np.isfinite(observations).any(0))
+    still = np.flatnonzero(~changing(observations, starts))
+    silent = {int(c) for c in {*never, *still}} - pursued - angles
+    goal = replace(
+        goal,
+        angles=_found(goal.angles, angles),
+        goal_angles=_found(goal.goal_angles, turning),
+        ignored=_found(goal.ignored, silent),
+    )
+    notes = [f"channel {c} is an angle, modelled as its sine and cosine" for c in sorted(angles)]
+    if not isinstance(goal.achieved, tuple):
+        notes += [f"channel {k} of the goal is an angle, modelled as its sine and cosine" for k in sorted(turning)]
+    notes += [f"channel {c} is never a number, and is left out" for c in never]
+    return goal, notes
+
+
+def _found(said: tuple[int, ...] | None, found: set[int]) -> tuple[int, ...] | None:
+    return said if said is not None or not found else tuple(sorted(found))
 
 
 def _located(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, NDArray[Any], list[int]]:
@@ -92,7 +136,8 @@ def _located(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, NDArray[Any]
             f"the data has no achieved goals: say which of its {episodes.observations.shape[1]} observation channels "
             "goals are about, e.g. goal.achieved=[0,1], or give a 'module:function'"
         )
-    where = matching_channels(seen.observations, seen.achieved_goals)
+    named = goal.achieved if isinstance(goal.achieved, tuple) else ()
+    where = matching_channels(seen.observations, seen.achieved_goals, named)
     if where is not None:
         return goal, seen.observations, where
     goal = replace(goal, appended=True)
@@ -101,38 +146,82 @@ def _located(episodes: Episodes, goal: GoalSpec) -> tuple[GoalSpec, NDArray[Any]
     return goal, observations, list(range(width - seen.achieved_goals.shape[1], width))
 
 
-def _channels(observations: NDArray[Any], where: list[int], goal: GoalSpec) -> list[int]:
-    """Return the channels of observations (N, Do) to model: those that change, and what goals are about, `where`."""
-    desired = set(goal.desired) - set(where) if isinstance(goal.desired, tuple) else set()
-    changes = np.ptp(observations, axis=0) > 1e-6
-    return [c for c in range(observations.shape[1]) if (changes[c] or c in where) and c not in desired]
+def _channels(
+    observations: NDArray[Any],
+    starts: NDArray[Any],
+    where: list[int],
+    goal: GoalSpec,
+    width: int,
+    chosen: Sequence[int] | None,
+) -> tuple[list[int], list[str]]:
+    """Return the channels of observations to model, and which of the environment's are copies, a line each.
+
+    Those to model change, or goals are about them, and none is a copy of another.
+
+    Args:
+        observations: (N, Do) as the model sees them.
+        starts: (E + 1,) first row of each episode, and the end.
+        where: what goals are about.
+        goal: how they are read.
+        width: number of the environment's channels.
+        chosen: those that the user wants, which are only completed by the sines of angles; None leaves it open.
+    """
+    if chosen is not None:
+        return _with_sines(chosen, goal, width), []
+    desired = set(_with_sines(goal.desired, goal, width)) if isinstance(goal.desired, tuple) else set()
+    changes = changing(observations, starts)
+    candidates = [c for c in range(observations.shape[1]) if changes[c] and c not in where and c not in desired]
+    repeated = copies(observations, [*where, *candidates])
+    notes = []
+    for c in (c for c in candidates if c in repeated and c < width):
+        first = f"channel {repeated[c]}" if repeated[c] < width else "what goals are about"
+        notes.append(f"channel {c} is a copy of {first}, and is left out")
+    return sorted([*where, *(c for c in candidates if c not in repeated)]), notes
+
+
+def _with_sines(channels: Sequence[int], goal: GoalSpec, width: int) -> list[int]:
+    """Return channels of the model's observations with the sines of the angles that are among them.
+
+    Args:
+        channels: some of them.
+        goal: how observations are read.
+        width: number of the environment's channels.
+    """
+    sines = [width + k for k, angle in enumerate(goal.angles or ()) if angle in channels]
+    return [*channels, *(c for c in sines if c not in channels)]
 
 
 def time_to_end(places: NDArray[Any], starts: NDArray[Any]) -> int:
-    """Return how long nine in ten episodes take to come near to where they end, for good, in control steps.
+    """Return how long nine in ten episodes take to come near to where they end for the first time, in control steps.
 
-    That is within a twentieth of the furthest that they are from it. Steps that only hold a place do not count.
+    That is within a tenth of the furthest that they are from it. Steps that hold a place, or circle about it, do not
+    count.
 
     Args:
         places: (N, G) what goals are about.
         starts: (E + 1,) first row of each episode, and the end.
     """
-    scale = places.std(0)
-    places = places / np.where(scale > 1e-6, scale, 1)
+    places = places.astype(np.float64)
+    places = places / np.where(changing(places, starts), places.std(0), 1)
     taken = []
     for first, last in pairwise(starts):
         away = np.linalg.norm(places[first:last] - places[last - 1], axis=1)
-        taken.append(int(np.flatnonzero(away > NEAR * away.max())[-1]) + 1 if away.any() else 0)
+        taken.append(int(np.flatnonzero(away <= NEAR * away.max())[0]))
     return int(np.ceil(np.quantile(taken, 0.9)))
 
 
-def matching_channels(observations: NDArray[Any], goals: NDArray[Any]) -> list[int] | None:
-    """Return which observation channel each goal channel is a copy of; None unless all are."""
+def matching_channels(observations: NDArray[Any], goals: NDArray[Any], named: Sequence[int] = ()) -> list[int] | None:
+    """Return which observation channel each goal channel is a copy of, a `named` one if any; None unless all are."""
     found: list[int] = []
     for goal in goals.T:
-        same = np.flatnonzero((np.abs(observations - goal[:, None]) < 1e-6).all(0))
-        same = same[~np.isin(same, found)]
-        if not len(same):
+        same = [c for c in _equal_to(goal, observations) if c not in found]
+        if not same:
             return None
-        found.append(int(same[0]))
+        found.append(min(same, key=lambda c: c not in named))
     return found
+
+
+def _equal_to(column: NDArray[Any], observations: NDArray[Any]) -> list[int]:
+    """Return the channels of observations (N, Do) that equal a column (N,), but for rounding."""
+    rounding = 1e-6 * min(1.0, float(np.abs(column).max()))
+    return np.flatnonzero((np.abs(observations - column[:, None]) <= rounding).all(0)).tolist()

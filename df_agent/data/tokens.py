@@ -21,6 +21,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from df_agent.data.channels import changing
 from df_agent.data.config import TokenizerConfig
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Tokenizer:
 
     @classmethod
     def fit(cls, config: TokenizerConfig, episodes: Episodes) -> Tokenizer:
-        """Fit the normaliser on all steps of `episodes`; channels that never change get unit scale.
+        """Fit the normaliser on all steps of `episodes`; channels that never change get unit scale, see `changing`.
 
         Raises:
             ValueError: `config` takes channels that the observations do not have.
@@ -66,6 +67,7 @@ class Tokenizer:
         taken[torch.as_tensor(episodes.starts)[1:] - 1] = False
         check_indices(config, episodes.observations.shape[1])
         observations = torch.as_tensor(episodes.observations)[:, list(config.observation_indices)].double()
+        moves = torch.as_tensor(changing(observations.numpy(), episodes.starts))
         parts = [(observations.mean(0), observations.std(0))]
         if config.include_actions:
             actions = torch.as_tensor(episodes.actions)[taken].double()
@@ -75,7 +77,9 @@ class Tokenizer:
             scale = config.frame_skip
             parts.append((rewards.mean(0) * scale, rewards.std(0) * scale))
         mean, std = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
-        return cls(config, mean.float(), torch.where(std > 1e-6, std, 1.0).float())
+        scaled = std > 1e-6
+        scaled[: len(moves)] |= moves  # also those whose unit is large
+        return cls(config, mean.float(), torch.where(scaled, std, 1.0).float())
 
     def normalize(self, frames: Tensor) -> Tensor:
         """Normalise frames (..., C)."""

@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
+
 from df_agent.agent_model import AgentModel
 from df_agent.evaluation.validation import Validation
 from df_agent.policies import DiffusionForcingPolicy
 
 AS_QUICK = 1.02
 PACES = (0.35, 0.5, 0.7, 1.0)
+FIRST_PACE = 0.7  # before anything has been tried
 Options = Mapping[str, Any]
 
 
@@ -30,6 +33,35 @@ class Tried:
     options: Options
     success: float
     steps: float
+
+
+def local_options(pace: float, planner: str) -> dict[str, Any]:
+    """Return the options by which the local policy acts, asked to take `pace` of the clock's time."""
+    options = {"controller": "local_policy", "open_loop_horizon": 50, "local_policy": {"pace": pace}}
+    return {"planner": planner, **options}
+
+
+class LocalPolicyLook:
+    """How good the agent is before its diffusion model is trained: the local policy aimed at the goal itself.
+
+    Args:
+        validation: the episodes.
+    """
+
+    def __init__(self, validation: Validation) -> None:
+        self.validation = validation
+
+    def __call__(self, model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[str, dict[str, float]]:
+        """Return a line that says it, and the numbers of `Validation`."""
+        policy = DiffusionForcingPolicy.from_model(
+            model,  # type: ignore[arg-type]
+            dict(checkpoint),
+            max_steps=self.validation.limit,
+            **local_options(FIRST_PACE, "direct"),
+        )
+        numbers, _ = self.validation(policy)
+        success, steps = numbers["success_rate"], numbers["time_to_goal"]
+        return f"local policy aimed at the goal: success {success:.2f}, {steps:.1f} steps", numbers
 
 
 def choose_policy(
@@ -61,14 +93,13 @@ def choose_policy(
         note(tried[-1])
 
     if model.local_policy is not None:
-        local = {"controller": "local_policy", "open_loop_horizon": 50}
         for pace in PACES:
-            measure(f"the goal itself, pace {pace}", planner="direct", **local, local_policy={"pace": pace})
+            measure(f"the goal itself, pace {pace}", **local_options(pace, "direct"))
         pace = best_of(tried, validation.episodes).options["local_policy"]["pace"]
         measure(
             f"shortest feasible plans, followed by the local policy at pace {pace}",
-            planner="shortest_feasible", **local, local_policy={"pace": pace},
-        )  # fmt: skip
+            **local_options(pace, "shortest_feasible"),
+        )
     if checkpoint["tokenizer"]["config"]["include_actions"]:
         soon = checkpoint["tokenizer"]["config"]["frame_skip"]
         for planner in ("shortest_feasible", "fixed_horizon"):

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from df_agent.evaluation.failures import by_kind, failures
 from df_agent.evaluation.metrics import Array, reference_steps, summarize
 from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
@@ -51,7 +52,10 @@ class EvaluationResult:
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Plain JSON values, as in summary.json; see `summarize`. What cannot be computed is None."""
+        """Plain JSON values, as in summary.json; see `summarize`. What cannot be computed is None.
+
+        Besides, "failures" says how many there are of each kind; see `df_agent.evaluation.failures`.
+        """
         summary = summarize(
             self.records,
             self.references,
@@ -60,7 +64,8 @@ class EvaluationResult:
             lower_bound=self._lower_bound,
             single=self.single,
         )
-        return {**summary, "provenance": self.provenance}
+        kinds = by_kind(failures(self.records, self.references))
+        return {**summary, "failures": kinds, "provenance": self.provenance}
 
     @cached_property
     def _oracle(self) -> Array | None:

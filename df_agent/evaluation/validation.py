@@ -6,10 +6,11 @@ import gymnasium as gym
 import numpy as np
 
 from df_agent.data.goal_spec import GoalSpec
+from df_agent.data.quality import Asked
 from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.metrics import time_to_goal
 from df_agent.evaluation.records import EpisodeRecord
-from df_agent.evaluation.rollout import PLAIN, episode_limit, rollout
+from df_agent.evaluation.rollout import PLAIN, episode_limit, episode_seed, rollout
 from df_agent.types import Policy
 
 LOWEST_VALIDATION_SEED = 1000
@@ -44,6 +45,19 @@ class Validation:
         self.limit = episode_limit(env_id, None)
         if not goal_spec.is_plain:  # what the specification lacks is said now, not after the first hour of training
             GoalEnv(gym.make(env_id), goal_spec).close()
+
+    def asked(self) -> Asked | None:
+        """Return the starts and goals of the episodes; None where they are no places, but say pictures."""
+        env = gym.make(self.env_id)
+        seen = []
+        for episode in range(self.episodes):
+            observation, _ = env.reset(seed=episode_seed(self.seed, episode))
+            seen.append(self.goal_spec.goal_dict(observation))
+        env.close()
+        starts, goals = (
+            np.array([each[key] for each in seen], np.float64) for key in ("achieved_goal", "desired_goal")
+        )
+        return Asked(starts, goals, self.limit) if starts.ndim == goals.ndim == 2 else None
 
     def __call__(self, policy: Policy, *, keep_paths: bool = False) -> tuple[dict[str, float], list[EpisodeRecord]]:
         """Return success, mean time to goal [control steps; timeouts as the limit] and share at the goal at the end.

@@ -18,7 +18,7 @@ from df_agent.policies.config import MPCConfig, PolicyConfig
 from df_agent.policies.state import Array, BoolArray, IntArray, PolicyState
 
 FEW_STEPS = 5  # in which the robot may be off a new plan, which began where it was
-THERE, NEARBY = 6.0, 20.0  # control steps to the goal: within the former it was reached, within the latter one stays
+NEARBY = 20.0  # control steps to the goal, within which an agent that was there stays
 SLOW = 0.1  # of the data's speed, below which a plan leads nowhere
 
 
@@ -296,8 +296,8 @@ class LocalPolicyController(Controller):
         place, needed = np.where(ahead[:, None], onward, place), np.where(ahead, onward_steps, steps)
         progress = state.progress_to_goal.noted(steps, state.history[:, -1, r.channels(state.goal)])
         asked = c.pace * state.shortcut_penalty * needed
-        here = (progress.least_steps <= THERE) & (steps <= NEARBY)
-        asked = np.where(here, np.maximum(asked, c.hold), asked)
+        stays = (progress.near_for > c.hold) & (steps <= NEARBY)
+        asked = np.where(stays, np.maximum(asked, c.hold), asked)
         away = progress.detour_left > 0
         back = away & np.isfinite(progress.detour_place).all(1)
         if back.any():

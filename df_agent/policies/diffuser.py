@@ -11,8 +11,9 @@ import torch
 from df_planners.plan import Plan, Planner, PlanRequest
 from df_planners.tracking import PathTrackerConfig
 
-from df_agent.baselines import load_learner
+from df_agent.baselines import load_as
 from df_agent.baselines.diffuser import Diffuser
+from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.options import find_class, make
 from df_agent.policies.config import DiffuserPlannerConfig, DiffuserPolicyConfig
 from df_agent.policies.controllers import CONTROLLERS, Controller, PlannedStatesController, Robot
@@ -78,10 +79,19 @@ class DiffuserPolicy(MPCPolicy):
         model: the trained model.
         device: where it runs; "auto" takes CUDA, then Apple's MPS, then the CPU.
         precision: of the network, "fp32", "bf16", or "auto": bf16 where the device has arithmetic for it.
+        goal_spec: what the model saw of the observations; None for all of a `GoalEnv`'s.
         **options: of `DiffuserPolicyConfig`.
     """
 
-    def __init__(self, model: Diffuser, *, device: str = "auto", precision: str = "auto", **options: Any) -> None:
+    def __init__(
+        self,
+        model: Diffuser,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        goal_spec: GoalSpec | None = None,
+        **options: Any,
+    ) -> None:
         if isinstance(options.get("tracker"), dict):
             options["tracker"] = make(PathTrackerConfig, options["tracker"])
         config = make(DiffuserPolicyConfig, options)
@@ -99,6 +109,7 @@ class DiffuserPolicy(MPCPolicy):
             raise ValueError(f"a Diffuser plans places, which controller={config.controller!r} does not follow")
         place = choose_device(device)
         check_precision(precision, place)
+        self.goal_spec = goal_spec or GoalSpec()
         self.model = copy.deepcopy(model).to(place).eval()
         if precision == "bf16" or (precision == "auto" and computes_in_bf16(place)):
             self.model.network.to(torch.bfloat16)
@@ -108,11 +119,15 @@ class DiffuserPolicy(MPCPolicy):
     @classmethod
     def from_pretrained(cls, name: str | Path, **options: Any) -> DiffuserPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id; options as in the constructor."""
-        return cls(load_learner(name, "diffuser", Diffuser), **options)
+        checkpoint = load_as(name, "diffuser")
+        model = Diffuser.from_config(checkpoint.config["learner"])
+        checkpoint.load_into(model)
+        goal_spec = make(GoalSpec, validated(checkpoint.config.get("goal")))
+        return cls(model.requires_grad_(False).eval(), **{"goal_spec": goal_spec, **options})
 
     def read(self, observation: Observation) -> Seen:
         """Check an observation; raises ValueError where it has another width than those that are planned."""
-        seen = super().read(observation)
+        seen = super().read(self.goal_spec.model_observation(observation))
         if seen.values.shape[1] != (width := self.model.options.observation_dim):
             raise ValueError(f"this Diffuser plans observations of {width} values, got {seen.values.shape[1]}")
         return seen

@@ -189,7 +189,7 @@ class DiffusionForcingPolicy(MPCPolicy):
         """
         assert self.observed is not None
         values, goal, single = read_observation(
-            self._as_goal_dict(observation),
+            self.goal_spec.model_observation(observation),
             least_width=1 + max(*self.observed, *self.config.velocity_indices, *self._local_channels(), 0),
             goal_width=len(self.tokenizer.config.goal_channels),
             missing=self.config.missing,
@@ -211,14 +211,6 @@ class DiffusionForcingPolicy(MPCPolicy):
             level = np.array([self.level_of(each) for each in noise], dtype=np.int64)
         level[np.isnan(values[:, self.observed]).any(1)] = self.top_level
         return level
-
-    def _as_goal_dict(self, observation: Observation) -> Observation:
-        """Return the observation as the model knows it, if the environment's own is another."""
-        spec = self.goal_spec
-        if spec.achieved is None and spec.desired is None and not spec.appended:
-            return observation
-        known = spec.goal_dict(observation)
-        return {"observation": spec.model_values(known), "desired_goal": known["desired_goal"]}
 
     @torch.no_grad()
     def _inverse_dynamics(self, observed: Array, displacement: Array) -> Array:

@@ -19,6 +19,7 @@ TRAIL = 32  # places that are remembered
 LEAST_GAIN = 1.0  # control steps by which the clock must show less
 LONGEST = 4  # times the first detour
 AT_GOAL = 5  # control steps to the goal, within which nothing is stuck
+NEAR = 6  # control steps to the goal, from which it should be reached soon
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Progress:
         least_steps: (B,) fewest control steps to the goal so far, as the clock tells them; inf at first.
         stalled: (B,) control steps since that has last become less.
         stuck: (B,) how often it proved stuck since its goal began.
+        near_for: (B,) control steps since the goal was first near; 0 before.
         trail: (B, TRAIL, G) the last places at which it got on, the newest last.
         detour_left: (B,) control steps of a detour that are left.
         detour_place: (B, G) place that it leads back to; NaN where it wanders.
@@ -56,6 +58,7 @@ class Progress:
     least_steps: Array
     stalled: IntArray
     stuck: IntArray
+    near_for: IntArray
     trail: Array
     detour_left: IntArray
     detour_place: Array
@@ -66,7 +69,7 @@ class Progress:
         """Return that of agents whose goals (B, G) are about to begin."""
         b, zeros = len(goal), np.zeros(len(goal), np.int64)
         trail = np.repeat(goal[:, None], TRAIL, axis=1)
-        return cls(np.full(b, np.inf), zeros, zeros, trail, zeros, goal.copy(), np.zeros((b, 0)))
+        return cls(np.full(b, np.inf), zeros, zeros, zeros, trail, zeros, goal.copy(), np.zeros((b, 0)))
 
     def noted(self, steps: Array, place: Array) -> Progress:
         """Take in the clock's (B,) control steps to the goal and the places (B, G) where the agents are."""
@@ -78,6 +81,7 @@ class Progress:
         return replace(
             self,
             least_steps=np.where(nearer, steps, self.least_steps),
+            near_for=np.where((self.near_for > 0) | (steps <= NEAR), self.near_for + 1, 0),
             stalled=np.where(nearer | away | (steps <= AT_GOAL), 0, self.stalled + 1),
             trail=np.where((nearer & np.isfinite(self.least_steps))[:, None, None], moved, trail),
             detour_left=np.maximum(self.detour_left - 1, 0),
@@ -85,12 +89,12 @@ class Progress:
 
     def begun(self, rows: IntArray) -> Progress:
         """Forget what was on the way to another goal."""
-        least, numbers = self.least_steps.copy(), [x.copy() for x in (self.stalled, self.stuck, self.detour_left)]
+        least = self.least_steps.copy()
         least[rows] = np.inf
-        for number in numbers:
+        numbers = {name: getattr(self, name).copy() for name in ("stalled", "stuck", "near_for", "detour_left")}
+        for number in numbers.values():
             number[rows] = 0
-        stalled, stuck, left = numbers
-        return replace(self, least_steps=least, stalled=stalled, stuck=stuck, detour_left=left)
+        return replace(self, least_steps=least, **numbers)
 
     def off_the_way(self, rows: IntArray, c: DetourConfig, limits: tuple[Array, Array], seeds: IntArray) -> Progress:
         """Count that `rows`, (n,), are stuck, and begin a detour of those that were so often enough.

@@ -15,6 +15,8 @@ from torch import Tensor
 from df_agent.baselines import load_as, load_learner
 from df_agent.baselines.goal_conditioned import GoalLearner
 from df_agent.baselines.sac_her import ALGORITHM, Actor
+from df_agent.data.goal_spec import GoalSpec, validated
+from df_agent.options import make
 from df_agent.options.baselines import GoalConfig
 from df_agent.policies.observations import beginning_rows, read_observation
 from df_agent.runtime import choose_device
@@ -23,6 +25,7 @@ from df_agent.types import Observation
 Array = NDArray[Any]
 # Observations (B, Do) and goals (B, G) in environment units -> the next K actions (B, K, Da)
 ActionChunks = Callable[[Tensor, Tensor], Tensor]
+PLAIN = GoalSpec()
 
 
 @dataclass
@@ -49,12 +52,19 @@ class GoalPolicy:
         actor: the next actions, given observations and goals.
         execute: actions of a chunk that are executed before the next one is asked for.
         device: where the actor lies.
+        goal_spec: what the actor sees of an observation.
     """
 
-    def __init__(self, actor: ActionChunks, execute: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        actor: ActionChunks,
+        execute: int = 1,
+        device: torch.device | str = "cpu",
+        goal_spec: GoalSpec = PLAIN,
+    ) -> None:
         if execute < 1:
             raise ValueError(f"execute is a number of control steps, at least 1, got {execute}")
-        self.actor, self.execute, self.device = actor, execute, device
+        self.actor, self.execute, self.device, self.goal_spec = actor, execute, device, goal_spec
 
     def predict(
         self,
@@ -66,7 +76,8 @@ class GoalPolicy:
         """Return the next actions, (B, Da) or (Da,) for a single observation, and the state.
 
         Args:
-            observation: dict with "observation" (B, Do) and "desired_goal" (B, G), or without the leading axis.
+            observation: dict with "observation" (B, Do) and "desired_goal" (B, G), or without the leading axis; or
+                what the `goal_spec` makes one of.
             state: what the last call returned; None begins all episodes.
             episode_start: (B,) True for rows whose observation begins an episode.
             deterministic: makes no difference.
@@ -75,7 +86,7 @@ class GoalPolicy:
             ValueError: an observation that is not such a dict, has a wrong shape or is not finite; a state of another
                 number of environments.
         """
-        values, goal, single = read_observation(observation)
+        values, goal, single = read_observation(self.goal_spec.model_observation(observation))
         starts = beginning_rows(None if state is None else len(state.step), len(values), episode_start)
         if state is None:
             state = ChunkState(self._act(values, goal), np.zeros(len(goal), dtype=np.int64), goal.copy())
@@ -111,13 +122,14 @@ class LearnedGoalPolicy(GoalPolicy):
     Args:
         learner: the trained module.
         execute: actions of a chunk that are executed before the next one is predicted.
+        goal_spec: what the learner saw of the observations.
     """
 
     algorithm: ClassVar[str]
 
-    def __init__(self, learner: GoalLearner, execute: int = 1) -> None:
+    def __init__(self, learner: GoalLearner, execute: int = 1, goal_spec: GoalSpec = PLAIN) -> None:
         check_execute(execute, learner.goals.chunk)
-        super().__init__(learner.act, execute, next(learner.parameters()).device)
+        super().__init__(learner.act, execute, next(learner.parameters()).device, goal_spec)
 
     @classmethod
     def from_pretrained(cls, name: str | Path, *, device: str = "auto", execute: int = 1) -> Self:
@@ -125,12 +137,14 @@ class LearnedGoalPolicy(GoalPolicy):
 
         Raises:
             CheckpointError: there is none, or it holds another algorithm's.
+            ValueError: it reads goals by code that is not imported.
         """
         checkpoint = load_as(name, cls.algorithm)
+        goal_spec = make(GoalSpec, validated(checkpoint.config.get("goal")))
         learner = GoalLearner.from_config(acting_part(checkpoint.config["learner"]))
         own = {key: value for key, value in checkpoint.weights.items() if key.startswith("actor.")}
         replace(checkpoint, weights=own).load_into(learner)
-        return cls(learner.requires_grad_(False).eval().to(choose_device(device)), execute)
+        return cls(learner.requires_grad_(False).eval().to(choose_device(device)), execute, goal_spec)
 
 
 class GCBCPolicy(LearnedGoalPolicy):

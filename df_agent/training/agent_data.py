@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from df_agent.data.config import TokenizerConfig
 from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.preprocessing import dense_rewards, without_jumps, without_stops
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
@@ -25,8 +26,15 @@ WINDOWS = ("max_tokens", "short_tokens", "short_share", "jump_distance", "stop_d
 MEANING = ("levels", "schedule", "zero_terminal_snr", "signal_scale", "prediction_type")
 
 
-def make_sampler(config: AgentTrainingConfig) -> WindowSampler:
-    """Load the data, fit the normaliser on it, and cut windows on the training device."""
+def make_sampler(
+    config: AgentTrainingConfig, look: Callable[[Episodes, list[int]], None] = lambda episodes, channels: None
+) -> WindowSampler:
+    """Load the data, fit the normaliser on it, and cut windows on the training device.
+
+    Args:
+        config: of the run.
+        look: called with the data as loaded, and with the channels of its observations that goals are about.
+    """
     accelerator = make_accelerator()
     with accelerator.local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config.dataset)
@@ -38,6 +46,7 @@ def make_sampler(config: AgentTrainingConfig) -> WindowSampler:
         raise ValueError(f"unknown options {unknown} for windows, available: {list(WINDOWS)}")
     check_indices(options, episodes.observations.shape[1])
     channels = [options.observation_indices[channel] for channel in options.goal_channels]
+    look(episodes, channels)
     if distance := windows.pop("jump_distance", None):
         episodes = without_jumps(episodes, episodes.observations[:, channels], distance)
     if distance := windows.pop("stop_distance", None):

@@ -11,6 +11,7 @@ from torch import nn
 from df_agent.baselines import learner_class
 from df_agent.data.datasets import load_episodes
 from df_agent.data.goal_spec import GoalSpec
+from df_agent.data.infer import infer_channels
 from df_agent.options import make
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import make_accelerator
@@ -27,8 +28,9 @@ def train_baseline(
 
     Args:
         config: plain values: "algorithm", "env", "dataset" (see `load_episodes`), "run_dir", "tracker", "goal" (options
-            of GoalSpec), "learner" (options of the algorithm's `from_data`) and "train" (options of TrainConfig).
-        validate: called every train.validate_every steps.
+            of GoalSpec; `infer_channels` adds to it), "learner" (options of the algorithm's `from_data`) and "train"
+            (options of TrainConfig).
+        validate: called every train.validate_every steps; the "goal" of what it is told is the inferred one.
         make_policy: called with the untrained model, so that options that make no policy of it are refused now and
             not at the first validation.
     """
@@ -37,7 +39,9 @@ def train_baseline(
     cls = learner_class(config["algorithm"])
     with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config["dataset"])
-    goal = make(GoalSpec, dict(config.get("goal") or {}))
+    goal, notes = infer_channels(episodes, make(GoalSpec, dict(config.get("goal") or {})))
+    if notes and make_accelerator().is_main_process:
+        print(*notes, sep="\n", flush=True)
     episodes = goal.apply(episodes)
     learner: nn.Module
     learner, sampler = cls.from_data(episodes, **config["learner"])
@@ -46,7 +50,7 @@ def train_baseline(
     checkpoint_config = {
         "algorithm": config["algorithm"],
         "env": config["env"],
-        **({} if goal.is_plain else {"goal": goal.to_dict()}),
+        **({} if goal.is_plain and not goal.rewrites else {"goal": goal.to_dict()}),
         "learner": learner.config,
         "provenance": {"dataset": str(config["dataset"]), "train": dict(config["train"]), "command": command()},
     }

@@ -8,27 +8,36 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
+from df_agent.data.quality import Asked
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import describe, make_sampler
+from df_agent.training.data_check import DataCheck
 from df_agent.training.side_models import (
     train_inverse_dynamics,
     train_local_policy,
     train_support,
     train_time_to_goal,
 )
-from df_agent.training.trainer import Validation, run_tracker, run_training
+from df_agent.training.trainer import FirstLook, Validation, run_tracker, run_training
 
 
-def train(config: AgentTrainingConfig | Mapping[str, Any], validate: Validation | None = None) -> AgentModel:
+def train(
+    config: AgentTrainingConfig | Mapping[str, Any],
+    validate: Validation | None = None,
+    look: FirstLook | None = None,
+    asked: Asked | None = None,
+) -> AgentModel:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
     First the estimator of the time to the goal, some minutes, in `run_dir`/time_to_goal, unless its steps are 0, and
@@ -38,14 +47,20 @@ def train(config: AgentTrainingConfig | Mapping[str, Any], validate: Validation 
     Args:
         config: what to train on what, and how; or plain values under the same keys.
         validate: called every train.validate_every steps; see `Validation`.
+        look: called before the diffusion model's first step, if there is a local policy, with which an agent can act
+            already; see `FirstLook`. Its numbers are logged as of step 0, under "local_policy/". A run that is
+            continued from a checkpoint of the diffusion model has had it.
+        asked: starts and goals that the agent will be asked for. What is wrong with the data, for them too, is printed
+            and kept in `run_dir`/data.json; see `df_agent.data.quality`.
 
     Raises:
         ValueError: unknown, missing or impossible options, which are named.
         CheckpointError, RunError, TrainingError: what is loaded, continued or trained does not go on.
     """
     c = config if isinstance(config, AgentTrainingConfig) else AgentTrainingConfig.from_dict(config)
-    options = c.trainer
-    sampler = make_sampler(c)
+    options, began = c.trainer, time.perf_counter()
+    check = DataCheck(asked)
+    sampler = make_sampler(c, check.look)
     described = describe(c, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = AgentModel.from_config(described)
@@ -60,9 +75,24 @@ def train(config: AgentTrainingConfig | Mapping[str, Any], validate: Validation 
         model.inverse_dynamics, described["inverse_dynamics"] = learned
     if local := train_local_policy(c, sampler, described):
         model.local_policy, described["local_policy"] = local
+        check.look_at_actions(local[0], sampler)
+    check.keep(c.run_dir)
     if support := train_support(c, sampler, described):
         model.support, described["support"] = support
-    return run_training(model, sampler, options, c.to_dict(), described, tracker, validate)
+    first = None if look is None or local is None else timed(look, began)
+    return run_training(model, sampler, options, c.to_dict(), described, tracker, validate, first)
+
+
+def timed(look: FirstLook, began: float) -> FirstLook:
+    """Return the same look, which also says how many minutes after `began` [s, perf_counter] it was taken."""
+
+    def with_time(model: nn.Module, checkpoint: Mapping[str, Any]) -> tuple[str, Mapping[str, float]]:
+        minutes = (time.perf_counter() - began) / 60
+        line, numbers = look(model, checkpoint)
+        named = {f"local_policy/{name}": value for name, value in {**numbers, "training_minutes": minutes}.items()}
+        return f"after {minutes:.1f} min: {line}", named
+
+    return with_time
 
 
 def main() -> None:

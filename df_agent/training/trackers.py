@@ -22,7 +22,7 @@ class Tracker(Protocol):
     """What the trainer writes to."""
 
     def start(self, step: int) -> None:
-        """Begin at optimiser step `step`; what an interrupted run logged after it is dropped."""
+        """Begin at optimiser step `step`; what an interrupted run logged after it is dropped, and at 0 all of it."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Numbers of one step."""
@@ -41,7 +41,7 @@ class JsonlTracker:
         self.path = run_dir / "metrics.jsonl"
 
     def start(self, step: int) -> None:
-        """Drop the lines after `step`, and a line cut short by a kill."""
+        """Drop the lines after `step`, at 0 all, and a line cut short by a kill."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         kept = []
         for line in self.path.read_text().splitlines() if self.path.exists() else []:
@@ -49,7 +49,7 @@ class JsonlTracker:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if row["step"] <= step:
+            if step and row["step"] <= step:
                 kept.append(line + "\n")
         replace_file(self.path, "".join(kept).encode())
 
@@ -78,7 +78,7 @@ class TensorBoardTracker:
 
     def start(self, step: int) -> None:
         """Open the writer; later steps of an interrupted run are hidden."""
-        self._writer = self._make(self._folder, purge_step=step + 1)
+        self._writer = self._make(self._folder, purge_step=step + 1 if step else 0)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Scalars."""

@@ -30,8 +30,11 @@ M = TypeVar("M", bound=nn.Module)
 SampleBatch = Callable[[int, torch.Generator], TrainingBatch]
 Measured = Mapping[str, "float | NDArray[np.uint8]"]
 Validate = Callable[[nn.Module, int], Measured]
+Look = Callable[[nn.Module], "tuple[str, Mapping[str, float]]"]  # EMA model -> a line for the terminal, and its numbers
 # (EMA model, steps done, checkpoint config) -> numbers and pictures
 Validation = Callable[[nn.Module, int, Mapping[str, Any]], Measured]
+# (EMA model, checkpoint config) -> a line for the terminal, and its numbers
+FirstLook = Callable[[nn.Module, Mapping[str, Any]], "tuple[str, Mapping[str, float]]"]
 
 
 class TrainingError(RuntimeError):
@@ -53,6 +56,7 @@ class Trainer(Generic[M]):
             except for its keys "provenance" and "policy".
         tracker: where the numbers go.
         validate: (EMA model, steps done) -> numbers, and pictures (H, W, 3) uint8. On the first process only.
+        look: called before the first step, likewise on the first process only; not when a run is continued.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class Trainer(Generic[M]):
         checkpoint_config: Mapping[str, Any],
         tracker: Tracker | None = None,
         validate: Validate | None = None,
+        look: Look | None = None,
     ) -> None:
         self.accelerator = make_accelerator()
         self.device: torch.device = self.accelerator.device
@@ -72,7 +77,7 @@ class Trainer(Generic[M]):
         self.run_dir, self.checkpoint_config = Path(run_dir), dict(checkpoint_config)
         self.main = bool(self.accelerator.is_main_process)
         self.tracker: Tracker = tracker if tracker is not None and self.main else Trackers([])
-        self.validate = validate
+        self.validate, self.look = validate, look
         self.ema = EMA(self.model, config.ema_decay)
         self.optimizer = adamw(self.model, config, self.device)
 
@@ -99,6 +104,10 @@ class Trainer(Generic[M]):
             self._prepare(progress)
             self.tracker.start(start)
             try:
+                if start == 0 and self.look is not None and self.main:
+                    line, numbers = self.look(self.ema.module)
+                    self.tracker.log(0, numbers)
+                    progress.note(line)
                 self._loop(start, progress)
             except KeyboardInterrupt:
                 progress.note("stopped; the same command continues from the newest checkpoint")
@@ -278,6 +287,7 @@ def run_training(
     checkpoint_config: dict[str, Any],
     tracker: Tracker | None,
     validate: Validation | None = None,
+    look: FirstLook | None = None,
 ) -> M:
     """Train a module with a loss in config["run_dir"], or continue; leave the EMA model in `final` and return it.
 
@@ -289,12 +299,14 @@ def run_training(
         checkpoint_config: what is stored beside the weights.
         tracker: where metrics go; see `run_tracker`.
         validate: called every validate_every steps; see `Validation`.
+        look: called before the first step; see `FirstLook`.
     """
     run_dir, main = Path(config["run_dir"]), make_accelerator().is_main_process
     if main:
         record(run_dir, config)
     measure = None if validate is None else lambda average, step: validate(average, step, checkpoint_config)
-    average = Trainer(model, sample_batch, options, run_dir, checkpoint_config, tracker, measure).fit()
+    first = None if look is None else lambda average: look(average, checkpoint_config)
+    average = Trainer(model, sample_batch, options, run_dir, checkpoint_config, tracker, measure, first).fit()
     if main:
         save_checkpoint(run_dir / "final", average.state_dict(), checkpoint_config)
     return average

@@ -21,6 +21,14 @@ def test_jsonl_drops_what_an_interrupted_run_logged_later(tmp_path):
     ]
 
 
+def test_of_a_run_that_begins_again_nothing_is_kept(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 0, "local_policy/success_rate": 1.0}\n{"step": 10, "loss": 1.0}\n'
+    )
+    JsonlTracker(tmp_path).start(0)
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
 def test_tensorboard_gets_scalars_and_pictures(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -36,7 +36,9 @@ class BaselineOptions:
     dataset: str = "${demonstrations:${env}}"
     run_dir: str = "runs/${file_name:${env}}-${algorithm}"
     tracker: str = "tensorboard"
-    goal: Options = part(GoalSpec, achieved=None, desired=None, success=None)
+    goal: Options = part(
+        GoalSpec, achieved=None, desired=None, success=None, angles=None, goal_angles=None, ignored=None
+    )
     learner: Options = part(DiffuserConfig)
     policy: Options = part(DiffuserPolicyConfig)
     train: Options = part(TrainConfig)

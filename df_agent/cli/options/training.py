@@ -172,7 +172,9 @@ class TrainOptions:
     steps: int = GIVEN  # type: ignore[assignment]
     debug: bool = False
     resolve_to: str | None = None
-    goal: Options = part(GoalSpec, achieved=None, desired=None, success=None)
+    goal: Options = part(
+        GoalSpec, achieved=None, desired=None, success=None, angles=None, goal_angles=None, ignored=None
+    )
     reward: Options = part(RewardOptions, place=None)
     tokenizer: Options = part(
         TokenizerConfig, observation_indices=[0, 1], goal_channels=[0, 1], frame_skip=8, frame_stack=2, context=1

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from df_agent.data.channels import changing
 from df_agent.data.config import HindsightConfig
 
 if TYPE_CHECKING:
@@ -35,12 +37,20 @@ class Normalizer:
             object.__setattr__(self, key, tuple(float(value) for value in values))
 
     @classmethod
-    def fit(cls, observations: Tensor, goals: Tensor) -> Normalizer:
-        """Fit to rows (N, Do) and (N, G); channels that never change get unit scale."""
+    def fit(cls, observations: Tensor, goals: Tensor, starts: NDArray[np.int64] | None = None) -> Normalizer:
+        """Fit to rows (N, Do) and (N, G); channels that never change get unit scale, see `changing`.
+
+        Args:
+            observations: rows of one trajectory after the other.
+            goals: likewise.
+            starts: (E + 1,) first row of each trajectory, and the end; None for a single one.
+        """
+        bounds = np.array([0, len(observations)]) if starts is None else starts
 
         def moments(rows: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
             std, mean = torch.std_mean(rows.double(), 0)
-            return tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist())
+            scaled = (std > 1e-6) | torch.as_tensor(changing(rows.numpy(), bounds))
+            return tuple(mean.tolist()), tuple(torch.where(scaled, std, 1.0).tolist())
 
         return cls(*moments(observations), *moments(goals))
 
@@ -102,7 +112,7 @@ class HindsightSampler:
         self.config = config
         observations = torch.as_tensor(episodes.observations).float()
         places = torch.as_tensor(episodes.achieved_goals).float()
-        self.normalizer = Normalizer.fit(observations, places)
+        self.normalizer = Normalizer.fit(observations, places, episodes.starts)
         self.observations, self.places = self.normalizer.observation(observations), places
         self.goals = self.normalizer.goal(places)
         self.actions = torch.as_tensor(episodes.actions).float()

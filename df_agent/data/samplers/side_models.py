@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from df_agent.data.channels import changing
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.types import HindsightBatch, InverseDynamicsBatch, Pairs
 
@@ -159,7 +161,9 @@ class LocalPolicySampler:
         self.goal_channels, self.longest, self.last = [indices.index(c) for c in where], longest, windows.last
         step = torch.arange(len(self.last), device=device)
         self.anchors = step[step < self.last]
-        self.observation_mean, self.observation_std = _mean_and_deviation(self.observations)
+        starts = np.append(np.unique(windows.first.cpu().numpy()), len(self.last))
+        changes = torch.as_tensor(changing(self.observations.cpu().numpy(), starts), device=device)
+        self.observation_mean, self.observation_std = _mean_and_deviation(self.observations, changes)
         self.action_mean, self.action_std = _mean_and_deviation(self.actions[self.anchors])
 
     def __call__(self, batch_size: int, generator: torch.Generator) -> HindsightBatch:
@@ -178,7 +182,11 @@ class LocalPolicySampler:
         return HindsightBatch(self.observations[now], goal, steps.float(), self.actions[now])
 
 
-def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation, (D,) each, of values (N, D); the deviation is 1 where there is none."""
+def _mean_and_deviation(values: Tensor, changes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation, (D,) each, of values (N, D); the deviation is 1 where there is none.
+
+    One below 1e-6 is none, unless it is said which channels, (D,), change all the same.
+    """
     deviation, mean = torch.std_mean(values, 0)
-    return mean, torch.where(deviation > 1e-6, deviation, 1.0)
+    scaled = deviation > 1e-6 if changes is None else (deviation > 1e-6) | changes
+    return mean, torch.where(scaled, deviation, 1.0)

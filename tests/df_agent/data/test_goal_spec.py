@@ -151,6 +151,7 @@ def test_what_follows_from_the_data_is_inferred():
     rng = np.random.default_rng(0)
     observations = rng.normal(size=(61, 5))
     observations[:, 1] = 7.0  # never changes, so it is not modelled
+    observations[:, 4] = np.arange(61)
     goals = {"achieved_goals": observations[:, [4, 2]], "desired_goals": np.zeros((61, 2))}
     found = infer(episodes(observations, **goals), GoalSpec(), limit=50, control_period=0.04)
     assert found.tokenizer["observation_indices"] == [0, 2, 3, 4]
@@ -162,8 +163,18 @@ def test_what_follows_from_the_data_is_inferred():
     assert not found.goal.appended
 
 
+def test_circling_about_the_end_is_not_part_of_the_way():
+    way = np.stack([np.minimum(np.arange(101) / 20, 1.0), np.zeros(101)], 1)
+    way[20:] += 0.05 * np.stack([np.cos(np.arange(81)) - 1, np.sin(np.arange(81))], 1)
+    observations = np.concatenate([way, np.random.default_rng(0).normal(size=(101, 1))], 1)
+    data = episodes(observations, achieved_goals=observations[:, :2], desired_goals=np.zeros((101, 2)))
+    found = infer(data, GoalSpec(), limit=200)
+    assert 16 <= found.tokenizer["frame_skip"] * (found.windows["max_tokens"] - 1) <= 30  # of 100
+
+
 def test_what_is_given_is_kept_and_the_rest_follows_from_it():
     observations = np.random.default_rng(0).normal(size=(61, 5))
+    observations[:, 4] = np.arange(61)
     data = episodes(observations, achieved_goals=observations[:, [4, 2]], desired_goals=np.zeros((61, 2)))
     given = {"observation_indices": [4, 2, 0], "frame_skip": 4, "frame_stack": 2, "action_dim": None}
     found = infer(data, GoalSpec(), limit=50, given=given)
