@@ -10,13 +10,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.data.episodes import Episodes
-from df_agent.types import Observation
+
+if TYPE_CHECKING:  # which brings torch; options are looked at without
+    from df_agent.types import Observation
 
 Array = NDArray[Any]
 Source = str | tuple[int, ...] | None
