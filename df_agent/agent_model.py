@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.models import build_network
-from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from df_agent.models.local_policy import LocalPolicy, LocalPolicyConfig
-from df_agent.models.support import Support, SupportConfig
-from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
+from df_agent.models.inverse_dynamics import InverseDynamics
+from df_agent.models.local_policy import LocalPolicy
+from df_agent.models.support import Support
+from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.options import make
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.runtime import check_precision, computes_in_bf16
 from df_agent.types import Batch
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import time
 import warnings
+from dataclasses import dataclass
 
 import torch
 
@@ -50,6 +51,43 @@ def computes_in_bf16(device: torch.device, size: int = 128, repeats: int = 5) ->
             times.append(time.perf_counter() - began)
         seconds[dtype] = min(times)
     return seconds[torch.bfloat16] < EMULATED * seconds[torch.float32]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What numbers may depend on beside code, weights and seed; the same again is asked for by these.
+
+    Attributes:
+        backend: "cpu", "cuda" or "mps".
+        precision: of networks that leave the choice, "fp32" or "bf16".
+        threads: of the computation on the CPU.
+    """
+
+    backend: str
+    precision: str
+    threads: int
+
+
+def settle(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Computation:
+    """Settle what is computed how in this process, by what the machine has and not by a timing, and return it.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "fp32", "bf16", or "auto": bf16 where the device has arithmetic for it.
+        threads: of the CPU; None leaves them as they are.
+
+    Raises:
+        ValueError: there is no such device or precision, or a number of threads below 1.
+    """
+    if threads is not None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, or null for as many as torch takes, got {threads}")
+        torch.set_num_threads(threads)
+    place = choose_device(device)
+    check_precision(precision, place)
+    if precision == "auto":
+        precision = "bf16" if computes_in_bf16(place) else "fp32"
+    return Computation(place.type, precision, torch.get_num_threads())
 
 
 def keep_freed_memory() -> bool:

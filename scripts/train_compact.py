@@ -1,29 +1,6 @@
-"""Train the encoder of an agent that sees pictures: `python scripts/train_compact.py env=maze2d-umaze`.
+"""`df-agent train algorithm=compact`, from a checkout: `python scripts/train_compact.py env=maze2d-umaze`."""
 
-An encoder of one small vector per picture, and dynamics over these vectors. Leaves the data's vectors beside them, in
-runs/maze2d-umaze-compact/latents.npz, on which `python scripts/train.py env=maze2d-umaze-pixels` trains the agent.
-"""
-
-from __future__ import annotations
-
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from df_agent.cli.environments import check_env
-from df_agent.cli.errors import errors_in_one_line
-from df_agent.world_model.compact import train_compact
-
-
-@hydra.main(version_base=None, config_path="../configs", config_name="train_compact")
-def main(config: DictConfig) -> None:
-    """Train as the config says."""
-    with errors_in_one_line():
-        check_env(config.env)
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        train_compact(plain)
-
+from df_agent.cli.app import main
 
 if __name__ == "__main__":
-    main()
+    main("train", "algorithm=compact")

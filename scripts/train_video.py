@@ -1,29 +1,6 @@
-"""Train a video model: `python scripts/train_video.py env=maze2d-medium`. Started again, it goes on where it stopped.
+"""`df-agent train algorithm=video`, from a checkout: `python scripts/train_video.py env=maze2d-medium`."""
 
-Needs the pictures of `python scripts/collect.py env=maze2d-medium pixels=64`.
-"""
-
-from __future__ import annotations
-
-from typing import Any
-
-import hydra
-from omegaconf import DictConfig, OmegaConf
-
-from df_agent.cli.environments import check_env
-from df_agent.cli.errors import errors_in_one_line
-from df_agent.world_model.training import train_video
-
-
-@hydra.main(version_base=None, config_path="../configs/train_video", config_name="train_video")
-def main(config: DictConfig) -> None:
-    """Train as the config says."""
-    with errors_in_one_line():
-        if not config.teco:
-            check_env(config.env)
-        plain: Any = OmegaConf.to_container(config, resolve=True)
-        train_video(plain)
-
+from df_agent.cli.app import main
 
 if __name__ == "__main__":
-    main()
+    main("train", "algorithm=video")

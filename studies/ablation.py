@@ -1,6 +1,6 @@
 """What each part is worth: `python studies/ablation.py [--episodes 100]`, in maze2d-medium.
 
-Runs the rows of configs/ablation.yaml on the same starts and goals, each a change of its group's base, and writes
+Runs the rows of studies/ablation.yaml on the same starts and goals, each a change of its group's base, and writes
 results/ablation.json, docs/ablation.png and docs/ablation.md. Rows that are there already are kept, unless their model
 has been trained anew; new ones whose model is not there are left out, with a line that says how to train it.
 """
@@ -31,7 +31,7 @@ from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.config import merge
 from studies.timing import first_plan, seconds, starts
 
-CONFIG = Path(__file__).parents[1] / "configs" / "ablation.yaml"
+CONFIG = Path(__file__).with_suffix(".yaml")
 MARKDOWN = """# What each part is worth
 
 `{command}`: {episodes} starts of seed {seed} in `{env}`
@@ -83,7 +83,7 @@ def command_of(row: Mapping[str, Any], env_id: str, options: argparse.Namespace)
     words = [f"env={env_id}", f"episodes={options.episodes}", f"seed={options.seed}"]
     words += [f"policy.precision={options.precision}"] if options.precision != "auto" else []
     words += [f"checkpoint=runs/{env_id}-{row['model']}/final"] if row["model"] else []
-    return " ".join(["python scripts/evaluate.py", *words, *flat(row["options"], "policy.")])
+    return " ".join(["df-agent evaluate", *words, *flat(row["options"], "policy.")])
 
 
 def agent(row: Mapping[str, Any], env_id: str, options: argparse.Namespace) -> DiffusionForcingPolicy:
@@ -111,7 +111,7 @@ def same(kept: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
 
 
 def stored(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows that were kept, with today's names of options and the sentences of configs/ablation.yaml."""
+    """Return rows that were kept, with today's names of options and the sentences of studies/ablation.yaml."""
     wanted = rows_of(OmegaConf.to_container(OmegaConf.load(CONFIG)))  # type: ignore[arg-type]
     found = []
     for row in rows:
@@ -209,7 +209,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], env_id: str, options: argparse.N
 def read_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Return what the command line asks for."""
     parser = parser_of("ablation", "what each part is worth")
-    parser.add_argument("--groups", nargs="*", default=None, help="of configs/ablation.yaml; all by default")
+    parser.add_argument("--groups", nargs="*", default=None, help="of studies/ablation.yaml; all by default")
     parser.add_argument("--precision", default="auto", choices=["auto", "bf16", "fp32"])
     parser.add_argument("--refresh", action="store_true", help="run rows again that are there")
     parser.add_argument("--retime", action="store_true", help="only time their first plans again")
@@ -256,7 +256,7 @@ def ablate(options: argparse.Namespace) -> None:
                 keep(rows, earlier, env_id, options)
             except CheckpointError as error:
                 told = config.get("training", {}).get(row["model"], "")
-                how = f"python scripts/train.py env={env_id} method={row['model']} {told}".rstrip()
+                how = f"df-agent train env={env_id} method={row['model']} {told}".rstrip()
                 console.print(f"{row['group']}: {row['label']} left out, train it by `{how}`: {error}", highlight=False)
     if not rows:
         raise ValueError("no row could be run")

@@ -1,6 +1,6 @@
 """Whether agents do what they did before: `python studies/behaviour.py [--before COMMIT] [--only REGEX] [--list]`.
 
-Every agent that ships, every file of configs/policy and every option of the agent acts in short episodes in which
+Every agent that ships, every file of df_configs/policy and every option of the agent acts in short episodes in which
 goals jump, tremble and drift, episodes begin anew and agents are shoved aside: once with the code of a commit, in a git
 worktree of its own, and once with that of this tree. On one thread, in fp32 and with the same seeds all actions, and
 all plans that are told of, must be the same to the last bit, and together may take at most 1.05 times as long. The

@@ -1,4 +1,4 @@
-"""What is recorded by `behaviour.py`: every agent that ships, every file of configs/policy, every option of the agent.
+"""What is recorded by `behaviour.py`: every agent that ships, every policy's file, every option of the agent.
 
 Plain data in the names of before the rebuilding; `behaviour_recorder.Tree` translates them.
 """
@@ -19,7 +19,7 @@ class Case:
     Attributes:
         group: under which it is listed.
         name: what tells it from the others of its group.
-        policy: file in configs/policy.
+        policy: file in df_configs/policy.
         env: gymnasium id.
         make: what is changed of the policy's options in its file; of our agent, options of PolicyConfig.
         steps: control steps.
@@ -88,7 +88,7 @@ def shipped() -> Iterator[Case]:
 
 
 def baselines() -> Iterator[Case]:
-    """Every other file of configs/policy, wherever it works with what ships, and their options."""
+    """Every other file of df_configs/policy, wherever it works with what ships, and their options."""
 
     def case(policy: str, env: str, name: str = "", steps: int = 70, **more: Any) -> Case:
         return Case("baselines", f"{policy}, {env}{name and ', '}{name}", policy, env, steps=steps, **more)

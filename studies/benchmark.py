@@ -30,11 +30,11 @@ import numpy as np
 import psutil
 import torch
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
 from rich.table import Table
 
 from df_agent.benchmark.raw_rows import read_lines
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.composing import configuration
 from df_agent.cli.environments import MAZE_IDS, maze2d
 from df_agent.cli.measuring import console, new_figure, parser_of, run, write
 from df_agent.evaluation.metrics import reference_steps
@@ -42,7 +42,8 @@ from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import stored_file
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import episode_seed
-from df_agent.models.transformer import Transformer, TransformerConfig
+from df_agent.models.transformer import Transformer
+from df_agent.options.networks import TransformerConfig
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import choose_device
 from studies.timing import (
@@ -62,7 +63,6 @@ PARTS = ("memory", "latency", "cost", "quality", "realtime", "training")  # memo
 BATCHES = (1, 16, 128)  # environments that ours plans for at once; the slow ones only for the first two
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "results"
-VALIDATION = ROOT / "configs" / "train" / "train.yaml"  # on which starts the curve was made
 # Over the shipped settings; there is a second round of candidates where none is feasible. The last are what the first
 # agents that were compared took.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -347,7 +347,7 @@ def training(bench: Bench) -> dict[str, Any]:
 
 def validation_oracle(env_id: str) -> float:
     """Return the oracle's mean steps from the starts that training validates on."""
-    known: Any = OmegaConf.load(VALIDATION).validation
+    known: Any = configuration("train", []).validation  # on which starts the curve was made
     seen = starts(env_id, known.episodes, known.seed)
     steps = references_of(env_id).oracle_steps
     assert steps is not None  # the mazes have one

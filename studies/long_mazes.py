@@ -39,7 +39,7 @@ LIMIT = {
     "feasibility": {"shortcut_limit": 1.1}
 }  # the tree's is tighter, and charges what exceeds it; here that would be refused
 ONE = {**COMPOSED, **LIMIT, "shortest_feasible": {"samples": 1, "horizon_multipliers": [1.1]}}
-# What each is in configs/policy, and what is changed of it.
+# What each is in df_configs/policy, and what is changed of it.
 POLICIES: dict[str, tuple[str, dict[str, Any]]] = {
     "tree_search": ("diffusion_forcing", {}),
     "best_of_n": ("diffusion_forcing", {**COMPOSED, **LIMIT, "shortest_feasible": {"samples": 1}}),

@@ -2,7 +2,7 @@
 
 From outputs/evaluate it takes every evaluation of the shipped agent with unchanged options and 200 episodes of a maze
 under seed 0 or 1 (its summary, and its episodes without paths), from outputs/sanity the sanity checks of policies as
-configs/policy has them, from runs/ the validations of the trainings, and from outputs/compare the rows of the
+df_configs/policy has them, from runs/ the validations of the trainings, and from outputs/compare the rows of the
 comparisons named main and robots. Rows are kept compressed. Then it writes every table between markers in the README
 and in docs/ from what results/ holds; results/published.yaml says what others reported.
 """

@@ -1,20 +1,19 @@
 """Does the goal make the difference? `python studies/sanity.py env=maze2d-large policy=gcbc [episodes=50]`.
 
 The same policy with its goals, with others' goals, without a goal and with random weights, beside how often
-trajectories in the data touch a goal by themselves. Takes the options of scripts/evaluate.py, and `dataset` for the
+trajectories in the data touch a goal by themselves. Takes the options of `df-agent evaluate`, and `dataset` for the
 last row.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import hydra
 import numpy as np
 import torch
 from df_envs.ogbench_mazes import OGBENCH_IDS
@@ -24,10 +23,13 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from df_agent.agent_model import AgentModel
+from df_agent.cli.app import main as run_command
+from df_agent.cli.commands import COMMANDS
 from df_agent.cli.environments import demonstrations, is_maze, plain
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import console, origin_of, prepare
-from df_agent.cli.policies import goal_spec_of, make_policy, policy_arguments
+from df_agent.cli.options.acting import EvaluateOptions
+from df_agent.cli.policies import goal_spec_of, make_policy, understood
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
@@ -38,6 +40,8 @@ from df_agent.evaluation.terminal import progress_bar
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.random import RandomPolicy
 from df_agent.types import Observation, Policy
+
+__all__ = ["main", "understood"]
 
 Array = NDArray[Any]
 
@@ -260,7 +264,25 @@ def achieved(episodes: Episodes, env_id: str, channels: int) -> np.ndarray[Any, 
     return episodes.observations[:, :channels]
 
 
-@hydra.main(version_base=None, config_path="../configs", config_name="sanity")
+@dataclass(frozen=True)
+class SanityOptions(EvaluateOptions):
+    """The options of `df-agent evaluate`, and data.
+
+    Attributes:
+        dataset: Minari id, folder or .npz; null: what `df-agent collect` wrote.
+    """
+
+    dataset: str | None = None
+
+
+COMMANDS["sanity"] = replace(
+    COMMANDS["evaluate"],
+    about="what a policy does without its goal, and with random weights",
+    module="studies.sanity",
+    options="studies.sanity:SanityOptions",
+)
+
+
 def main(config: DictConfig) -> None:
     """Check as the config says."""
     with errors_in_one_line(RuntimeError):
@@ -272,5 +294,4 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = policy_arguments(sys.argv[1:])
-    main()
+    run_command("sanity")

@@ -2,7 +2,7 @@
 
 Takes runs/NAME/final and writes df_agent/pretrained/NAME: weights in fp16, the config, and a model card with the data
 and the command. Of what acts without planning, which gets worse if it is trained for too long, it takes the weights
-that did best on the validation starts. Agents of ours get the options of configs/train and, on the card, the results
+that did best on the validation starts. Agents of ours get the options of `df-agent train` and, on the card, the results
 found in outputs/evaluate; baselines ship as they were trained.
 """
 
@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from df_envs.ogbench_mazes import OGBENCH_IDS
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import Checkpoint, list_pretrained, load_checkpoint, save_checkpoint
+from df_agent.cli.composing import configuration
 from df_agent.cli.policies import is_usual
 from df_agent.training.config import TrainConfig
 from df_agent.training.state import best_step, saved_steps
@@ -230,11 +230,11 @@ def baseline_card(name: str, checkpoint: Checkpoint) -> str:
 
 
 def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
-    """Give `config` the agent's options from configs/train, and return the card."""
+    """Give `config` the agent's options from its training, and return the card."""
     if name == config["env"]:
-        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train")):
-            options = compose("train", [f"env={name}"])
-        given: Any = OmegaConf.to_container(options.policy, resolve=True)
+        options = configuration("train", [f"env={name}"])
+        asked: Any = OmegaConf.to_container(options.policy, resolve=True)
+        given = {key: value for key, value in asked.items() if value is not None}
         inferred = {} if name.startswith(("maze2d-", "pointmaze-")) else config["policy"]
         config["policy"] = {**inferred, **given}
     tokens = config["tokenizer"]["config"]
@@ -274,8 +274,8 @@ def pictures_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> 
     collect = f"python scripts/collect.py env={maze} pixels=64 steps={steps}"
     about["data"] = item(f"Data: {steps:,} steps with a picture every {every}, `{collect}` (dataset `{dataset}`).")
     if "video" in config:
-        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train_video")):
-            given = compose("train_video", [f"env={maze}", f"method={config['video']['method']}"])
+        asked = ["algorithm=video", f"env={maze}", f"method={config['video']['method']}"]
+        given = configuration("train", asked)
         config["rollout"] = OmegaConf.to_container(given.rollout, resolve=True)
     if "compact" in config:
         return COMPACT_CARD.format(every=every, latent=config["autoencoder"]["latent_channels"], **about)

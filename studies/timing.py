@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.agent_model import AgentModel
-from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
+from df_agent.baselines.diffuser import Diffuser
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.diffusion.sampler import sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.evaluation.rollout import episode_seed
+from df_agent.options.baselines import DiffuserConfig
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.training.config import TrainConfig
 from df_agent.training.trainer import Trainer

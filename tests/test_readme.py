@@ -13,12 +13,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 import df_agent.checkpoint
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import save_checkpoint
+from df_agent.cli.composing import configuration
+from df_agent.evaluation.rollout import episode_limit
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,8 +43,9 @@ def inline(text: str) -> list[str]:
 
 
 INLINE = inline(TEXT)
+PROGRAMS = ("python", "df-agent", "make", "torchrun")
 OPTIONS = [text for text in inline(PAGES[0].read_text()) if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)]
-SOURCES = ("df_agent", "planners", "envs", "scripts", "studies")
+SOURCES = ("df_agent", "planners", "envs", "configs", "scripts", "studies")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # An untrained agent for any of the mazes; it acts, badly.
@@ -59,34 +61,38 @@ TINY = {
 
 @cache
 def imported(script: str) -> ModuleType:
-    """Import a script, which registers what its configuration is resolved with."""
+    """Import a study."""
     spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    # The reader's own environment is not here to be asked for its limit.
-    OmegaConf.register_new_resolver("limit", lambda env_id, max_steps: max_steps or 1, replace=True)
+    spec.loader.exec_module(module)
     return module
 
 
-def composed(script: str, overrides: list[str]) -> DictConfig:
-    """The configuration that a script would see."""
-    source = (ROOT / script).read_text()
-    folder, name = re.search(r'hydra\.main\(.*config_path="(.+?)", config_name="(.+?)"', source).groups()
-    module = imported(script)
-    rewrite = getattr(module, "any_environment", getattr(module, "policy_arguments", list))
-    with initialize_config_dir(version_base=None, config_dir=str((ROOT / script).parent / folder)):
-        config = compose(name, rewrite(overrides))
-    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+def behind(script: str) -> tuple[str, list[str]]:
+    """Return the command that a script stands for, and what it is told before the user's own words."""
+    (call,) = re.findall(r"^    main\((.*)\)$", (ROOT / script).read_text(), re.MULTILINE)
+    name, *defaults = ast.literal_eval(f"({call},)")
+    return name, defaults
+
+
+def composed(script: str, words: list[str]) -> DictConfig:
+    """The configuration that a script, or `df-agent NAME`, would see."""
+    name, defaults = behind(script) if script.endswith(".py") else (script, [])
+    words = [word.replace("=ENV", "=maze2d-large").replace("=SEED", "=0") for word in words]
+    words = [word for word in words if not re.match(r"policy\.planner(=mine:|_options)", word)]  # the reader's own
+    config = configuration(name, [*defaults, *words])
+    # The reader's own environment is not here to be asked for its limit.
+    OmegaConf.register_new_resolver("limit", lambda env_id, max_steps: max_steps or 1, replace=True)
+    try:
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    finally:
+        OmegaConf.register_new_resolver("limit", episode_limit, replace=True)
     return config
 
 
-def takes(script: str, override: str) -> bool:
+def takes(name: str, *words: str) -> bool:
     try:
-        composed(script, [override])
+        composed(name, list(words))
     except Exception:  # Hydra has many
         return False
     return True
@@ -101,6 +107,17 @@ def check_make(words: list[str]) -> None:
         composed("scripts/evaluate.py", ["env=maze2d-large", *value.split()])
 
 
+def check_flags(words: list[str]) -> None:
+    """Fail unless a command with flags names existing options; those of a sweep are looked at one value at a time."""
+    name, *rest = [word for word in words if word not in ("--help", "-m")]
+    if "--config-dir" in rest:
+        del rest[rest.index("--config-dir") : rest.index("--config-dir") + 2]
+        rest = [word for word in rest if not word.startswith("policy=")]  # a file of the reader's
+    if "-m" in words:
+        rest = [word.partition(",")[0] for word in rest if not word.startswith("hydra")]
+    composed(name, rest)
+
+
 def check_command(command: str) -> None:
     """Fail unless the command names existing programs, files and options."""
     program, *words = shlex.split(command)
@@ -111,18 +128,19 @@ def check_command(command: str) -> None:
         composed(words[1], words[2:])
     elif program == "python" and words[0] == "-m":
         assert importlib.util.find_spec(words[1]) is not None
+    elif program == "df-agent" and words in ([], ["COMMAND", "--help"]):
+        pass  # lists the commands
+    elif program == "df-agent" and set(words) & {"--help", "-m", "--config-dir"}:
+        check_flags(words)
+    elif program == "df-agent" or (program == "python" and words[0].startswith("scripts/")):
+        composed(words[0], words[1:])
+    elif program == "python" and words[0] == "studies/sanity.py":
+        assert imported(words[0])
+        composed("sanity", words[1:])
     elif program == "python" and (read_options := getattr(imported(words[0]), "read_options", None)):
         read_options(words[1:])  # ends in SystemExit at an option that it does not have
-    elif program == "python" and words[0] == "scripts/run.py":
-        run = imported(words[0])
-        env_id, tasks, given = run.read_arguments(words[1:])
-        for task in tasks:
-            script, *options = run.command_of(task, env_id, given)
-            composed(str(Path(script).relative_to(ROOT)), options)
     elif program == "python" and len(words) == 1:
         assert (ROOT / words[0]).is_file()  # a script that takes no options
-    elif program == "python":
-        composed(words[0], words[1:])
     elif program == "pip":
         assert [*words[:2], *words[3:]] == ["install", "-e", "-c", "constraints.txt"]
         extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[2]).group(1)
@@ -141,15 +159,15 @@ def test_command(command):
     check_command(command)
 
 
-@pytest.mark.parametrize("text", [text for text in INLINE if text.split()[0] in ("python", "make", "torchrun")])
+@pytest.mark.parametrize("text", [text for text in INLINE if text.split()[0] in PROGRAMS])
 def test_inline_command(text):
     check_command(text)
 
 
 @pytest.mark.parametrize("text", OPTIONS)
 def test_inline_option(text):
-    scripts = ("collect", "train", "evaluate", "compare", "train_video")
-    assert any(takes(f"scripts/{script}.py", text) for script in scripts), f"no script takes {text}"
+    names = ("collect", "train", "evaluate", "compare", "run", "train algorithm=video")
+    assert any(takes(*name.split(), text) for name in names), f"no command takes {text}"
 
 
 def test_evaluated_checkpoints_are_those_that_training_ends_in():
@@ -157,10 +175,11 @@ def test_evaluated_checkpoints_are_those_that_training_ends_in():
     folders = {match.group(1) for match in named if match}
     ends = set()
     for words in map(shlex.split, COMMANDS):
-        if words[1:2] in (["scripts/train.py"], ["scripts/train_baseline.py"], ["scripts/train_video.py"]):
+        trains = words[:2] == ["df-agent", "train"] or words[1:2] == ["scripts/train.py"]
+        if trains and not {"-m", "--help"} & set(words):
             ends.add(f"{composed(words[1], words[2:]).run_dir}/final")
-        if words[1:2] == ["scripts/convert_v15.py"]:
-            ends.add(f"runs/{words[3]}-v15/final")
+        if words[:2] == ["df-agent", "convert"]:
+            ends.add(f"runs/{words[3].removeprefix('env=')}-v15/final")
     assert folders
     assert folders <= ends
 
@@ -169,7 +188,7 @@ def test_options_that_do_not_exist_are_noticed():
     with pytest.raises(Exception, match="no_such_option"):
         check_command("python scripts/evaluate.py no_such_option=1")
     with pytest.raises(Exception, match="no-such-method"):
-        check_command("python scripts/train.py method=no-such-method")
+        check_command("df-agent train method=no-such-method")
     with pytest.raises(AssertionError):
         check_command("make nothing")
 

@@ -7,7 +7,7 @@ segment by inpainting: their observations are overwritten with the known values 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -19,42 +19,11 @@ from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.segments import SegmentSampler
 from df_agent.diffusion.noise_schedule import add_noise, alpha_bar_table, to_x0_eps
 from df_agent.diffusion.sampler import ddim_step
-from df_agent.models.unet1d import TemporalUnet, TemporalUnetConfig
+from df_agent.models.unet1d import TemporalUnet
 from df_agent.options import make
+from df_agent.options.baselines import DiffuserConfig
+from df_agent.options.networks import TemporalUnetConfig
 from df_agent.types import Batch
-
-
-@dataclass(frozen=True)
-class DiffuserConfig:
-    """What a Diffuser is rebuilt from.
-
-    Attributes:
-        horizon: transitions in a segment; the published 128, 256 and 384 by maze.
-        levels: denoising steps it is trained with; the published 64, 256 and 256.
-        low, high: (Do + Da,) smallest and largest value in the data, observations first; scaled to -1 and 1.
-        observation_dim: Do.
-        network: options of `TemporalUnetConfig`.
-        frame_skip: control steps from one transition to the next; the published 1.
-    """
-
-    horizon: int
-    levels: int
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    observation_dim: int
-    network: dict[str, Any] = field(default_factory=dict)
-    frame_skip: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "low", tuple(self.low))
-        object.__setattr__(self, "high", tuple(self.high))
-        if self.frame_skip < 1:
-            raise ValueError(f"frame_skip must be at least 1, got {self.frame_skip}")
-        if len(self.low) != len(self.high) or not 0 < self.observation_dim <= len(self.low):
-            raise ValueError(
-                f"low and high must hold the same number of channels, observations first, got {len(self.low)} and "
-                f"{len(self.high)} with observation_dim={self.observation_dim}"
-            )
 
 
 class Diffuser(nn.Module):

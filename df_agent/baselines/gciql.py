@@ -8,44 +8,17 @@ the goal is reached, so that a value is a discounted time to the goal.
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalConfig, GoalLearner, GoalMLP
-from df_agent.data.samplers.hindsight import HindsightConfig, Normalizer, Transitions
+from df_agent.baselines.goal_conditioned import GoalLearner, GoalMLP
+from df_agent.data.config import HindsightConfig
+from df_agent.data.samplers.hindsight import Normalizer, Transitions
+from df_agent.options.baselines import GCIQLConfig
 
-ACTOR_LOSSES = ("ddpg+bc", "awr")
 LARGEST_WEIGHT = 100.0
-
-
-@dataclass(frozen=True)
-class GCIQLConfig(GoalConfig):
-    """Sizes of the networks, see `GoalConfig`, and what the losses are told.
-
-    Attributes:
-        expectile: of the critic's values over the data's actions that the value follows.
-        polyak: share of the critic that its target takes over per step.
-        actor: "ddpg+bc" climbs the critic, held near the data's actions; "awr" repeats these actions, weighted by
-            their advantage.
-        alpha: weight of the imitation for "ddpg+bc", inverse temperature per control step gained for "awr".
-    """
-
-    expectile: float = 0.9
-    polyak: float = 0.005
-    actor: str = "ddpg+bc"
-    alpha: float = 0.003
-
-    def __post_init__(self) -> None:
-        if self.actor not in ACTOR_LOSSES:
-            raise ValueError(f"unknown actor loss {self.actor!r}, available: {', '.join(ACTOR_LOSSES)}")
-        if not 0 < self.expectile < 1 or not 0 < self.polyak <= 1 or self.alpha < 0:
-            raise ValueError(
-                f"need 0 < expectile < 1, 0 < polyak <= 1 and alpha >= 0, got {self.expectile}, {self.polyak}, "
-                f"{self.alpha}"
-            )
 
 
 class Critic(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,9 +11,11 @@ from einops import rearrange
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from df_agent.data.config import HindsightConfig
 from df_agent.data.episodes import Episodes
-from df_agent.data.samplers.hindsight import HindsightConfig, HindsightSampler, Normalizer, Transitions
+from df_agent.data.samplers.hindsight import HindsightSampler, Normalizer, Transitions
 from df_agent.options import make
+from df_agent.options.baselines import GoalConfig
 
 Array = NDArray[Any]
 # Observations (B, Do) and goals (B, G) in environment units -> the next K actions (B, K, Da)
@@ -44,25 +46,6 @@ class GoalMLP(nn.Sequential):
         for layer in self:
             output = layer(output)
         return output
-
-
-@dataclass(frozen=True)
-class GoalConfig:
-    """Sizes of a goal-conditioned learner.
-
-    Attributes:
-        observation_dim: Do.
-        goal_dim: G.
-        action_dim: Da.
-        width: of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    observation_dim: int
-    goal_dim: int
-    action_dim: int
-    width: int = 256
-    depth: int = 3
 
 
 class GoalLearner(nn.Module):

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from df_agent.baselines.goal_conditioned import GoalConfig
 from df_agent.models.layers import perceptron
 from df_agent.options import make
+from df_agent.options.baselines import GoalConfig
 
 ALGORITHM = "sac_her"
 

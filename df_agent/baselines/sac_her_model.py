@@ -6,7 +6,6 @@ A step costs 1 and the episode ends on arrival, so a value is a discounted time 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,58 +21,10 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.her import HerReplayBuffer
 from torch import Tensor
 
-from df_agent.baselines.goal_conditioned import GoalConfig
 from df_agent.baselines.sac_her import Actor
+from df_agent.options.baselines import GoalConfig, SACHERConfig
 
 ALGORITHMS = {"sac": SAC, "td3": TD3}
-
-
-@dataclass(frozen=True)
-class SACHERConfig:
-    """How to train.
-
-    Attributes:
-        algorithm: "sac" or "td3".
-        envs: environments stepped side by side.
-        gradient_steps: updates after each step of them all.
-        batch_size: transitions per update.
-        learning_rate: Adam's, constant.
-        discount: per control step.
-        polyak: share of the critics that their targets take over per update.
-        width: of the hidden layers of actor and critics.
-        depth: number of hidden layers.
-        buffer_size: transitions kept.
-        learning_starts: steps with random actions before the first update.
-        hindsight_goals: transitions with hindsight goals per transition with its own.
-        action_noise: standard deviation of TD3's exploration.
-        max_episode_steps: episode limit in training [control steps]; None takes the environment's own.
-        seed: of weights, environments and exploration.
-        device: "auto", "cpu" or "cuda".
-    """
-
-    algorithm: str = "sac"
-    envs: int = 8
-    gradient_steps: int = 2
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    discount: float = 0.99
-    polyak: float = 0.005
-    width: int = 256
-    depth: int = 2
-    buffer_size: int = 1_000_000
-    learning_starts: int = 10_000
-    hindsight_goals: int = 4
-    action_noise: float = 0.3
-    max_episode_steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.algorithm not in ALGORITHMS:
-            raise ValueError(f"unknown algorithm {self.algorithm!r}, available: {', '.join(ALGORITHMS)}")
-        for key in ("envs", "gradient_steps", "batch_size", "width", "depth", "buffer_size", "hindsight_goals"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
 
 
 class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):

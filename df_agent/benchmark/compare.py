@@ -79,8 +79,8 @@ def compare(
     """Run policies on the same starts and goals.
 
     Episode i of a seed has the same start and goal whoever acts, so differences are paired; see
-    `df_agent.benchmark.paired` for the statistics. `scripts/compare.py` does the same for the policies of
-    configs/policy, and keeps what it ran.
+    `df_agent.benchmark.paired` for the statistics. `df-agent compare` does the same for the policies of
+    df_configs, and keeps what it ran.
 
     Args:
         policies: name -> anything with Stable-Baselines3's `predict`; all of them act in every environment.
@@ -114,7 +114,7 @@ def compare(
     }
     found = []
     for env_id in [env_ids] if isinstance(env_ids, str) else env_ids:
-        # The rows take the way through files that those of scripts/compare.py take.
+        # The rows take the way through files that those of `df-agent compare` take.
         with TemporaryDirectory() as folder:
             stores = [PolicyStore(Path(folder), env_id, name) for name in names]
             for store in stores:

@@ -18,7 +18,7 @@ TEXT = (
 
 
 def origin_blocks(comparisons: Sequence[EnvComparison]) -> list[Block]:
-    """Return commands, commits, machine and versions, and whose rows are not those of the options in configs/policy.
+    """Return commands, commits, machine and versions, and whose rows are not those of the options in its file.
 
     Nothing if the rows do not say where they come from.
     """

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import df_envs
@@ -19,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from df_agent.cli.demonstrators import NoisyPolicy, Wandering, demonstrator_of, policy_from
 from df_agent.cli.environments import file_name, frame_steps, is_maze, maze2d, plain
+from df_agent.cli.options.acting import CollectOptions
 from df_agent.data.clips import Clips
 from df_agent.data.collect import RecordedEpisode, record
 from df_agent.data.episodes import OWN_NAMESPACE
@@ -26,7 +26,6 @@ from df_agent.types import Policy
 from df_agent.world_model.prediction import Locate
 
 WANDER_SHARE = 0.3
-CONFIG = Path(__file__).parents[2] / "configs" / "collect" / "collect.yaml"
 UNSEEN = 1_000_000  # added to seeds: data is collected with those from 0 on, and must not be filmed again
 
 
@@ -130,7 +129,7 @@ def film_clips(
     every: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Clips:
-    """Return `clips` clips of `frames` pictures each, filmed as `scripts/collect.py pixels=...` does.
+    """Return `clips` clips of `frames` pictures each, filmed as `df-agent collect pixels=...` does.
 
     A picture is `size` wide; from one to the next are `every` control steps, or as many as there unless told otherwise.
 
@@ -139,10 +138,8 @@ def film_clips(
     """
     steps = (frames - 1) * (every or frame_steps(env_id))
     seed += UNSEEN
-    options = {"env": env_id, "pixels": size, "every": every, "seed": seed, "walk": steps}
-    config = OmegaConf.merge(OmegaConf.load(CONFIG), options)
-    assert isinstance(config, DictConfig)
-    job = job_of(config)
+    options = CollectOptions(env=env_id, pixels=size, every=every, seed=seed, walk=steps)
+    job = job_of(OmegaConf.create(asdict(options)))
     parts: list[Any] = []
     longest = 0
     with closing(job.env):

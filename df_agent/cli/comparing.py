@@ -1,4 +1,4 @@
-"""What `scripts/compare.py` is asked for, checked before it runs, and whether stored rows are of the same making."""
+"""What `df-agent compare` is asked for, checked before it runs, and whether stored rows are of the same making."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from df_envs.maps import maze_of
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig
 
 from df_agent.benchmark.store import PolicyStore, StoreError, file_name, of_code, stored
 from df_agent.benchmark.training_runs import policy_of
 from df_agent.checkpoint import CheckpointError
 from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.policies import (
-    FOLDER,
     check_name,
+    described,
     identity,
     load_weights,
     policy_config,
@@ -27,9 +27,9 @@ from df_agent.cli.policies import (
 )  # fmt: skip
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import content_hash
-from df_agent.runtime import check_precision, choose_device, computes_in_bf16
+from df_agent.runtime import settle
 
-OPTIONAL = ("slow", "only", "trained_by")  # keys that a file in configs/policy may lack
+OPTIONAL = ("slow", "only", "trained_by")  # keys that the file of a policy may lack
 AT_LEAST = {
     "episodes": 1, "slow_episodes": 1, "slow_seeds": 1, "num_envs": 1, "timing_episodes": 0, "slow_timing_episodes": 0,
 }  # fmt: skip
@@ -57,9 +57,7 @@ def seeds_asked(config: DictConfig) -> list[int]:
 
 def precision_asked(config: DictConfig) -> str:
     """Return "bf16" or "fp32", of which rows are made, so that it does not hang on a timing for each policy."""
-    if config.precision != "auto":
-        return str(config.precision)
-    return "bf16" if computes_in_bf16(choose_device()) else "fp32"
+    return settle(precision=config.precision, threads=config.threads).precision
 
 
 def check_options(config: DictConfig) -> None:
@@ -72,7 +70,7 @@ def check_options(config: DictConfig) -> None:
     seeds = seeds_asked(config)
     if not seeds or not all(_whole(seed) and seed >= 0 for seed in seeds) or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds must be different whole numbers, at least one, e.g. seeds=[0,1]; got {config.seeds!r}")
-    check_precision(config.precision, choose_device())
+    settle(precision=config.precision, threads=config.threads)
     for env_id in environments(config):
         check_env(env_id)
     _check_names(config)
@@ -95,12 +93,12 @@ def _check_names(config: DictConfig) -> None:
         if not isinstance(paths, list | ListConfig):
             raise ValueError(f"runs.{name} must be a list of checkpoints, runs={{{name}: [PATH, ...]}}, got {paths!r}")
     for name, changed in (config.changes or {}).items():
-        known = [*OmegaConf.load(FOLDER / f"{name}.yaml"), *OPTIONAL]
+        known = [*described(name), *OPTIONAL]
         if not isinstance(changed, Mapping | DictConfig):
             raise ValueError(f"changes.{name} must be options by name, got {changed!r}")
         for key in changed:
             if key not in known:
-                raise ValueError(f"changes.{name}.{key}: configs/policy/{name}.yaml has no {key!r}.{_hint(key, known)}")
+                raise ValueError(f"changes.{name}.{key}: {name}.yaml has no {key!r}.{_hint(key, known)}")
 
 
 def _among(option: str, given: Iterable[Any], names: list[str]) -> None:

@@ -92,7 +92,7 @@ def demonstrator_of(env_id: str, *, noise: float | None, seed: int, waypoints: s
 
 
 def policy_from(name: str, env_id: str, env: gym.Env[Any, Any]) -> Policy:
-    """Return a policy by its name in configs/policy, Stable-Baselines3's file, or "module:name" of what makes one.
+    """Return a policy by its name, Stable-Baselines3's file, or "module:name" of what makes one.
 
     Raises:
         ValueError: there is none of that name.

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import df_envs
 import gymnasium as gym
 from df_envs.fetch import FETCH_TASKS, RECALL_TASKS
 from df_envs.maps import MAZES, OWN_MAZES, PIXELS
@@ -110,14 +109,6 @@ def encoder(env_id: str) -> str:
     return trained(plain(env_id), "compact")
 
 
-def by_maze(env_id: str, umaze: Any, medium: Any, large: Any, elsewhere: Any = None) -> Any:
-    """Return the value that belongs to the maze of an environment; `elsewhere` if it is another environment."""
-    if elsewhere is not None and not is_maze(plain(env_id)):
-        return elsewhere
-    values = {"umaze": umaze, "medium": medium, "large": large, **dict.fromkeys(OWN_MAZES, medium)}
-    return values[df_envs.maze_of(env_id).name]
-
-
 def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
     """Return the value whose key, the longest such, is part of an environment's name; else that of "elsewhere"."""
     found = [key for key in values if key in plain(env_id)] or [key for key in values if key == "elsewhere"]
@@ -127,7 +118,7 @@ def by_name(env_id: str, values: Mapping[str, Any]) -> Any:
 
 
 def demonstrations(env_id: str) -> str:
-    """Return the dataset that scripts/collect.py writes by default."""
+    """Return the dataset that `df-agent collect` writes by default."""
     name = env_id.removeprefix("df_envs:")
     if is_maze(name):
         return f"{OWN_NAMESPACE}/{maze2d(name)}-dfs-v0"
@@ -135,7 +126,7 @@ def demonstrations(env_id: str) -> str:
 
 
 def film(env_id: str, size: int = 64) -> str:
-    """Return the dataset of pictures that scripts/collect.py writes by default."""
+    """Return the dataset of pictures that `df-agent collect` writes by default."""
     return demonstrations(env_id).replace("-v0", f"-pixels{size}-v0")
 
 
@@ -144,17 +135,23 @@ def frame_steps(env_id: str) -> int:
     return FRAME_STEPS if is_maze(plain(env_id)) else 1
 
 
+def warmup(steps: int, *, _parent_: Any) -> int:
+    """Return the steps of a warm-up: so many, or a tenth of the training where that is short."""
+    return min(steps, int(_parent_.steps) // 10)
+
+
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "maze2d": maze2d,
     "trained": trained,
     "encoder": encoder,
-    "by_maze": by_maze,
     "by_name": by_name,
     "demonstrations": demonstrations,
     "limit": episode_limit,
     "film": film,
     "file_name": file_name,
     "every": frame_steps,
+    "warmup": warmup,
+    "maze_seen": plain,
 }
 for _name, _function in RESOLVERS.items():
     OmegaConf.register_new_resolver(_name, _function, replace=True)

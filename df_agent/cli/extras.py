@@ -32,7 +32,7 @@ def extras(config: DictConfig, env_id: str) -> dict[str, Any]:
 
 
 def effort(file: Path) -> list[dict[str, Any]]:
-    """Return a row per policy, maze and kind of starts about the settings that scripts/tune.py tried.
+    """Return a row per policy, maze and kind of starts about the settings that `df-agent tune` tried.
 
     A line with "unrecorded" stands for so many trials from before there was a record.
     """

@@ -1,4 +1,4 @@
-"""Policies by name: each is a file in configs/policy that says how it is made.
+"""Policies by name: each is a file in df_configs/policy, or in the user's own folder, that says how it is made.
 
 `policy` in it is what Hydra instantiates; its values may use `${env}`, `${maze2d:${env}}` (the maze whose data the
 policy learned from) and `${limit:${env},${max_steps}}` (length of an episode). So a policy of one's own is one file
@@ -8,6 +8,7 @@ with `predict` and one YAML.
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from df_agent.cli import environments  # noqa: F401 - registers the resolvers that the files of policies use
+from df_agent.cli.folders import group_files
+from df_agent.cli.policy_options import policy_file
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
 from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
@@ -30,50 +33,39 @@ from df_agent.types import Policy
 
 # Versions that what a policy does may depend on.
 ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
-OWN = "_own"  # the file of policies named "module:Class"
-# What a policy's file says of it; all else is an option of the policy itself.
-ABOUT = (
-    "name",
-    "description",
-    "privileged",
-    "slow",
-    "only",
-    "checkpoint",
-    "encoder",
-    "trained_by",
-    "device",
-    "precision",
-)
-FOLDER = Path(__file__).parents[2] / "configs" / "policy"
+USUAL = "diffusion_forcing"  # what acts where no policy's file says that it is the usual one
 
 
-def policy_arguments(arguments: list[str]) -> list[str]:
-    """Return a command's arguments as Hydra takes them.
+def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what the user says of a policy as its files call it.
 
-    `policy=module:Class` is a policy of one's own, and `policy.option=value` an option of the policy, whether its file
-    names it or not. Exits, naming the policies there are, if one is asked for that is not.
+    Without `policy=` it is what is usual in the environment.
     """
-    out = []
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        first, _, rest = name.lstrip("+").partition(".")
-        if name == "policy" and ":" in value:
-            out += [f"policy={OWN}", f"policy.name='{value}'", f"policy.policy._target_={value.replace(':', '.')}"]
-            continue
-        if name == "policy":
-            try:
-                check_name(value)
-            except ValueError as error:
-                raise SystemExit(f"{type(error).__name__}: {error}") from error
-        if first == "policy" and rest and rest.partition(".")[0] not in ABOUT:
-            argument = f"++policy.policy.{rest.removeprefix('make.').removeprefix('policy.')}{equals}{value}"
-        out.append(argument)
+    out: list[tuple[str, str]] = []
+    for key, text in pairs:
+        first, _, rest = key.partition(".")
+        if first == "policy":
+            out.append((f"policy.{rest.removeprefix('make.').removeprefix('policy.')}" if rest else key, text))
+        else:
+            out.append((key, text))
+    env_id = dict(pairs).get("env", "")
+    if "policy" not in dict(pairs) and (usual := usual_policy(env_id)) != USUAL:
+        out.insert(0, ("policy", usual))
     return out
+
+
+def usual_policy(env_id: str) -> str:
+    """Return the name of the policy that acts in an environment unless another is named."""
+    for name in policy_names():
+        pattern = policy_file(name).get("usual_in")
+        if pattern is not None and fnmatch.fnmatch(env_id.removeprefix("df_envs:"), pattern):
+            return name
+    return USUAL
 
 
 def policy_names() -> list[str]:
     """Return the names of the policies there are."""
-    return sorted(path.stem for path in FOLDER.glob("[!_]*.yaml"))
+    return sorted(group_files("", "policy"))
 
 
 def check_name(name: str) -> None:
@@ -83,15 +75,14 @@ def check_name(name: str) -> None:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"there is no policy {name!r} in configs/policy; there are {', '.join(names)}, or one of your own as "
-            f"'module:Class'.{hint}"
+            f"there is no policy {name!r}; there are {', '.join(names)}, or one of your own as 'module:Class'.{hint}"
         )
 
 
 def check_policy(policy: DictConfig, file: str | None = None) -> None:
-    """Raise ValueError if what configs/policy says of a policy is incomplete, or has another name than its file."""
+    """Raise ValueError if what df_configs/policy says of a policy is incomplete, or has another name than its file."""
     missing = [key for key in ("name", "privileged", "policy") if key not in policy]
-    where = f"configs/policy/{file or policy.get('name') or '?'}.yaml"
+    where = f"policy/{file or policy.get('name') or '?'}.yaml"
     if "make" in policy:
         raise ValueError(f"{where}: the key `make:` is now called `policy:`, rename it")
     if missing:
@@ -103,12 +94,9 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
 def described(name: str) -> DictConfig:
     """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
     check_name(name)
-    own = ":" in name
-    policy = OmegaConf.load(FOLDER / f"{OWN if own else name}.yaml")
+    policy = OmegaConf.create(policy_file(name)) if ":" in name else OmegaConf.load(group_files("", "policy")[name])
     if not isinstance(policy, DictConfig):
-        raise ValueError(f"configs/policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
-    if own:
-        policy.name, policy.policy._target_ = name, name.replace(":", ".")
+        raise ValueError(f"policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
     check_policy(policy, name)
     return policy
 
@@ -123,7 +111,7 @@ def policy_config(
     """Return what `make_policy` takes: a configuration with "env", "max_steps" and "policy".
 
     Args:
-        name: of a file in configs/policy.
+        name: of a file in df_configs/policy.
         env_id: gymnasium id.
         max_steps: length of an episode; None takes the environment's own.
         precision: of policies that leave the choice; None leaves it to them.
@@ -199,7 +187,7 @@ def goal_spec_of(config: DictConfig) -> GoalSpec:
 
 
 def changed_options(config: DictConfig) -> dict[str, Any]:
-    """Return what of a run's `policy.policy` is not as configs/policy has it, and `max_steps` if it is not the usual.
+    """Return what of a run's `policy.policy` is not as its file has it, and `max_steps` if it is not the usual.
 
     Args:
         config: as for `make_policy`. Device and precision are no change.
@@ -215,7 +203,7 @@ def changed_options(config: DictConfig) -> dict[str, Any]:
 
 
 def is_usual(config: Mapping[str, Any]) -> bool:
-    """Whether a run, by the configuration that is kept with its results, was of a policy as configs/policy has it."""
+    """Whether a run, by the configuration that is kept with its results, was of a policy as its file has it."""
     try:
         policy = policy_entry(config["policy"])
         return not config["checkpoint"] and not changed_options(OmegaConf.create({**config, "policy": policy}))

@@ -63,7 +63,7 @@ class Clips:
 
 
 def load_clips(name: str | Path) -> Clips:
-    """Load the pictures of a Minari dataset, as `scripts/collect.py pixels=64` writes it.
+    """Load the pictures of a Minari dataset, as `df-agent collect pixels=64` writes it.
 
     Raises:
         FileNotFoundError, ConnectionError: as `load_episodes`.
@@ -77,7 +77,7 @@ def load_clips(name: str | Path) -> Clips:
     for episode in dataset.iterate_episodes():
         seen = episode.observations
         if not isinstance(seen, dict) or "pixels" not in seen:
-            raise ValueError(f"{str(name)!r} holds no pictures; `python scripts/collect.py ... pixels=64` takes them")
+            raise ValueError(f"{str(name)!r} holds no pictures; `df-agent collect ... pixels=64` takes them")
         taken = np.asarray(episode.actions, dtype=np.float32)
         frames.append(np.asarray(seen["pixels"]))
         actions.append(np.concatenate([np.zeros_like(taken[:1]), taken]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -46,8 +47,9 @@ def load_ogbench(name: str) -> Episodes:
     try:
         import ogbench
     except ImportError as error:
+        python = "" if sys.version_info < (3, 13) else "it has no build for this Python; take 3.11 or 3.12 and "
         raise ImportError(
-            f"{name} needs OGBench's loader: pip install -e '.[ogbench]' -c constraints.txt ({error})"
+            f"{name} needs OGBench's loader: {python}pip install 'df-agent[ogbench]' ({error})"
         ) from error
     folder = Path(ogbench.utils.DEFAULT_DATASET_DIR).expanduser()
     try:

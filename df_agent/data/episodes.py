@@ -17,7 +17,7 @@ from df_agent import migrations
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 
 Array = NDArray[Any]
-# What `scripts/collect.py` makes; no server has it, so nothing of it is looked for there.
+# What `df-agent collect` makes; no server has it, so nothing of it is looked for there.
 OWN_NAMESPACE = "df-agent"
 MINARI_VERSION_KEY = "df_agent_format_version"  # in the metadata of the datasets that we write
 _OPTIONAL = ("desired_goals", "achieved_goals")
@@ -206,7 +206,7 @@ def _open_by_id(dataset_id: str) -> Any:
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
     missing = f"There is no folder, .npz or Minari dataset {dataset_id!r}; the local Minari store holds {have}."
     if "/" not in dataset_id or dataset_id.startswith((".", "/", f"{OWN_NAMESPACE}/")):
-        raise FileNotFoundError(missing + hint + " `python scripts/collect.py env=...` makes one.")
+        raise FileNotFoundError(missing + hint + " `df-agent collect env=...` makes one.")
     try:
         minari.download_dataset(dataset_id)
     except ValueError as error:

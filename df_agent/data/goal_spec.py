@@ -10,13 +10,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.data.episodes import Episodes
-from df_agent.types import Observation
+
+if TYPE_CHECKING:  # which brings torch; options are looked at without
+    from df_agent.types import Observation
 
 Array = NDArray[Any]
 Source = str | tuple[int, ...] | None
@@ -189,7 +191,7 @@ def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
         if module is not None and (own or module not in sys.modules):
             raise ValueError(
                 f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names. If "
-                f"you trust it: import {module} first, or repeat goal.{name}={value} to scripts/evaluate.py"
+                f"you trust it: import {module} first, or repeat goal.{name}={value} to df-agent evaluate"
             )
     return dict(said or {})
 

@@ -16,6 +16,7 @@ from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
 PLACES = 2  # frames of a token that holds nothing else, so that it shows the direction of motion
+REACH, FOLLOWED = 3, 5  # frames: how far ahead on a plan the local policy aims, and when the next plan is made
 SHARE = 2 / 3  # of an episode that a window spans at most
 NEAR = 0.1  # of the furthest that an episode is from its end
 
@@ -92,7 +93,12 @@ def infer(
     }
     policy: dict[str, Any] = {"planner": "fixed_horizon", "controller": "actions", "open_loop_horizon": frame_skip}
     if local_policy:
-        policy = {"planner": "shortest_feasible", "controller": "local_policy"}
+        policy = {
+            "planner": "shortest_feasible",
+            "controller": "local_policy",
+            "open_loop_horizon": FOLLOWED * frame_skip,
+        }
+        policy["local_policy"] = {"reach": REACH * frame_skip}
     if control_period:
         policy["control_period"] = control_period
     windows = {"max_tokens": tokens, "short_tokens": []}

@@ -14,7 +14,7 @@ With a longer context, tokens of the past lie before that.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,77 +22,10 @@ from einops import rearrange
 from torch import Tensor
 
 from df_agent.data.channels import changing
+from df_agent.data.config import TokenizerConfig
 
 if TYPE_CHECKING:
     from df_agent.data.episodes import Episodes
-
-
-@dataclass(frozen=True)
-class TokenizerConfig:
-    """What a frame holds.
-
-    Attributes:
-        observation_indices: channels of the observation that are modelled.
-        goal_channels: where in these channels the goal is found, in the goal's own order.
-        action_dim: size of an action, used when `include_actions`.
-        include_actions: whether frames hold the actions taken.
-        include_rewards: whether frames hold the reward received.
-        frame_skip: control steps per frame.
-        frame_stack: frames per token.
-        context: tokens that hold what was observed, the present last; the tokens behind them are planned.
-    """
-
-    observation_indices: tuple[int, ...] = (0, 1)
-    goal_channels: tuple[int, ...] = (0, 1)
-    action_dim: int = 0
-    include_actions: bool = False
-    include_rewards: bool = False
-    frame_skip: int = 1
-    frame_stack: int = 1
-    context: int = 1
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "observation_indices", tuple(self.observation_indices))
-        object.__setattr__(self, "goal_channels", tuple(self.goal_channels))
-        if self.frame_skip < 1 or self.frame_stack < 1:
-            raise ValueError(
-                f"frame_skip and frame_stack must be at least 1, got {self.frame_skip}, {self.frame_stack}"
-            )
-        if self.context < 1:
-            raise ValueError(f"context must be at least 1 token, the present, got {self.context}")
-        if self.include_actions and self.action_dim < 1:
-            raise ValueError("include_actions needs action_dim, the size of an action")
-        if any(not 0 <= c < len(self.observation_indices) for c in self.goal_channels):
-            raise ValueError(
-                f"goal_channels {self.goal_channels} must index the {len(self.observation_indices)} modelled "
-                f"observation channels"
-            )
-
-    @property
-    def observation_dim(self) -> int:
-        """Number of modelled observation channels."""
-        return len(self.observation_indices)
-
-    @property
-    def frame_dim(self) -> int:
-        """Channels of a frame."""
-        actions = self.action_dim * self.frame_skip if self.include_actions else 0
-        return self.observation_dim + actions + int(self.include_rewards)
-
-    @property
-    def token_dim(self) -> int:
-        """Channels of a token."""
-        return self.frame_dim * self.frame_stack
-
-    @property
-    def context_frames(self) -> int:
-        """Number of frames that hold what was observed, the present last."""
-        return self.context * self.frame_stack
-
-    @property
-    def span(self) -> int:
-        """Control steps of a token."""
-        return self.frame_skip * self.frame_stack
 
 
 def check_indices(config: TokenizerConfig, channels: int) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from df_agent.diffusion.masking import MaskingConfig, corrupt
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.diffusion.masking import corrupt
 from df_agent.diffusion.noise_schedule import (
     add_noise,
     alpha_bar_table,
@@ -19,47 +17,6 @@ from df_agent.diffusion.noise_schedule import (
     to_x0_eps,
 )
 from df_agent.types import Batch
-
-
-@dataclass(frozen=True)
-class DiffusionForcingConfig(MaskingConfig):
-    """How noise is added and weighted in training; what is given besides, see `MaskingConfig`.
-
-    Attributes:
-        levels: K, the number of noisy levels; 0 is clean.
-        schedule: "linear", "cosine" or "sigmoid".
-        zero_terminal_snr: let level K hold no signal at all.
-        signal_scale: how large the data counts beside the noise; more than 1 where what matters is small in it.
-        prediction_type: what the network predicts: "x0", "eps" or "v".
-        snr_weighting: "none", "min_snr" or "fused".
-        snr_clip: gamma of min-SNR.
-        snr_decay: decay of the fused SNR, per token.
-        clip_noise: noise is clamped to this absolute value.
-    """
-
-    levels: int = 1000
-    schedule: str = "cosine"
-    zero_terminal_snr: bool = False
-    signal_scale: float = 1.0
-    prediction_type: str = "v"
-    snr_weighting: str = "none"
-    snr_clip: float = 5.0
-    snr_decay: float = 0.9
-    clip_noise: float = 20.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_prediction_type(self.prediction_type)
-        if self.zero_terminal_snr and self.prediction_type == "eps":
-            raise ValueError(
-                "zero_terminal_snr needs prediction_type 'x0' or 'v': noise says nothing of the data at level K"
-            )
-        if self.snr_weighting not in ("none", "min_snr", "fused"):
-            raise ValueError(f"unknown snr_weighting {self.snr_weighting!r}, available: ['fused', 'min_snr', 'none']")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
 
 
 class DiffusionForcing(nn.Module):

@@ -9,51 +9,11 @@ A window of T tokens, as `corrupt` may leave it (level 0 is clean, K pure noise)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class MaskingConfig:
-    """Which tokens of a training window are given, and in which form.
-
-    Attributes:
-        shared_level: share of windows whose free tokens have one level in common; the rest draw one each.
-        clean_first: share of windows whose observed tokens are given clean, as in use.
-        repeat_first: share of windows in whose observed tokens nothing lies before the last frame of one of them,
-            which is repeated, as at an episode's start, when there is no history.
-        terminal: share of windows that end at a token drawn at random; behind it lies pure noise.
-        terminal_tail: that token is among the last so many real ones of its window; 0 for any but the first.
-            Where windows have several lengths, the gap between two lengths lets all horizons come up alike.
-        clean_goal: share of these whose last token is given clean, as a goal is in use: the goal
-            channels of its last frame, repeated; every other channel zero.
-        pad_weight: loss weight of the pads behind the terminal token.
-        frame_stack: frames in a token.
-        goal_channels: positions of the goal within a frame.
-        context: tokens that hold what was observed, the present last.
-    """
-
-    shared_level: float = 0.5
-    clean_first: float = 0.75
-    repeat_first: float = 0.3
-    terminal: float = 0.75
-    terminal_tail: int = 0
-    clean_goal: float = 0.8
-    pad_weight: float = 0.05
-    frame_stack: int = 1
-    goal_channels: tuple[int, ...] = (0, 1)
-    context: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("shared_level", "clean_first", "repeat_first", "terminal", "clean_goal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")
-        if self.terminal_tail < 0:
-            raise ValueError(f"terminal_tail is a number of tokens, got {self.terminal_tail}")
-        object.__setattr__(self, "goal_channels", tuple(self.goal_channels))
+from df_agent.diffusion.config import MaskingConfig
 
 
 def repeat_last_frame(tokens: Tensor, frame_stack: int, channels: tuple[int, ...] | None = None) -> Tensor:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from difflib import get_close_matches
-from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-PredictionType = Literal["x0", "eps", "v"]
+from df_agent.diffusion.config import PredictionType as PredictionType
+from df_agent.diffusion.config import check_prediction_type as check_prediction_type
 
 
 def _linear(levels: int) -> Tensor:
@@ -159,10 +159,3 @@ def fused_snr_weight(
         backward = [w.flip(1) for w in one_way(clipped.flip(1), snr.flip(1), past_clipped.flip(1))]
         fused_clipped, fused = (fused_clipped + backward[0]) / 2, (fused + backward[1]) / 2
     return _prediction_weight(prediction_type, clip * fused_clipped, clip * fused)
-
-
-def check_prediction_type(name: str) -> PredictionType:
-    """Return `name` if it is a prediction type, or raise a ValueError that lists them."""
-    if name not in ("x0", "eps", "v"):
-        raise ValueError(f"unknown prediction_type {name!r}, available: ['eps', 'v', 'x0']")
-    return cast(PredictionType, name)

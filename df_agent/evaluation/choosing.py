@@ -37,7 +37,7 @@ class Tried:
 
 def local_options(pace: float, planner: str) -> dict[str, Any]:
     """Return the options by which the local policy acts, asked to take `pace` of the clock's time."""
-    options = {"controller": "local_policy", "open_loop_horizon": 50, "local_policy": {"pace": pace}}
+    options = {"controller": "local_policy", "local_policy": {"pace": pace}}
     return {"planner": planner, **options}
 
 

@@ -6,14 +6,14 @@ import ast
 import hashlib
 import os
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from df_agent.training.run_folder import command
 
 PACKAGES = ("df-agent", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco", "minari")
 # How weights were trained is in the weights, which are hashed themselves; a report only reads what was measured.
@@ -34,7 +34,7 @@ def provenance(config: dict[str, Any] | None = None, checkpoint: str | Path | No
         "checkpoint": None if checkpoint is None else Path(checkpoint).name,
         "checkpoint_sha256": None if checkpoint is None else content_hash(checkpoint),
         "hardware": hardware(),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "command": command(),
     }
 
 

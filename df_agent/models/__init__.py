@@ -16,8 +16,8 @@ it than that, and these attributes:
 Shorter sequences than `max_tokens` must work, since near goals are planned for with fewer tokens. The dataclass may
 have `cond_dim`, for networks that take a condition, and `level_scale`, which is filled in.
 
-To add one: write its file here and name it in `NETWORKS`; configs/train/method/NAME.yaml names it with its options, as
-recurrent.yaml does, and `method=NAME` trains it. From outside of the package,
+To add one: write its file here and name it in `NETWORKS`; method/NAME.yaml names it with its options, as recurrent.yaml
+does, and `method=NAME` trains it. From outside of the package,
 `df_agent.models.NETWORKS["mine"] = (MyNetwork, MyConfig)` before training or loading does.
 """
 
@@ -29,12 +29,19 @@ from typing import Any
 
 from torch import nn
 
-from df_agent.models.recurrent import Recurrent, RecurrentConfig
-from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
-from df_agent.models.transformer import Transformer, TransformerConfig
-from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
-from df_agent.models.unet3d import Unet3d, Unet3dConfig
+from df_agent.models.recurrent import Recurrent
+from df_agent.models.space_time import SpaceTimeTransformer
+from df_agent.models.transformer import Transformer
+from df_agent.models.transformer_v15 import TransformerV15
+from df_agent.models.unet3d import Unet3d
 from df_agent.options import make
+from df_agent.options.networks import (
+    RecurrentConfig,
+    SpaceTimeConfig,
+    TransformerConfig,
+    TransformerV15Config,
+    Unet3dConfig,
+)
 
 NETWORKS: dict[str, tuple[Any, Any]] = {
     "transformer": (Transformer, TransformerConfig),

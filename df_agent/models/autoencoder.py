@@ -2,64 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """Sizes, and what its training asks for.
-
-    Attributes:
-        size: height and width of the pictures, `4 * 2 ** halvings` times the latents'.
-        channels: of the pictures.
-        widths: features at a fourth of the size, and after each halving.
-        latent_channels: C of each latent vector.
-        one_vector: a single latent vector for the whole picture instead of one per place.
-        normalise: give each latent vector zero mean and unit variance; otherwise a small penalty keeps them small.
-        noise: standard deviation of what is added to the latents in training, so that near latents mean like pictures.
-        emphasis: how many times more a pixel counts that differs from the background, or lies beside one: a small thing
-            that moves has to be kept. The background is the data's median; where the camera moves, nearly all differ.
-        straighten: how much it costs that latents of pictures in a row turn or change their pace: where the world moves
-            evenly, they shall. Needs batches of pictures in a row.
-    """
-
-    size: int = 64
-    channels: int = 3
-    widths: tuple[int, ...] = (48, 96, 128)
-    latent_channels: int = 16
-    one_vector: bool = False
-    normalise: bool = True
-    noise: float = 0.1
-    emphasis: float = 20.0
-    straighten: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        if not self.widths or self.size % (4 * 2 ** (len(self.widths) - 1)):
-            raise ValueError(
-                f"size must be a multiple of 4 * 2 ** halvings, got size={self.size} with widths={self.widths}"
-            )
-
-    @property
-    def side(self) -> int:
-        """Height and width of the features before they become latents."""
-        return int(self.size // (4 * 2 ** (len(self.widths) - 1)))
-
-    @property
-    def places(self) -> int:
-        """P, the number of latent vectors of a picture."""
-        return 1 if self.one_vector else self.side**2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
 
 
 @dataclass
@@ -179,33 +130,6 @@ class Autoencoder(Encoder):
             total = total + c.straighten * bend
             metrics["bend"] = bend.detach()
         return total, {"loss": total.detach(), **metrics}
-
-
-@dataclass(frozen=True)
-class PixelsConfig:
-    """Of what takes pictures as they are.
-
-    Attributes:
-        size: height and width.
-        channels: of the pictures.
-    """
-
-    size: int = 64
-    channels: int = 3
-
-    @property
-    def places(self) -> int:
-        """One vector holds a picture."""
-        return 1
-
-    @property
-    def latent_channels(self) -> int:
-        """Its size."""
-        return self.channels * self.size**2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return {"name": "pixels", **asdict(self)}
 
 
 class Pixels(nn.Module):

@@ -6,37 +6,12 @@ Diffuser).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from df_agent.models.layers import perceptron
+from df_agent.options.side_models import InverseDynamicsConfig
 from df_agent.types import InverseDynamicsBatch
-
-
-@dataclass(frozen=True)
-class InverseDynamicsConfig:
-    """Sizes of the inverse model.
-
-    Attributes:
-        observation_dim: Do, the modelled channels of the observation.
-        channels: G, the number of goal channels.
-        action_dim: Da.
-        width: size of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    observation_dim: int
-    channels: int
-    action_dim: int
-    width: int = 192
-    depth: int = 3
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
 
 
 class InverseDynamics(nn.Module):

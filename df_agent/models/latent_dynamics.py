@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from df_agent.models.layers import perceptron
-
-
-@dataclass(frozen=True)
-class LatentDynamicsConfig:
-    """Sizes of the network.
-
-    Attributes:
-        latent_dim: L.
-        action_dim: A, of all actions from one picture to the next.
-        width: size of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    latent_dim: int
-    action_dim: int
-    width: int = 256
-    depth: int = 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.side_models import LatentDynamicsConfig
 
 
 @dataclass

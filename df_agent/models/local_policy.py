@@ -9,60 +9,15 @@ quantile of the steps says.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from df_agent.models.layers import perceptron
+from df_agent.options.side_models import LocalPolicyConfig
 from df_agent.types import HindsightBatch
 
 NEAR = 10.0  # how much finer near goals are told apart than by the data's deviation
-
-
-@dataclass(frozen=True)
-class LocalPolicyConfig:
-    """Sizes of the local policy.
-
-    Attributes:
-        observation_indices: channels of the environment's observation that it sees, Do of them; others than those that
-            plans are about, if need be.
-        goal_channels: where among these the goal lies, G of them.
-        observation_mean: (Do,) mean of the data in these channels.
-        observation_std: (Do,) its standard deviation.
-        action_mean: (Da,) mean of the data's actions.
-        action_std: (Da,) their standard deviation.
-        longest: most control steps between an action and its goal in training.
-        quantile: which quantile of the steps to a goal the clock learns.
-        width: size of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    observation_indices: tuple[int, ...]
-    goal_channels: tuple[int, ...]
-    observation_mean: tuple[float, ...]
-    observation_std: tuple[float, ...]
-    action_mean: tuple[float, ...]
-    action_std: tuple[float, ...]
-    longest: int
-    quantile: float = 0.1
-    width: int = 256
-    depth: int = 3
-
-    def __post_init__(self) -> None:
-        for name in (
-            "observation_indices", "goal_channels", "observation_mean", "observation_std", "action_mean", "action_std",
-        ):  # fmt: skip
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
-        if self.longest < 1:
-            raise ValueError(f"longest is in control steps, at least 1, got {self.longest}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
 
 
 class LocalPolicy(nn.Module):

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from df_agent.models.layers import check_condition, sinusoidal
-
-
-@dataclass(frozen=True)
-class RecurrentConfig:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a token.
-        max_tokens: of the training windows; in use sequences may be longer.
-        width: size of the hidden layers before and after the recurrence.
-        state: size of the state, per layer.
-        depth: residual layers on either side of the recurrence.
-        layers: of the recurrence.
-        cond_dim: size of an optional per-token condition, 0 for none.
-        level_scale: K, by which levels are divided before they are embedded.
-    """
-
-    token_dim: int
-    max_tokens: int = 0
-    width: int = 256
-    state: int = 256
-    depth: int = 2
-    layers: int = 1
-    cond_dim: int = 0
-    level_scale: int = 1000
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import RecurrentConfig
 
 
 @dataclass

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -12,48 +11,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from df_agent.models.layers import attend, check_condition, sinusoidal
-
-
-@dataclass(frozen=True)
-class SpaceTimeConfig:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a frame: places times what each holds.
-        places: P, the number of patches of a frame; 1 for tokens that are no pictures.
-        window: frames that a frame may look at, itself among them.
-        cond_dim: size of a frame's condition; 0 for none.
-        width, depth, heads: of the transformer.
-        mlp_ratio: hidden size of the feed-forward layers over `width`.
-        causal: no frame sees those behind it.
-        level_scale: K, for the embedding of levels.
-    """
-
-    token_dim: int
-    places: int = 1
-    window: int = 16
-    cond_dim: int = 0
-    width: int = 160
-    depth: int = 6
-    heads: int = 5
-    mlp_ratio: float = 4.0
-    causal: bool = True
-    level_scale: float = 1000.0
-
-    def __post_init__(self) -> None:
-        if self.token_dim % self.places:
-            raise ValueError(f"token_dim={self.token_dim} must be a multiple of places={self.places}")
-        if self.width % (4 * self.heads):
-            raise ValueError(f"width={self.width} must be a multiple of 4 * heads, got heads={self.heads}")
-
-    @property
-    def max_tokens(self) -> int:
-        """The longest sequence that is seen at once, as the other networks call it."""
-        return self.window
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import SpaceTimeConfig
 
 
 @dataclass

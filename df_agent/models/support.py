@@ -7,42 +7,12 @@ an obstacle than any trajectory came, or in a direction that none took there, it
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from df_agent.models.layers import fourier_features, perceptron
+from df_agent.options.side_models import SupportConfig
 from df_agent.types import Pairs
-
-
-@dataclass(frozen=True)
-class SupportConfig:
-    """Sizes of the classifier, and what it is trained against.
-
-    Attributes:
-        channels: G, the number of goal channels.
-        blur: standard deviations of the least and the most blur, in those of the data.
-        bands: sines and cosines per channel, at doubling frequencies, so that small distances can be told.
-        width: size of the hidden layers.
-        depth: number of hidden layers.
-    """
-
-    channels: int
-    blur: tuple[float, float] = (0.05, 0.5)
-    bands: int = 4
-    width: int = 128
-    depth: int = 3
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "blur", tuple(self.blur))
-        if not 0 < self.blur[0] <= self.blur[1]:
-            raise ValueError(f"blur must be two positive numbers, the least and the most, got {self.blur}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
 
 
 class Support(nn.Module):

@@ -9,62 +9,13 @@ horizons on the estimate and measures shortcuts by it; it gives no route.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.models.layers import fourier_features, perceptron
+from df_agent.options.side_models import TimeToGoalConfig
 from df_agent.types import Pairs
-
-
-@dataclass(frozen=True)
-class TimeToGoalConfig:
-    """Sizes of the estimator.
-
-    Attributes:
-        channels: G, the number of goal channels.
-        symmetric: whether the way back takes as long, as for a robot that can turn round anywhere.
-        quantile: which quantile of the steps is learned, of pairs as `PairSampler` draws them.
-        resolution: below about so many steps, differences count for little [control steps].
-        unit: steps to a distance of one between embeddings [control steps].
-        spread: how strongly places of different pairs are pushed apart. Of places that no walk joins, the data only
-            says that they are no further apart than a chain of trajectories is; pushed apart, they are as far as that
-            (compare Wang et al. 2023, QRL).
-        bands: sines and cosines per channel, at doubling frequencies, so that thin walls can be told.
-        width: size of the hidden layers.
-        depth: number of hidden layers.
-        groups: terms of which the distance is the sum.
-        group_size: coordinates of a place in each of them.
-    """
-
-    channels: int = 2
-    symmetric: bool = False
-    quantile: float = 0.1
-    resolution: int = 4
-    unit: int = 16
-    spread: float = 0.0
-    bands: int = 5
-    width: int = 160
-    depth: int = 3
-    groups: int = 8
-    group_size: int = 16
-
-    def __post_init__(self) -> None:
-        if not 0 < self.quantile < 1:
-            raise ValueError(f"quantile must lie between 0 and 1, got {self.quantile}")
-        if self.resolution < 1 or self.unit < 1:
-            raise ValueError(f"resolution and unit are steps, at least 1, got {self.resolution} and {self.unit}")
-        if not 0 <= self.spread < self.quantile:
-            raise ValueError(
-                f"spread must lie in [0, quantile={self.quantile}), or everything is pushed apart, got {self.spread}"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
 
 
 class TimeToGoal(nn.Module):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,44 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.models.layers import attend, check_condition, fourier_features, sinusoidal
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a token.
-        max_tokens: the longest sequence, for the learned positions.
-        width: size of the hidden state.
-        depth: number of blocks.
-        heads: attention heads; must divide width.
-        mlp_ratio: hidden size of the feed-forward part over width.
-        cond_dim: size of an optional per-token condition, 0 for none.
-        causal: whether a token sees the past only.
-        level_scale: K, by which levels are divided before they are embedded.
-        bands: sines and cosines per input channel, at doubling frequencies, so that small differences can be told where
-            the data spans many times their size, as walls of a large maze are (compare Kingma et al. 2021, VDM).
-    """
-
-    token_dim: int
-    max_tokens: int
-    width: int = 160
-    depth: int = 7
-    heads: int = 5
-    mlp_ratio: float = 4.0
-    cond_dim: int = 0
-    causal: bool = False
-    level_scale: int = 1000
-    bands: int = 0
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(f"width must be even and a multiple of heads, got width={self.width}, heads={self.heads}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import TransformerConfig
 
 
 class Block(nn.Module):

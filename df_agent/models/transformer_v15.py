@@ -6,44 +6,11 @@ Its sizes and names of weights are those of the original's public checkpoints, s
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class TransformerV15Config:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a token.
-        max_tokens: the longest sequence.
-        width: size of the hidden state.
-        depth: number of layers.
-        heads: attention heads; must divide width.
-        feed_forward: hidden size of the feed-forward part.
-        causal: whether a token sees the past only.
-        level_scale: K, the number of levels.
-    """
-
-    token_dim: int
-    max_tokens: int
-    width: int = 128
-    depth: int = 12
-    heads: int = 4
-    feed_forward: int = 512
-    causal: bool = False
-    level_scale: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(f"width must be a multiple of 4 and of heads, got width={self.width}, heads={self.heads}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import TransformerV15Config
 
 
 def sines_and_cosines(position: Tensor, dim: int) -> Tensor:

@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from df_agent.models.layers import sinusoidal
-
-
-@dataclass(frozen=True)
-class TemporalUnetConfig:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a transition.
-        width: channels of the first resolution, and size of the level's embedding.
-        multipliers: channels of each resolution over `width`; time is halved between two of them.
-        kernel: size of the convolutions, odd.
-    """
-
-    token_dim: int
-    width: int = 32
-    multipliers: tuple[int, ...] = (1, 4, 8)
-    kernel: int = 5
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "multipliers", tuple(self.multipliers))
-        if self.width % 8 or self.kernel % 2 == 0 or len(self.multipliers) < 2:
-            raise ValueError(
-                f"need a width that is a multiple of 8, an odd kernel and two multipliers or more, got "
-                f"width={self.width}, kernel={self.kernel}, multipliers={self.multipliers}"
-            )
-
-    @property
-    def stride(self) -> int:
-        """What a horizon must be a multiple of."""
-        return int(2 ** (len(self.multipliers) - 1))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import TemporalUnetConfig
 
 
 class Mish(nn.Module):

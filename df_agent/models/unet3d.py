@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,60 +12,7 @@ from torch import Tensor, nn
 
 from df_agent.models.layers import attend, check_condition, sinusoidal
 from df_agent.models.space_time import rotary_angles, rotate
-
-
-@dataclass(frozen=True)
-class Unet3dConfig:
-    """Sizes of the network.
-
-    Attributes:
-        token_dim: D, the size of a flattened frame, `channels * side ** 2`.
-        channels: of a frame.
-        window: frames that attention reaches over.
-        cond_dim: size of a frame's condition; 0 for none. The original has none.
-        width: channels of the first resolution.
-        multipliers: channels of each resolution over `width`; each but the first has half the side of the one before.
-        attention: at which resolutions, as how many times smaller than the frame, there is attention; the smallest has
-            it always.
-        heads, head_dim: of the attention.
-        causal: no frame sees those behind it.
-        places: 1; a frame is one token.
-        level_scale: K, for the embedding of levels.
-    """
-
-    token_dim: int
-    channels: int = 3
-    window: int = 16
-    cond_dim: int = 0
-    width: int = 64
-    multipliers: tuple[int, ...] = (1, 2, 4, 8)
-    attention: tuple[int, ...] = (1, 2, 4, 8)
-    heads: int = 4
-    head_dim: int = 32
-    causal: bool = True
-    places: int = 1
-    level_scale: float = 1000.0
-
-    def __post_init__(self) -> None:
-        for name in ("multipliers", "attention"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
-        side, smallest = self.side, 2 ** (len(self.multipliers) - 1)
-        if side**2 * self.channels != self.token_dim or side % smallest:
-            raise ValueError(
-                f"token_dim must be that of square frames of {self.channels} channels, a multiple of {smallest} wide; "
-                f"got {self.token_dim}"
-            )
-        if self.width % 8 or self.head_dim % 4:
-            raise ValueError(f"need width % 8 == 0 and head_dim % 4 == 0, got {self.width} and {self.head_dim}")
-
-    @property
-    def side(self) -> int:
-        """Height and width of a frame."""
-        return int((self.token_dim / self.channels) ** 0.5 + 0.5)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.options.networks import Unet3dConfig
 
 
 def _within(x: Tensor, layer: nn.Module) -> Tensor:

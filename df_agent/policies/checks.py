@@ -9,7 +9,7 @@ from df_planners import PLANNERS
 from df_planners.model_planner import ModelPlanner
 
 from df_agent.agent_model import AgentModel
-from df_agent.data.tokens import TokenizerConfig
+from df_agent.data.config import TokenizerConfig
 from df_agent.policies.config import PolicyConfig
 from df_agent.policies.controllers import Controller
 

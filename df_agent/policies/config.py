@@ -20,6 +20,7 @@ from df_agent.diffusion.scheduling_matrix import scheduling_matrix
 from df_agent.options import make
 from df_agent.policies.getting_on import DetourConfig
 
+HORIZONS = ("fixed", "shrinking")
 GOAL_CHANGES = ("since_plan", "since_step")
 
 
@@ -251,3 +252,47 @@ def merge(base: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, An
         both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
         out[key] = merge(out[key], value) if both else value
     return out
+
+
+@dataclass(frozen=True)
+class DiffuserPlannerConfig:
+    """How a Diffuser plans; the defaults are the published method.
+
+    Attributes:
+        horizon: "fixed", or "shrinking": a new plan is as long as what was left of the last one.
+        longest: an episode's first plan, and every one of a fixed horizon [control steps]; None for the horizon it was
+            trained with. The network is convolutional, so that others are possible (Janner et al. 2022, section 3).
+        shortest: lower end of a shrinking horizon [control steps].
+        steps: denoising passes by DDIM; None for ancestral sampling through all levels, as published.
+    """
+
+    horizon: str = "fixed"
+    longest: int | None = None
+    shortest: int = 32
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.horizon not in HORIZONS:
+            raise ValueError(f"unknown horizon {self.horizon!r}, available: {list(HORIZONS)}")
+        given = {name: getattr(self, name) for name in ("steps", "longest", "shortest")}
+        if any(value is not None and value < 1 for value in given.values()):
+            raise ValueError(f"steps, longest and shortest must be at least 1, got {given}")
+
+
+@dataclass(frozen=True)
+class DiffuserPolicyConfig(MPCConfig, DiffuserPlannerConfig):
+    """How to plan and act; the defaults are the published method. See `MPCConfig` and `DiffuserPlannerConfig`.
+
+    Attributes:
+        controller: "planned_states" follows the plan at its own pace, one planned position and velocity per control
+            step, and holds the last; "path" follows it as fast as the agent can, as `DiffusionForcingPolicy` does, and
+            needs no velocities. Or any other, see `CONTROLLERS`.
+    """
+
+    goal_change: str = "since_step"
+    controller: str = "planned_states"
+    tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
+
+    def __post_init__(self) -> None:
+        MPCConfig.__post_init__(self)
+        DiffuserPlannerConfig.__post_init__(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +15,15 @@ from df_agent.baselines import load_as
 from df_agent.baselines.diffuser import Diffuser
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.options import find_class, make
-from df_agent.policies.config import MPCConfig
+from df_agent.policies.config import DiffuserPlannerConfig, DiffuserPolicyConfig
 from df_agent.policies.controllers import CONTROLLERS, Controller, PlannedStatesController, Robot
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.state import IntArray, Seen
 from df_agent.runtime import check_precision, choose_device, computes_in_bf16
 from df_agent.types import Observation
 
-HORIZONS = ("fixed", "shrinking")
 # The published Maze2D controller: the next waypoint's position and velocity, gains 1 and 1.
 PUBLISHED_GAINS = PathTrackerConfig(position_gain=1.0, velocity_gain=1.0)
-
-
-@dataclass(frozen=True)
-class DiffuserPlannerConfig:
-    """How a Diffuser plans; the defaults are the published method.
-
-    Attributes:
-        horizon: "fixed", or "shrinking": a new plan is as long as what was left of the last one.
-        longest: an episode's first plan, and every one of a fixed horizon [control steps]; None for the horizon it was
-            trained with. The network is convolutional, so that others are possible (Janner et al. 2022, section 3).
-        shortest: lower end of a shrinking horizon [control steps].
-        steps: denoising passes by DDIM; None for ancestral sampling through all levels, as published.
-    """
-
-    horizon: str = "fixed"
-    longest: int | None = None
-    shortest: int = 32
-    steps: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.horizon not in HORIZONS:
-            raise ValueError(f"unknown horizon {self.horizon!r}, available: {list(HORIZONS)}")
-        given = {name: getattr(self, name) for name in ("steps", "longest", "shortest")}
-        if any(value is not None and value < 1 for value in given.values()):
-            raise ValueError(f"steps, longest and shortest must be at least 1, got {given}")
 
 
 class DiffuserPlanner(Planner):
@@ -97,25 +70,6 @@ class DiffuserPlanner(Planner):
         steps = np.maximum(request.frames_left * self._frame_skip, self.config.shortest)
         left = np.minimum(self._transitions(steps), self.max_frames)
         return np.asarray(np.where(request.fresh, self.max_frames, left))
-
-
-@dataclass(frozen=True)
-class DiffuserPolicyConfig(MPCConfig, DiffuserPlannerConfig):
-    """How to plan and act; the defaults are the published method. See `MPCConfig` and `DiffuserPlannerConfig`.
-
-    Attributes:
-        controller: "planned_states" follows the plan at its own pace, one planned position and velocity per control
-            step, and holds the last; "path" follows it as fast as the agent can, as `DiffusionForcingPolicy` does, and
-            needs no velocities. Or any other, see `CONTROLLERS`.
-    """
-
-    goal_change: str = "since_step"
-    controller: str = "planned_states"
-    tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
-
-    def __post_init__(self) -> None:
-        MPCConfig.__post_init__(self)
-        DiffuserPlannerConfig.__post_init__(self)
 
 
 class DiffuserPolicy(MPCPolicy):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from df_agent.baselines import load_as, load_learner
-from df_agent.baselines.goal_conditioned import GoalConfig, GoalLearner
+from df_agent.baselines.goal_conditioned import GoalLearner
 from df_agent.baselines.sac_her import ALGORITHM, Actor
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.options import make
+from df_agent.options.baselines import GoalConfig
 from df_agent.policies.observations import beginning_rows, read_observation
 from df_agent.runtime import choose_device
 from df_agent.types import Observation

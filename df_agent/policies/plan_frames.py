@@ -9,7 +9,8 @@ import numpy as np
 from df_planners.plan import Plan
 from torch import Tensor
 
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.config import TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.policies.state import Array, IntArray
 
 LEAST_PASSES = 2  # in a hurry; one gives the mean of all ways

@@ -9,13 +9,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from df_agent import migrations
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.goal_spec import GoalSpec
-from df_agent.data.tokens import TokenizerConfig
-from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
-from df_agent.models.inverse_dynamics import InverseDynamicsConfig
-from df_agent.models.local_policy import LocalPolicyConfig
-from df_agent.models.support import SupportConfig
-from df_agent.models.time_to_goal import TimeToGoalConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.training.config import TrainConfig
 
 Options = Mapping[str, Any]

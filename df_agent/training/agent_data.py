@@ -8,13 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.preprocessing import dense_rewards, without_jumps, without_stops
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
-from df_agent.data.tokens import Tokenizer, TokenizerConfig, check_indices
-from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
+from df_agent.data.tokens import Tokenizer, check_indices
+from df_agent.diffusion.config import DiffusionForcingConfig
 from df_agent.options import make
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.device import make_accelerator

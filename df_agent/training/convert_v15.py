@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from df_agent.checkpoint import CheckpointError
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
-from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
+from df_agent.data.config import TokenizerConfig
+from df_agent.data.tokens import Tokenizer
+from df_agent.models.transformer_v15 import TransformerV15
+from df_agent.options.networks import TransformerV15Config
 
 FRAME_STACK = 10  # of all released models, at every control step
 LEVELS = 1000

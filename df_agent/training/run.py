@@ -1,6 +1,6 @@
 """A training run of an agent: `df_agent.train(config)`, or `python -m df_agent.training.run resolved.json`.
 
-`scripts/train.py` resolves its configuration to the same values. Nothing here needs Hydra, Gymnasium or Minari, so a
+`df-agent train` resolves its configuration to the same values. Nothing here needs Hydra, Gymnasium or Minari, so a
 model can be trained elsewhere from a resolved configuration and an `.npz` pack of episodes.
 """
 
@@ -101,7 +101,7 @@ def main() -> None:
         raise SystemExit("usage: python -m df_agent.training.run resolved.json")
     path = Path(sys.argv[1])
     if not path.is_file():
-        raise SystemExit(f"there is no file {path}; `python scripts/train.py env=... resolve_to=...` writes one")
+        raise SystemExit(f"there is no file {path}; `df-agent train env=... resolve_to=...` writes one")
     train(json.loads(path.read_text()))
 
 

@@ -67,7 +67,7 @@ class RunFolder:
             raise RunError(
                 f"{self.path} holds a run with another configuration, which cannot be continued "
                 f"({'; '.join(changes[:8])}). "
-                f"Choose another run_dir; scripts/train.py can start a new run from an agent's weights with load="
+                f"Choose another run_dir; `df-agent train` can start a new run from an agent's weights with load="
             )
 
     def read_precision(self) -> str | None:
@@ -108,7 +108,9 @@ def record(run_dir: Path, config: Mapping[str, Any]) -> None:
 
 def command() -> str:
     """The command line of this process, as it can be typed again."""
-    return shlex.join(["python", *sys.orig_argv[1:]])
+    words = sys.orig_argv[1:]
+    installed = bool(words) and Path(words[0]).stem == "df-agent"  # the command that pip leaves, wherever that is
+    return shlex.join(["df-agent", *words[1:]] if installed else ["python", *words])
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from df_agent.baselines.sac_her import ALGORITHM, Actor
-from df_agent.baselines.sac_her_model import ALGORITHMS, SACHERConfig, actor_of, make_model
+from df_agent.baselines.sac_her_model import ALGORITHMS, actor_of, make_model
 from df_agent.checkpoint import load_checkpoint, save_checkpoint
 from df_agent.files import atomic_folder, json_bytes, replace_file
+from df_agent.options.baselines import SACHERConfig
 from df_agent.training.run_folder import RunError, RunFolder, command
 
 CURVE_FILE = "curve.jsonl"

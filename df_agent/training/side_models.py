@@ -17,11 +17,12 @@ from df_agent.data.samplers.side_models import (
     displacement_scale,
 )
 from df_agent.data.samplers.windows import WindowSampler
-from df_agent.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
-from df_agent.models.local_policy import LocalPolicy, LocalPolicyConfig
-from df_agent.models.support import Support, SupportConfig
-from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
+from df_agent.models.inverse_dynamics import InverseDynamics
+from df_agent.models.local_policy import LocalPolicy
+from df_agent.models.support import Support
+from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.options import make
+from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfig, SupportConfig, TimeToGoalConfig
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import refuse_given
 from df_agent.training.config import TrainConfig

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.clips import Clips, load_clips
 from df_agent.data.episodes import Episodes
-from df_agent.models.autoencoder import AutoencoderConfig, Encoder, to_signal
-from df_agent.models.latent_dynamics import LatentClips, LatentDynamics, LatentDynamicsConfig
+from df_agent.models.autoencoder import Encoder, to_signal
+from df_agent.models.latent_dynamics import LatentClips, LatentDynamics
 from df_agent.options import make
+from df_agent.options.side_models import AutoencoderConfig, LatentDynamicsConfig
 from df_agent.runtime import choose_device
 from df_agent.training.config import TrainConfig
 from df_agent.training.run_folder import command, record

@@ -13,7 +13,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from df_agent.data.clips import Clips
-from df_agent.world_model.imagine import Imagination, RolloutConfig
+from df_agent.world_model.config import RolloutConfig
+from df_agent.world_model.imagine import Imagination
 from df_agent.world_model.video_model import VideoModel
 
 Frames = NDArray[np.uint8]

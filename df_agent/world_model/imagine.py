@@ -6,7 +6,6 @@ model was trained on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,60 +16,8 @@ from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
 from df_agent.diffusion.sampler import Denoiser, ddim_step, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.models.space_time import Cache
+from df_agent.world_model.config import RolloutConfig
 from df_agent.world_model.video_diffusion import VideoDiffusion
-
-
-@dataclass(frozen=True)
-class RolloutConfig:
-    """How frames are sampled.
-
-    Attributes:
-        steps: S, passes from noise to clean.
-        start: share of the noise levels at which these begin. Less than 1: one pass more first tells the mean future,
-            and that is noised to there (as SDEdit does with a guess, Meng et al. 2022). It puts small things where
-            actions that are known bring them, and the rest of the passes make them sharp. For cached roll-outs.
-        eta: 0 for DDIM, 1 for DDPM.
-        temperature: scale of the noise. Less than 1 keeps to what is likely, which is more
-            accurate where actions are known; futures that are uncertain come out alike then.
-        stabilization: share of the noise levels at which frames that are done are shown to the network, scaled
-            accordingly, without noise; 0 shows them as clean. It keeps long roll-outs from feeding on their own small
-            errors.
-        chunk: frames that are sampled jointly.
-        matrix: order in which these are denoised, see `scheduling_matrix`; "pyramid" keeps the later ones uncertain.
-        cached: keep keys and values of the frames that are done; for causal networks, one frame at a time.
-        history_guidance: how strongly the frames seen count (Song et al. 2025); 1 is plain sampling. For windows.
-        history_level: share of the noise levels at which they are shown for comparison: 1 hides them (vanilla), less
-            keeps their coarse content (fractional).
-    """
-
-    steps: int = 10
-    start: float = 1.0
-    eta: float = 0.0
-    temperature: float = 1.0
-    stabilization: float = 0.02
-    chunk: int = 1
-    matrix: str = "full_sequence"
-    cached: bool = True
-    history_guidance: float = 1.0
-    history_level: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.chunk < 1:
-            raise ValueError(f"steps and chunk must be at least 1, got steps={self.steps}, chunk={self.chunk}")
-        for name in ("eta", "temperature", "stabilization", "history_level"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if not 0 < self.start <= 1:
-            raise ValueError(f"start is a share of the noise levels and must lie in (0, 1], got {self.start}")
-        if self.start < 1 and not self.cached:
-            raise ValueError("start below 1 begins at the mean of one frame, so it needs cached=true")
-        if self.cached and (self.chunk > 1 or self.history_guidance != 1):
-            raise ValueError("cached roll-outs sample one frame at a time, without history guidance; set cached=false")
-
-    def uncertain(self) -> RolloutConfig:
-        """Return the same, but sampling all that may come, from noise alone at full temperature: for hidden actions."""
-        steps = self.steps + (self.start < 1)  # as many passes
-        return replace(self, steps=steps, start=1.0, eta=0.0, temperature=1.0)
 
 
 class Imagination:

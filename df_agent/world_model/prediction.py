@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.data.clips import Clips
-from df_agent.world_model.imagine import RolloutConfig
+from df_agent.world_model.config import RolloutConfig
 from df_agent.world_model.metrics import carried, crop, fvd_if_here, lpips_if_here, mse, position_errors, psnr, ssim
 from df_agent.world_model.video_model import VideoModel
 

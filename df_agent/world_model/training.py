@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.clips import Clips, ClipSampler, FrameSampler, load_clips
 from df_agent.data.teco import TecoSampler, set_of
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_signal
+from df_agent.models.autoencoder import Autoencoder, Pixels, to_signal
 from df_agent.options import make
+from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command

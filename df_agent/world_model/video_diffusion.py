@@ -10,7 +10,6 @@ One network, one loss and one sampler; a method is a way to draw the levels of a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,48 +17,11 @@ from torch import Tensor, nn
 
 from df_agent.data.clips import ClipBatch
 from df_agent.diffusion.conditioning import remembers
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.noise_schedule import add_noise, target
 from df_agent.models.autoencoder import Autoencoder, Pixels
-
-METHODS = ("diffusion_forcing", "full_sequence", "teacher_forcing", "regression")
-
-
-@dataclass(frozen=True)
-class VideoConfig:
-    """How clips are noised in training.
-
-    Attributes:
-        method: one of `METHODS`.
-        cond_dropout: share of the clips whose actions are hidden.
-        nearly_clean: of Diffusion Forcing: share of the clips in which each frame, with a chance drawn for the clip,
-            has a level from the lowest fiftieth: in use most of what a frame looks back at is clean, and more noise
-            hides where exactly small things are. With two copies, share of the clips whose earlier copy has all its
-            levels from there.
-        unknown: share of the frames, of full-sequence diffusion of the clips, that lie at the top level, beyond what
-            falls there by chance. Only near it must a frame follow from the past and the action alone; at lower levels
-            most of the answer is in sight. Of no effect on regression, where all lie there.
-        two_copies: of Diffusion Forcing: let each frame look back at a copy of the clip with levels of its own, as
-            teacher forcing does at a clean one. A step costs twice as much, and every frame learns from a past as in
-            use. Causal networks of space and time only.
-    """
-
-    method: str = "diffusion_forcing"
-    cond_dropout: float = 0.15
-    nearly_clean: float = 0.8
-    unknown: float = 0.0
-    two_copies: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}, available: {sorted(METHODS)}")
-        for name in ("cond_dropout", "nearly_clean", "unknown"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share and must lie in [0, 1], got {getattr(self, name)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict from which the config can be made again."""
-        return asdict(self)
+from df_agent.world_model.config import VideoConfig
 
 
 class VideoDiffusion(DiffusionForcing):

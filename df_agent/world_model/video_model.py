@@ -13,13 +13,15 @@ from torch import Tensor
 
 from df_agent.checkpoint import CheckpointError, load_checkpoint
 from df_agent.data.clips import conditions
-from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
 from df_agent.models import build_network
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, Pixels, PixelsConfig, to_frames, to_signal
+from df_agent.models.autoencoder import Autoencoder, Pixels, to_frames, to_signal
 from df_agent.options import make
+from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
 from df_agent.runtime import choose_device
-from df_agent.world_model.imagine import RolloutConfig, imagine
-from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
+from df_agent.world_model.config import RolloutConfig, VideoConfig
+from df_agent.world_model.imagine import imagine
+from df_agent.world_model.video_diffusion import VideoDiffusion
 
 AUTOENCODERS: dict[str, tuple[Any, Any]] = {
     "convolutional": (Autoencoder, AutoencoderConfig),

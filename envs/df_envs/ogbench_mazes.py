@@ -9,6 +9,7 @@ its own for as long as it is in use, so that a seed repeats an episode and nothi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -261,13 +262,18 @@ def shortest_steps(env_id: str, starts: Array, goals: Array) -> Array:
     return np.asarray(length / STRIDE)
 
 
+def how_to_install() -> str:
+    """Return how OGBench is installed, or that it cannot be: labmaze, which it needs, has no build for Python 3.13."""
+    if sys.version_info >= (3, 13):
+        return "it has no build for this Python; take 3.11 or 3.12 and pip install 'df-agent[ogbench]'"
+    return "pip install 'df-agent[ogbench]'"
+
+
 def _inner(maze: str, **options: Any) -> gym.Env[Any, Any]:
     try:
         import ogbench  # noqa: F401 - registers its environments
     except ImportError as error:
-        raise ImportError(
-            f"pointmaze-{maze} needs OGBench: pip install -e '.[ogbench]' -c constraints.txt ({error})"
-        ) from error
+        raise ImportError(f"pointmaze-{maze} needs OGBench: {how_to_install()} ({error})") from error
     return gym.make(f"pointmaze-{maze}-v0", disable_env_checker=True, **options)
 
 

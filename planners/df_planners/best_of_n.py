@@ -16,7 +16,7 @@ class BestOfNConfig:
     """How many plans there are to choose from.
 
     Attributes:
-        candidates: N.
+        candidates: how many plans are made, N, of which the best is taken.
     """
 
     candidates: int = 64

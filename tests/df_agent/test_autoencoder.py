@@ -4,7 +4,8 @@ import torch
 from toy_film import SIZE, toy_clips
 
 from df_agent.data.clips import FrameSampler
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, to_frames, to_signal
+from df_agent.models.autoencoder import Autoencoder, to_frames, to_signal
+from df_agent.options.side_models import AutoencoderConfig
 
 SMALL = {"size": SIZE, "widths": (16, 16), "latent_channels": 8}
 

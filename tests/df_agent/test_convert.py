@@ -2,7 +2,6 @@
 
 import math
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,8 @@ from torch import nn
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import CheckpointError
 from df_agent.data.tokens import Tokenizer
-from df_agent.models.transformer_v15 import TransformerV15, TransformerV15Config
+from df_agent.models.transformer_v15 import TransformerV15
+from df_agent.options.networks import TransformerV15Config
 from df_agent.training.convert_v15 import Axes, convert, read_weights
 
 ROOT = Path(__file__).parents[2]
@@ -141,9 +141,9 @@ def test_files_that_are_something_else(tmp_path):
 
 
 def test_axes_of_the_mazes_put_cells_where_they_are():
-    sys.path.insert(0, str(ROOT / "scripts"))
     import df_envs
-    from convert_v15 import axes_of
+
+    from df_agent.cli.convert import axes_of
 
     for env_id in ("maze2d-umaze", "maze2d-medium", "maze2d-large"):
         maze, axes = df_envs.maze_of(env_id), axes_of(env_id, 4)

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from df_agent.agent_model import AgentModel, bf16_pays
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.config import TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion import masking
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.masking import repeat_last_frame
 from df_agent.diffusion.noise_schedule import min_snr_weight
 from df_agent.runtime import computes_in_bf16

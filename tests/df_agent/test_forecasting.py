@@ -3,7 +3,6 @@
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -160,7 +159,6 @@ def test_sets_of_gluonts_become_windows(monkeypatch):
 
 def test_the_script_writes_numbers_and_a_picture(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
     from studies import forecast
 
     whole = forecast.VectorAutoregression.series

@@ -8,10 +8,11 @@ import torch
 
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.side_models import LocalPolicySampler
 from df_agent.data.samplers.windows import WindowSampler
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.evaluation.choosing import Tried, best_of, choose_policy
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.training.run import train

@@ -3,7 +3,8 @@ import torch
 
 from df_agent.agent_model import AgentModel
 from df_agent.diffusion.conditioning import Continued
-from df_agent.models.recurrent import Recurrent, RecurrentConfig
+from df_agent.models.recurrent import Recurrent
+from df_agent.options.networks import RecurrentConfig
 
 
 def make(**options) -> Recurrent:

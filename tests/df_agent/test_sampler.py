@@ -2,12 +2,14 @@ import pytest
 import torch
 
 from df_agent.diffusion.conditioning import Weighted
-from df_agent.diffusion.diffusion_forcing import DiffusionForcing, DiffusionForcingConfig
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.noise_schedule import add_noise, alpha_bar_table
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.diffusion.sampler import ddim_step, guided, sample
 from df_agent.diffusion.scheduling_matrix import MATRICES, scheduling_matrix, to_levels
-from df_agent.models.transformer import Transformer, TransformerConfig
+from df_agent.models.transformer import Transformer
+from df_agent.options.networks import TransformerConfig
 
 
 def levels_of(name, tokens, steps, levels, uncertainty=1.0):

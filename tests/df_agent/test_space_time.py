@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from df_agent.models.space_time import Cache, SpaceTimeConfig, SpaceTimeTransformer
+from df_agent.models.space_time import Cache, SpaceTimeTransformer
+from df_agent.options.networks import SpaceTimeConfig
 
 
 def make(causal: bool = True, **options) -> SpaceTimeTransformer:

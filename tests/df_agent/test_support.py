@@ -10,7 +10,8 @@ from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.side_models import MoveSampler
 from df_agent.data.samplers.windows import WindowSampler
 from df_agent.data.tokens import Tokenizer, TokenizerConfig
-from df_agent.models.support import Support, SupportConfig
+from df_agent.models.support import Support
+from df_agent.options.side_models import SupportConfig
 
 
 def on_ring(angle, radius=1.0):

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from df_agent.agent_model import AgentModel
-from df_agent.models.time_to_goal import TimeToGoal, TimeToGoalConfig
+from df_agent.models.time_to_goal import TimeToGoal
+from df_agent.options.side_models import TimeToGoalConfig
 from df_agent.types import Pairs
 
 SMALL = {"width": 32, "depth": 2, "bands": 2, "groups": 4, "group_size": 8}

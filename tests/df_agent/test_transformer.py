@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from df_agent.models.layers import fourier_features, sinusoidal
-from df_agent.models.transformer import Transformer, TransformerConfig
+from df_agent.models.transformer import Transformer
+from df_agent.options.networks import TransformerConfig
 
 
 def network(seed=0, **options):

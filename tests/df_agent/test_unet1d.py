@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from df_agent.models.unet1d import Mish, TemporalUnet, TemporalUnetConfig
+from df_agent.models.unet1d import Mish, TemporalUnet
+from df_agent.options.networks import TemporalUnetConfig
 
 
 def test_it_has_as_many_parameters_as_the_published_one():

@@ -3,9 +3,11 @@ import torch
 from toy_film import toy_clips
 
 from df_agent.data.clips import ClipSampler
-from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
-from df_agent.models.unet3d import Unet3d, Unet3dConfig
-from df_agent.world_model.video_diffusion import VideoConfig, VideoDiffusion
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.models.unet3d import Unet3d
+from df_agent.options.networks import Unet3dConfig
+from df_agent.world_model.config import VideoConfig
+from df_agent.world_model.video_diffusion import VideoDiffusion
 
 SMALL = {"token_dim": 3 * 16**2, "window": 6, "width": 8, "multipliers": (1, 2), "attention": (1, 2)}
 SMALL |= {"heads": 2, "head_dim": 8}

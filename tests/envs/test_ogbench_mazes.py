@@ -1,3 +1,5 @@
+import sys
+
 import df_envs
 import gymnasium as gym
 import numpy as np
@@ -192,5 +194,11 @@ def test_what_to_install_is_said(monkeypatch):
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"\[ogbench\]"):
-        df_envs.ogbench_mazes.make_goal_maze("medium")
+    for version, said in (
+        ((3, 12, 1), r"needs OGBench: pip install"),
+        ((3, 13, 0), "no build for this Python; take 3.11"),
+    ):
+        monkeypatch.setattr(sys, "version_info", version)
+        with pytest.raises(ImportError, match=rf"{said}.*\[ogbench\]") as error:
+            df_envs.ogbench_mazes.make_goal_maze("medium")
+        assert "\n" not in str(error.value)

@@ -1,20 +1,17 @@
 """studies/ablation.py on two rows of the shipped agent and one whose model is not there."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import CheckpointError
+from df_agent.cli.composing import configuration
+from df_agent.cli.policies import make_policy
+from studies import ablation
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from df_agent.cli.policies import make_policy, policy_arguments  # noqa: E402
-from studies import ablation  # noqa: E402
 
 SMALL = """
 env: maze2d-umaze
@@ -38,7 +35,7 @@ def options(tmp_path, monkeypatch):
 
 def test_rows_are_measured_once_and_written_with_their_commands(options, tmp_path, monkeypatch, capsys):
     ablation.ablate(options)
-    assert "untrained left out, train it by `python scripts/train.py env=maze2d-umaze method=nonsense`" in " ".join(
+    assert "untrained left out, train it by `df-agent train env=maze2d-umaze method=nonsense`" in " ".join(
         capsys.readouterr().out.split()
     )
     rows = json.loads((tmp_path / "a.json").read_text())["rows"]
@@ -73,10 +70,9 @@ def test_rows_are_measured_once_and_written_with_their_commands(options, tmp_pat
 
 def test_the_command_of_a_row_makes_its_agent(options):
     row = ablation.rows_of(OmegaConf.to_container(OmegaConf.load(ablation.CONFIG)))[1]
-    script, *words = ablation.command_of(row, "maze2d-umaze", options).split()[1:]
-    assert script == "scripts/evaluate.py"
-    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        policy = make_policy(compose("evaluate", policy_arguments(words)))
+    program, name, *words = ablation.command_of(row, "maze2d-umaze", options).split()
+    assert (program, name) == ("df-agent", "evaluate")
+    policy = make_policy(configuration("evaluate", words))
     assert policy.config.open_loop_horizon == 100
     assert policy.config.sampling.eta == 0.5
     assert policy.config.sampling.steps == 2
@@ -89,7 +85,9 @@ def test_all_rows_are_options_that_there_are():
     assert len(rows) == len({(row["group"], row["label"]) for row in rows}) > 30
     for row in rows:
         PolicyConfig.from_dict(row["options"])
-        assert not row["model"] or (ROOT / "configs" / "train" / "method" / f"{row['model']}.yaml").exists()
+        assert (
+            not row["model"] or (ROOT / "configs" / "df_configs" / "train" / "method" / f"{row['model']}.yaml").exists()
+        )
 
 
 def test_an_unknown_group_is_named(options):

@@ -1,7 +1,6 @@
 """scripts/compare.py: rows that merge, survive a kill and are never mixed, and one report about them."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -14,14 +13,15 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import df_agent.benchmark.compare as benchmark
 from df_agent.benchmark.failures import LISTED
 from df_agent.benchmark.store import PolicyStore, StoreError
+from df_agent.cli import compare as compare_command
 from df_agent.cli import comparing
 from df_agent.cli.comparing import policies_asked
+from df_agent.cli.composing import configuration
 from df_agent.cli.policies import make_policy, policy_config
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.records import PlanRecord, read_records
@@ -34,15 +34,7 @@ TIMINGS = {"policy_seconds", "policy_seconds_to_goal", "env_seconds", "wall_seco
 
 @pytest.fixture(scope="module")
 def script():
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        spec = importlib.util.spec_from_file_location("compare_script", ROOT / "scripts" / "compare.py")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(ROOT / "scripts"))
+    return compare_command
 
 
 @pytest.fixture
@@ -52,8 +44,7 @@ def compare(script, tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "write_comparison", lambda folder, comparisons: reported.append(comparisons))
 
     def call(*overrides, folder=tmp_path):
-        with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
-            config = compose("compare", [f"env={ENV}", *SMALL, *overrides])
+        config = configuration("compare", [f"env={ENV}", *SMALL, *overrides])
         complete = script.run_comparison(config, folder)
         return complete, {(c.env, rows.policy): rows for c in reported[-1] for rows in c.policies}
 
@@ -208,8 +199,6 @@ def test_an_environment_that_cannot_be_made_does_not_sink_the_others(compare, mo
 
 
 def test_what_is_not_trained_is_left_out_unless_it_was_asked_for(compare, script, monkeypatch, tmp_path):
-    from df_agent.cli import comparing
-
     monkeypatch.chdir(tmp_path)  # no runs/ here
     monkeypatch.setattr(comparing, "policy_names", lambda: ["full_sequence", "oracle"])
     options = ("episodes=1", "seeds=[1000]")
@@ -248,13 +237,13 @@ def test_what_is_not_there_is_named(compare, script):
         compare("policies=[oracle]", "reference=oracel")
     with pytest.raises(ValueError, match="refresh names random, which is not among the policies oracle"):
         compare("policies=[oracle]", "refresh=[random]")
-    with pytest.raises(ValueError, match=r"changes.gcbc.exec: configs/policy/gcbc.yaml has no 'exec'"):
+    with pytest.raises(ValueError, match=r"changes.gcbc.exec: gcbc.yaml has no 'exec'"):
         compare("policies=[gcbc]", "changes={gcbc: {exec: 3}}")
     with pytest.raises(ValueError, match=r"runs.gcbc must be a list of checkpoints"):
         compare("policies=[gcbc]", "runs={gcbc: maze2d-umaze-gcbc}")
     with pytest.raises(FileNotFoundError, match="no rows of a comparison"):
         compare("policies=[oracle]", "report_only=true", folder=Path("nowhere"))
-    with pytest.raises(PolicyError, match=r"maze2d-umaze-diffuser' ships.*train it by `python scripts"):
+    with pytest.raises(PolicyError, match=r"maze2d-umaze-diffuser' ships.*train it by `df-agent train"):
         make_policy(policy_config("diffuser", ENV, changes={"checkpoint": "maze2d-umaze-diffuser"}))
     with pytest.raises(PolicyError, match="cannot be made"):
         make_policy(policy_config("diffusion_forcing", ENV, changes={"checkpoint": "not-there"}))
@@ -297,11 +286,11 @@ def test_episodes_of_unequal_length_are_refused_before_any_is_run(compare, tmp_p
 
 
 def test_a_policy_file_must_be_complete(script, tmp_path, monkeypatch):
-    from df_agent.cli import policies
-
-    monkeypatch.setattr(policies, "FOLDER", tmp_path)
+    monkeypatch.setenv("DF_AGENT_CONFIG_DIR", str(tmp_path.parent))
+    tmp_path = tmp_path.parent / "policy"
+    tmp_path.mkdir()
     (tmp_path / "mine.yaml").write_text("name: mine\npolicy: {_target_: builtins.dict}\n")
-    with pytest.raises(ValueError, match=r"configs/policy/mine.yaml lacks privileged"):
+    with pytest.raises(ValueError, match=r"policy/mine.yaml lacks privileged"):
         policy_config("mine", ENV)
     (tmp_path / "mine.yaml").write_text("name: yours\nprivileged: data\npolicy: {_target_: builtins.dict}\n")
     with pytest.raises(ValueError, match="says name: yours, it must be mine"):

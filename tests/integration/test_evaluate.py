@@ -11,25 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
+from df_envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps
 from omegaconf import OmegaConf
 
+from df_agent.checkpoint import save_checkpoint
+from df_agent.cli.composing import configuration
+from df_agent.cli.measuring import output_folder
+from df_agent.cli.policies import goal_spec_of, is_usual
+from df_agent.data.episodes import Episodes
+from df_agent.data.goal_spec import GoalSpec
+from df_agent.evaluation.metrics import reference_steps
+from df_agent.evaluation.references import References
+from df_agent.evaluation.rollout import PLAIN, evaluate, rollout
+from studies import results as results_script
+from studies import ship as ship_script
+from studies.sanity import data_wandering
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-from df_envs.oracle import OraclePolicy, lower_bound_steps, oracle_steps  # noqa: E402
-
-from df_agent.checkpoint import save_checkpoint  # noqa: E402
-from df_agent.cli.measuring import output_folder  # noqa: E402
-from df_agent.cli.policies import goal_spec_of, is_usual, policy_arguments  # noqa: E402
-from df_agent.data.episodes import Episodes  # noqa: E402
-from df_agent.data.goal_spec import GoalSpec  # noqa: E402
-from df_agent.evaluation.metrics import reference_steps  # noqa: E402
-from df_agent.evaluation.references import References  # noqa: E402
-from df_agent.evaluation.rollout import PLAIN, evaluate, rollout  # noqa: E402
-from studies import results as results_script  # noqa: E402
-from studies import ship as ship_script  # noqa: E402
-from studies.sanity import data_wandering  # noqa: E402
 
 TIMED = {"plan_ms", "plan_ms_single", "real_time_factor", "env_steps_per_second", "provenance"}
 
@@ -127,8 +125,7 @@ def test_watching_on_the_screen_needs_one(tmp_path):
 
 
 def evaluation(*options):
-    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs")):
-        return compose("evaluate", policy_arguments(list(options)))
+    return configuration("evaluate", list(options))
 
 
 def test_runs_with_changed_options_have_a_folder_of_their_own():
@@ -143,7 +140,7 @@ def test_runs_with_changed_options_have_a_folder_of_their_own():
         folder("max_steps=599"),
         folder("max_steps=100"),
         folder("policy.open_loop_horizon=25"),
-        folder("+policy.policy.search.samples=4"),
+        folder("+policy.policy.shortest_feasible.samples=4"),
         folder("policy.checkpoint=maze2d-large"),
     }
     assert len(others) == 5

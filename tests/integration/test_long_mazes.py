@@ -14,8 +14,7 @@ ENV = "pointmaze-medium-stitch"
 
 
 @pytest.fixture
-def study(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+def study():
     spec = importlib.util.spec_from_file_location("long_mazes", ROOT / "studies" / "long_mazes.py")
     module = sys.modules["long_mazes"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -24,11 +23,11 @@ def study(monkeypatch):
 
 @pytest.fixture
 def trained(tmp_path, study, monkeypatch):
-    """A folder with the agent of configs/train after two steps on two short walks."""
+    """A folder with the agent after two steps on two short walks."""
     import numpy as np
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from df_agent.cli.composing import configuration
     from df_agent.data.episodes import from_segments
     from df_agent.training.run import train
 
@@ -37,25 +36,24 @@ def trained(tmp_path, study, monkeypatch):
         return {"observations": places, "actions": np.zeros((199, 2)), "rewards": np.zeros(199)}
 
     from_segments([walk([1.0, 0.0]), walk([0.0, 1.0])]).save(tmp_path / "walks.npz")
-    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / "train")):
-        config = compose(
-            "train",
-            [
-                f"env={ENV}",
-                f"dataset={tmp_path / 'walks.npz'}",
-                f"run_dir={tmp_path / 'run'}",
-                "train.steps=2",
-                "train.warmup_steps=0",
-                "train.batch_size=4",
-                "train.compile=false",
-                "train.validate_every=0",
-                "time_to_goal.steps=2",
-                "network.width=16",
-                "network.depth=1",
-                "network.heads=2",
-                "tracker=none",
-            ],
-        )
+    config = configuration(
+        "train",
+        [
+            f"env={ENV}",
+            f"dataset={tmp_path / 'walks.npz'}",
+            f"run_dir={tmp_path / 'run'}",
+            "train.steps=2",
+            "train.warmup_steps=0",
+            "train.batch_size=4",
+            "train.compile=false",
+            "train.validate_every=0",
+            "time_to_goal.steps=2",
+            "network.width=16",
+            "network.depth=1",
+            "network.heads=2",
+            "tracker=none",
+        ],
+    )
     given = OmegaConf.to_container(config, resolve=True)
     from df_agent import AgentTrainingConfig
 
@@ -122,14 +120,13 @@ def short(function):
 
 
 def test_every_maze_has_its_options_for_diffuser(study):
-    from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    folder = str(ROOT / "configs" / "train_baseline")
+    from df_agent.cli.composing import configuration
+
     for env_id in study.OGBENCH_IDS:
         made = OmegaConf.to_container(study.policy_config("diffuser_long", env_id).policy.policy, resolve=True)
-        with initialize_config_dir(version_base=None, config_dir=folder):
-            trained = compose("train_baseline", ["algorithm=diffuser_long", f"env={env_id}"])
+        trained = configuration("train", ["algorithm=diffuser_long", f"env={env_id}"])
         learner = OmegaConf.to_container(trained.learner, resolve=True)
         seen = learner["horizon"] * learner["frame_skip"]
         assert seen <= (200 if "stitch" in env_id else 1000 if "giant" not in env_id else 2000)

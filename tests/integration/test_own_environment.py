@@ -82,7 +82,7 @@ def run_script(script: str, *options: str, folder: Path, fails: bool = False) ->
     """Return what a script prints; what it says of a mistake, if it is to fail."""
     command = [sys.executable, str(ROOT / "scripts" / script), *options]
     store = str(folder / "store")
-    modules = os.pathsep.join([str(folder), str(ROOT)])
+    modules = os.pathsep.join([str(folder), str(ROOT), str(ROOT / "configs")])
     environment = {**os.environ, "PYTHONPATH": modules, "OMP_NUM_THREADS": "1", "MINARI_DATASETS_PATH": store}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False

@@ -6,52 +6,47 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import df_envs  # noqa: F401
 import gymnasium as gym
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from minari.dataset.minari_dataset import parse_dataset_id
 from omegaconf import OmegaConf
 from stable_baselines3 import SAC
 
+from df_agent.agent_model import AgentModel
+from df_agent.checkpoint import save_checkpoint
+from df_agent.cli import compare as compare_script
+from df_agent.cli import demonstrators
+from df_agent.cli import evaluate as evaluate_script
+from df_agent.cli import list as list_script
+from df_agent.cli import train as train_script
+from df_agent.cli import train_baseline as train_baseline_script
+from df_agent.cli import tune as tune_script
+from df_agent.cli.app import main as run_command
+from df_agent.cli.collecting import vector_job
+from df_agent.cli.composing import configuration
+from df_agent.policies import DiffusionForcingPolicy
+from studies import actions as actions_script
+from studies import benchmark as benchmark_script
+from studies import costs as guidance_script
+from studies import recall as recall_script
+from studies import robustness as robustness_script
+from studies import sensors as sensors_script
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import compare as compare_script  # noqa: E402
-import df_envs  # noqa: E402, F401
-import evaluate as evaluate_script  # noqa: E402
-import list as list_script  # noqa: E402
-import train as train_script  # noqa: E402
-import train_baseline as train_baseline_script  # noqa: E402
-import tune as tune_script  # noqa: E402
-
-from df_agent.agent_model import AgentModel  # noqa: E402
-from df_agent.checkpoint import save_checkpoint  # noqa: E402
-from df_agent.cli import demonstrators  # noqa: E402
-from df_agent.cli.collecting import vector_job  # noqa: E402
-from df_agent.policies import DiffusionForcingPolicy  # noqa: E402
-from studies import actions as actions_script  # noqa: E402
-from studies import benchmark as benchmark_script  # noqa: E402
-from studies import costs as guidance_script  # noqa: E402
-from studies import recall as recall_script  # noqa: E402
-from studies import robustness as robustness_script  # noqa: E402
-from studies import sensors as sensors_script  # noqa: E402
 
 
 def test_everything_there_is_can_be_listed(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["list.py"])
-    list_script.main()
+    run_command("list", arguments=[])
     said = capsys.readouterr().out
     for name in ("multi2d-large", "FetchPush-v4", "diffusion_forcing_v15", "maze2d-umaze-sac_her", "datasets"):
         assert name in said
-    monkeypatch.setattr(sys, "argv", ["list.py", "policies"])
-    list_script.main()
+    run_command("list", arguments=["policies"])
     assert "FetchPush-v4" not in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["list.py", "robots"])
-    with pytest.raises(SystemExit):
-        list_script.main()
-    assert "there are environments, policies, checkpoints, datasets" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="there are environments, policies, checkpoints, datasets"):
+        run_command("list", arguments=["robots"])
 
 
 def test_every_policy_says_what_it_is():
@@ -95,13 +90,18 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("script", "broken", "folder", "options"),
+    ("script", "broken", "name", "options"),
     [
-        (compare_script, "run_comparison", "", ["env=maze2d-umaze"]),
-        (evaluate_script, "run_evaluation", "", ["env=maze2d-umaze", "policy=oracle"]),
+        (compare_script, "run_comparison", "compare", ["env=maze2d-umaze"]),
+        (evaluate_script, "run_evaluation", "evaluate", ["env=maze2d-umaze", "policy=oracle"]),
         (train_script, "resolve", "train", ["env=maze2d-umaze"]),
-        (train_baseline_script, "train_baseline", "train_baseline", ["env=maze2d-umaze", "train.validate_every=0"]),
-        (tune_script, "settings", "", ["env=maze2d-umaze", "policy=oracle"]),
+        (
+            train_baseline_script,
+            "train_baseline",
+            "train",
+            ["algorithm=diffuser", "env=maze2d-umaze", "train.validate_every=0"],
+        ),
+        (tune_script, "settings", "tune", ["env=maze2d-umaze", "policy=oracle"]),
     ],
 )
 @pytest.mark.parametrize(
@@ -112,13 +112,12 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
         gym.error.DependencyNotInstalled("MuJoCo is not installed"),
     ],
 )
-def test_what_a_machine_lacks_is_said_in_a_line(script, broken, folder, options, error, monkeypatch):
+def test_what_a_machine_lacks_is_said_in_a_line(script, broken, name, options, error, monkeypatch):
     def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(script, broken, fail)
-    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "configs" / folder)):
-        config = compose(Path(script.__file__).stem, options)
+    config = configuration(name, options)
     with pytest.raises(SystemExit, match=f"^{type(error).__name__}: {error}$"):
         script.main(config)
 

@@ -61,7 +61,6 @@ def test_the_shipped_agent_succeeds_stays_and_is_faster_than_the_oracle(env_id):
 @pytest.mark.parametrize(("env_id", "policy_name"), shipped())
 def test_committed_rows_can_be_made_again(env_id, policy_name, monkeypatch):
     """On the same starts: references to the step, the learned nearly, since another processor rounds otherwise."""
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
     from df_agent.cli.policies import make_policy, policy_config
 
     precision = "bf16" if computes_in_bf16(torch.device("cpu")) else "fp32"

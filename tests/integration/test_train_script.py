@@ -9,8 +9,10 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from df_agent.agent_model import AgentModel
+from df_agent.cli.composing import OptionError, configuration
 from df_agent.data.episodes import Episodes
 from df_agent.policies import DiffusionForcingPolicy
 
@@ -22,7 +24,8 @@ SMALL = [
 
 
 def script(folder, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    here = os.pathsep.join([str(ROOT), str(ROOT / "configs")])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": here}
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300)
 
@@ -101,11 +104,7 @@ def test_a_method_of_the_originals_trains_and_acts_by_one_command(method, pack, 
 
 @pytest.mark.parametrize("env", ["maze2d-umaze", "maze2d-medium", "maze2d-large"])
 def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-
-    with initialize_config_dir(str(ROOT / "configs" / "train"), version_base=None):
-        config = OmegaConf.to_container(compose("train", [f"env={env}"]), resolve=True)
+    config = OmegaConf.to_container(configuration("train", [f"env={env}"]), resolve=True)
     assert config["env_id"] == env
     assert config["dataset"] == f"df-agent/{env}-dfs-v0"
     assert config["run_dir"] == f"runs/{env}"
@@ -148,11 +147,5 @@ def test_our_module_may_be_named_before_the_environment(tmp_path):
 
 
 def test_a_configuration_without_an_environment_asks_for_one():
-    from hydra import compose, initialize_config_dir
-    from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue
-
-    with initialize_config_dir(str(ROOT / "configs" / "train"), version_base=None):
-        config = compose("train", ["env=any"])
-    with pytest.raises(MissingMandatoryValue, match="env_id"):
-        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    with pytest.raises(OptionError, match="env_id must be given, as env_id=VALUE"):
+        configuration("train", ["env=any"])

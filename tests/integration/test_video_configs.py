@@ -1,31 +1,22 @@
-"""The configurations of scripts/train_video.py: every method and network builds, TECO's have the originals' sizes."""
-
-import sys
-from pathlib import Path
+"""What `df-agent train algorithm=video` is told: every method builds, TECO's networks have the originals' sizes."""
 
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from df_agent.checkpoint import load_checkpoint
+from df_agent.cli.composing import configuration
 from df_agent.data.teco import SETS
-from df_agent.models.autoencoder import Autoencoder, AutoencoderConfig, PixelsConfig
+from df_agent.models.autoencoder import Autoencoder
+from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
+from df_agent.world_model.config import METHODS
 from df_agent.world_model.training import describe, train_video
-from df_agent.world_model.video_diffusion import METHODS
 from df_agent.world_model.video_model import VideoModel, build_video_model
-
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "configs" / "train_video"
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import train_video as _script  # noqa: E402, F401 - registers the resolvers
 
 
 def config(*overrides: str) -> dict:
-    with initialize_config_dir(str(CONFIGS), version_base=None):
-        return OmegaConf.to_container(compose("train_video", list(overrides)), resolve=True)
+    return OmegaConf.to_container(configuration("train", ["algorithm=video", *overrides]), resolve=True)
 
 
 @pytest.mark.parametrize(("name", "millions"), [("dmlab", 18.65), ("minecraft", 34.52)])
@@ -51,8 +42,7 @@ def test_every_method_builds(method):
 
 
 def test_compile_is_asked_for_only_where_there_is_a_forward():
-    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        compact = OmegaConf.to_container(compose("train_compact", ["env=maze2d-umaze"]), resolve=True)
+    compact = OmegaConf.to_container(configuration("train", ["algorithm=compact", "env=maze2d-umaze"]), resolve=True)
     for plain in (config("env=maze2d-umaze"), compact):
         forward = Autoencoder.forward is not torch.nn.Module.forward
         assert forward or not plain["autoencoder"]["train"]["compile"]

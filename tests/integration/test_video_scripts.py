@@ -1,37 +1,24 @@
 """What scripts make of an untrained video model: files are complete, numbers are finite, options are checked."""
 
 import json
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
 import torch
 from df_envs.rendering import opengl_backend
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 from df_agent.checkpoint import save_checkpoint
+from df_agent.cli import evaluate_video, predict_video
+from df_agent.cli.collecting import film_clips, job_of
+from df_agent.cli.composing import configuration
 from df_agent.data.collect import record
-from df_agent.models.autoencoder import AutoencoderConfig
+from df_agent.options.side_models import AutoencoderConfig
 from df_agent.world_model.metrics import position_errors
 from df_agent.world_model.training import describe
 from df_agent.world_model.video_model import VideoModel, build_video_model
-
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "scripts"))
-
-import evaluate_video  # noqa: E402
-import predict_video  # noqa: E402
-
-from df_agent.cli.collecting import (  # noqa: E402
-    CONFIG,
-    film_clips,
-    job_of,
-)
-from studies import result_tables  # noqa: E402
+from studies import result_tables
 
 pytestmark = pytest.mark.skipif(opengl_backend() is None, reason="nothing here can draw")
 
@@ -71,7 +58,7 @@ def test_clips_are_filmed_anew_for_each_seed():
 
 def test_what_is_filmed_is_not_what_a_model_was_trained_on():
     options = {"env": "maze2d-umaze", "pixels": 64, "seed": 0, "walk": 25}
-    job = job_of(OmegaConf.merge(OmegaConf.load(CONFIG), options))
+    job = job_of(configuration("collect", [f"{key}={value}" for key, value in options.items()]))
     with closing(job.env):
         collected = next(iter(record(job.env, job.policy, 25, seed=0))).every(job.every)
     filmed = film_clips("maze2d-umaze", 1, 6, 0)
@@ -89,10 +76,8 @@ def test_a_robot_is_filmed_by_the_same_command():
 
 
 def test_prediction_beside_truth(checkpoint, tmp_path, capsys):
-    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        options = [f"checkpoint={checkpoint}", "env=maze2d-umaze", "clips=2", "frames=5", f"output={tmp_path}"]
-        config = compose("predict_video", options)
-    predict_video.run(config)
+    options = [f"checkpoint={checkpoint}", "env=maze2d-umaze", "clips=2", "frames=5", f"output={tmp_path}"]
+    predict_video.run(configuration("predict-video", options))
     measured = json.loads((tmp_path / "measured.json").read_text())
     assert 0 < measured["mse"] < 255**2
     assert measured["frames_per_second"] > 0
@@ -103,10 +88,8 @@ def test_prediction_beside_truth(checkpoint, tmp_path, capsys):
 
 def test_what_is_predicted_is_filmed_as_the_models_data_was(tmp_path):
     model = untrained(tmp_path / "model", size=32, every=2)
-    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
-        options = [f"checkpoint={model}", "env=maze2d-umaze", "clips=1", "frames=2", f"output={tmp_path}"]
-        config = compose("predict_video", options)
-    predict_video.run(config)
+    options = [f"checkpoint={model}", "env=maze2d-umaze", "clips=1", "frames=2", f"output={tmp_path}"]
+    predict_video.run(configuration("predict-video", options))
     assert imageio.imread(tmp_path / "frames.png").shape[1] == predict_video.ENLARGED * (32 + 2)
 
 
@@ -114,9 +97,9 @@ def test_all_ways_to_predict_are_measured_and_what_is_missing_is_said(checkpoint
     monkeypatch.setattr(
         evaluate_video, "trained", lambda env, name: str(checkpoint if name == "video" else tmp_path / name)
     )
-    where = [f"--output={tmp_path / 'x.json'}", f"--picture={tmp_path / 'x.png'}", "--device=cpu"]
-    size = ["--clips=3", "--times=1.5", "--long=12", "--long-clips=2"]
-    evaluate_video.run(evaluate_video.read_options(["maze2d-umaze", *where, *size]))
+    where = [f"output={tmp_path / 'x.json'}", f"picture={tmp_path / 'x.png'}", "device=cpu"]
+    size = ["clips=3", "times=1.5", "long=12", "long_clips=2"]
+    evaluate_video.main(configuration("evaluate-video", ["maze2d-umaze", *where, *size]))
     monkeypatch.setattr(result_tables, "RESULTS", tmp_path)
     lines = result_tables.video_table().splitlines()
     assert len({line.count("|") for line in lines}) == 1

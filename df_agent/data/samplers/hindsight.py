@@ -12,58 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from df_agent.data.channels import changing
+from df_agent.data.config import HindsightConfig
 
 if TYPE_CHECKING:
     from df_agent.data.episodes import Episodes
-
-
-@dataclass(frozen=True)
-class HindsightConfig:
-    """Which goals a transition gets, and what its reward is. The defaults are OGBench's (Park et al. 2025).
-
-    Goals for values and for the actor are drawn apart: values must be known for goals that the trajectory
-    did not pursue too, an actor copies what led to its goal.
-
-    Attributes:
-        value_current: share of value goals that are the present state.
-        value_future: share that are later states of the same trajectory; the rest are states of the whole data.
-        value_geometric: whether later states are geometrically distributed, by `discount`, or uniformly.
-        actor_future: share of actor goals that are later states; the rest are states of the whole data.
-        actor_geometric: the same for the actor.
-        horizon: the furthest later state, where they are uniform [control steps]; an endless trajectory needs one.
-        discount: per control step.
-        chunk: K, actions of a transition; its next state is K steps later.
-        radius: a state within this distance of a goal is at the goal, in the goal's units; with 0 only the very
-            same state is, as in OGBench.
-        segments: whether a trajectory also ends where the goal that the behaviour pursued changes.
-    """
-
-    value_current: float = 0.2
-    value_future: float = 0.5
-    value_geometric: bool = True
-    actor_future: float = 1.0
-    actor_geometric: bool = False
-    horizon: int = 1000
-    discount: float = 0.99
-    chunk: int = 1
-    radius: float = 0.0
-    segments: bool = False
-
-    def __post_init__(self) -> None:
-        for key in ("value_current", "value_future", "actor_future"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"{key} is a share, in [0, 1], got {getattr(self, key)}")
-        if self.value_current + self.value_future > 1:
-            raise ValueError(
-                f"value_current and value_future are shares of one whole, got {self.value_current} + "
-                f"{self.value_future}"
-            )
-        if not 0 < self.discount < 1:
-            raise ValueError(f"discount must lie between 0 and 1, got {self.discount}")
-        if self.chunk < 1 or self.horizon < 1 or self.radius < 0:
-            raise ValueError(
-                f"need chunk >= 1, horizon >= 1 and radius >= 0, got {self.chunk}, {self.horizon}, {self.radius}"
-            )
 
 
 @dataclass(frozen=True)

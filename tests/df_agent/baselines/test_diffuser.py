@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 from df_agent.baselines import load_learner
-from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
+from df_agent.baselines.diffuser import Diffuser
 from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import from_segments
+from df_agent.options.baselines import DiffuserConfig
 from df_agent.policies.diffuser import DiffuserPolicy
 from df_agent.training.baseline import train_baseline
 from df_agent.types import Batch

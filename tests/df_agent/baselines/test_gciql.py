@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.baselines.gciql import GCIQL, GCIQLConfig, expectile_loss
+from df_agent.baselines.gciql import GCIQL, expectile_loss
 from df_agent.checkpoint import save_checkpoint
 from df_agent.data.episodes import Episodes
+from df_agent.options.baselines import GCIQLConfig
 from df_agent.policies.learned_actors import GCIQLPolicy
 from df_agent.training.config import TrainConfig
 from df_agent.training.trainer import Trainer

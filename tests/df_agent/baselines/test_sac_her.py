@@ -11,9 +11,10 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from df_agent.baselines.sac_her import ALGORITHM
-from df_agent.baselines.sac_her_model import ArrivalReward, SACHERConfig, actor_of, make_env, make_model
+from df_agent.baselines.sac_her_model import ArrivalReward, actor_of, make_env, make_model
 from df_agent.checkpoint import CheckpointError, save_checkpoint
 from df_agent.evaluation.rollout import episode_seed, rollout
+from df_agent.options.baselines import SACHERConfig
 from df_agent.policies.learned_actors import SACHERPolicy
 from df_agent.training.run_folder import RunError
 from df_agent.training.sac_her import read_curve, train_sac_her

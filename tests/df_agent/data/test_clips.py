@@ -83,7 +83,7 @@ def test_a_dataset_without_pictures_is_named(store):
 
 
 def test_a_dataset_that_is_not_there_says_how_to_make_it(store):
-    with pytest.raises(FileNotFoundError, match=r"scripts/collect.py env=.*pixels=64"):
+    with pytest.raises(FileNotFoundError, match=r"df-agent collect env=.*pixels=64"):
         load_clips("df-agent/none-v0")
 
 

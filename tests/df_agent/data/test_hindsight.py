@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from df_agent.data.config import HindsightConfig
 from df_agent.data.episodes import Episodes
-from df_agent.data.samplers.hindsight import HindsightConfig, HindsightSampler, Normalizer
+from df_agent.data.samplers.hindsight import HindsightSampler, Normalizer
 
 
 def walks(lengths=(60, 200, 5), desired=None, seed=0):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.side_models import PairSampler
 from df_agent.data.samplers.windows import WindowSampler
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.types import Pairs
 
 EPISODES = (60, 5, 200, 31)

@@ -3,9 +3,10 @@ import pytest
 import torch
 
 from df_agent.agent_model import AgentModel
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.episodes import Episodes, from_segments
 from df_agent.data.preprocessing import dense_rewards, without_jumps, without_stops
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.objectives import reward_objective
 from df_agent.policies import DiffusionForcingPolicy
 

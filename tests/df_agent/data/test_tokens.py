@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.episodes import Episodes
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 
 # The three kinds of frames: positions; and velocities; and actions.
 X = {"observation_indices": (0, 1)}

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from df_agent.data.config import TokenizerConfig
 from df_agent.data.episodes import Episodes
 from df_agent.data.samplers.windows import WindowSampler, step_statistics
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 
 
 def counting(lengths):

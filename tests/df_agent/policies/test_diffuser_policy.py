@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from df_agent.baselines.diffuser import Diffuser, DiffuserConfig
+from df_agent.baselines.diffuser import Diffuser
+from df_agent.options.baselines import DiffuserConfig
 from df_agent.policies.diffuser import DiffuserPolicy
 
 

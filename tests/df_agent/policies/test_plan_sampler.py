@@ -8,7 +8,8 @@ from df_planners.feasibility import MotionLimits
 from toy_plans import plan_request
 
 from df_agent.agent_model import AgentModel
-from df_agent.data.tokens import Tokenizer, TokenizerConfig
+from df_agent.data.config import TokenizerConfig
+from df_agent.data.tokens import Tokenizer
 from df_agent.diffusion.objectives import goal_objective
 from df_agent.policies.config import PolicyConfig, SamplingConfig
 from df_agent.policies.plan_sampler import PlanSampler

@@ -5,11 +5,13 @@ import torch
 
 from df_agent.data.clips import ClipBatch
 from df_agent.diffusion.conditioning import Weighted
-from df_agent.diffusion.diffusion_forcing import DiffusionForcingConfig
-from df_agent.models.space_time import SpaceTimeConfig, SpaceTimeTransformer
-from df_agent.models.unet3d import Unet3d, Unet3dConfig
-from df_agent.world_model.imagine import Imagination, RolloutConfig, imagine
-from df_agent.world_model.video_diffusion import METHODS, VideoConfig, VideoDiffusion
+from df_agent.diffusion.config import DiffusionForcingConfig
+from df_agent.models.space_time import SpaceTimeTransformer
+from df_agent.models.unet3d import Unet3d
+from df_agent.options.networks import SpaceTimeConfig, Unet3dConfig
+from df_agent.world_model.config import METHODS, RolloutConfig, VideoConfig
+from df_agent.world_model.imagine import Imagination, imagine
+from df_agent.world_model.video_diffusion import VideoDiffusion
 
 LENGTH = 6
 

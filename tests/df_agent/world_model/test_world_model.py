@@ -17,8 +17,8 @@ from df_agent.data.datasets import load_episodes
 from df_agent.evaluation.active_rows import take_rows
 from df_agent.training.run_folder import RunError
 from df_agent.world_model.compact import load_compact, train_compact
+from df_agent.world_model.config import RolloutConfig
 from df_agent.world_model.env import WorldModelVectorEnv
-from df_agent.world_model.imagine import RolloutConfig
 from df_agent.world_model.pixel_policy import PixelPolicy
 from df_agent.world_model.sb3 import LatentVecEnv
 from df_agent.world_model.training import train_video

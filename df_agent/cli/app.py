@@ -1,0 +1,84 @@
+"""`df-agent COMMAND key=value ...`: finds the command, composes its configuration, and runs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from df_agent import __version__
+from df_agent.cli.commands import command_of
+from df_agent.cli.helping import help_of, overview
+
+FLAGS = {"-h": "help", "--help": "help", "-m": "multirun", "--multirun": "multirun", "--cfg": "config"}
+
+
+def main(name: str | None = None, *defaults: str, arguments: Sequence[str] | None = None) -> None:
+    """Run a command; ends in SystemExit with one line if the user has to change something.
+
+    Args:
+        name: of the command; None takes it from the arguments.
+        defaults: arguments that come before the user's.
+        arguments: of the user; None takes those of the process.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if name is None:
+        if not words or words[0] in ("-h", "--help", "help"):
+            print(overview())
+            return
+        if words[0] == "--version":
+            print(f"df-agent {__version__}")
+            return
+        name, *words = words
+    sys.path.append("")  # modules of the user's, in the folder where the command is run
+    try:
+        run(name, [*defaults, *words])
+    except ValueError as error:
+        raise SystemExit(f"df-agent {name}: {error}") from error
+
+
+def run(name: str, words: list[str]) -> None:
+    """Run a command as its words say; raises ValueError for what it does not take."""
+    flags, arguments = split_flags(words)
+    command = command_of(name, arguments)
+    if "help" in flags:
+        print(help_of(command, name, arguments))
+        return
+    if "multirun" in flags:
+        from df_agent.cli.sweeping import sweep
+
+        sweep(name, arguments)
+        return
+    from df_agent.cli.composing import configuration
+
+    config = configuration(name, arguments)
+    if "config" in flags:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(config), end="")
+        return
+    import_module(command.module).main(config)
+
+
+def split_flags(words: Sequence[str]) -> tuple[set[str], list[str]]:
+    """Return the flags, and the arguments without them; `--config-dir` takes effect."""
+    from df_agent.cli.folders import use_config_dir
+
+    flags: set[str] = set()
+    arguments: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        option, equals, value = word.partition("=")
+        if option in ("--config-dir", "-cd"):
+            use_config_dir(value if equals else next(rest, ""))
+        elif word in FLAGS:
+            flags.add(FLAGS[word])
+            if word == "--cfg":
+                next(rest, None)  # "job", as Hydra has it
+        else:
+            arguments.append(word)
+    return flags, arguments
+
+
+if __name__ == "__main__":
+    main()

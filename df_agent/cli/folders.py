@@ -1,0 +1,35 @@
+"""Where the files of policies, environments and methods lie: in df_configs, and in the user's own folder."""
+
+from __future__ import annotations
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+FOLDER = Path(str(files("df_configs")))
+VARIABLE = "DF_AGENT_CONFIG_DIR"  # so that the jobs of a sweep know it too
+
+
+def use_config_dir(folder: str) -> None:
+    """Take the user's folder beside ours, in this process and those it starts; raises ValueError if there is none."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"--config-dir: there is no folder {folder}")
+    os.environ[VARIABLE] = str(Path(folder).resolve())
+
+
+def own_folder() -> Path | None:
+    """Return the user's folder, None if there is none."""
+    return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None
+
+
+def group_files(folder: str, group: str) -> dict[str, Path]:
+    """Return the files of a group by name: the user's, and ours, which come first; those with _ before are no choice.
+
+    Args:
+        folder: of the command, in df_configs.
+        group: name of the folder in it.
+    """
+    places = [FOLDER / folder / group]
+    if (own := own_folder()) is not None:
+        places.insert(0, own / group)
+    return {path.stem: path for place in places for path in sorted(place.glob("[!_]*.yaml"))}

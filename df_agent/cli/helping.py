@@ -1,0 +1,90 @@
+"""What `--help` shows: usage, the files that may be chosen, and every option with its meaning and default."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING
+from itertools import chain
+
+from df_agent.cli.arguments import value_of
+from df_agent.cli.commands import COMMANDS, TRAININGS, Command
+from df_agent.cli.folders import group_files
+from df_agent.cli.options import GIVEN
+from df_agent.cli.policy_options import ABOUT, decided_by_checkpoint, options_of_policy
+from df_agent.cli.schema import Option, Schema, as_typed, described, options_of
+
+WIDTH = 120
+HIDDEN = ("name", "description", "privileged", "slow", "only", "usual_in", "trained_by")  # what files say of a policy
+FLAGS = """\
+  -m                     several values of an option, e.g. env=maze2d-umaze,maze2d-large, are a job each
+  --config-dir FOLDER    your own files, e.g. FOLDER/policy/mine.yaml
+  --cfg job              print the configuration and stop
+  -h, --help             this text; with key=value before it, of what these choose"""
+
+
+def overview() -> str:
+    """Return the list of the commands."""
+    lines = ["usage: df-agent COMMAND key=value ...", "", "commands:"]
+    lines += [f"  {name:16} {command.about}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "`df-agent COMMAND --help` shows all that a command can be told."])
+
+
+def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
+    """Return the help of a command.
+
+    Args:
+        command: which one.
+        name: as it is called.
+        arguments: what the user says beside --help: `policy=` and `algorithm=` choose what is shown.
+    """
+    lines = [f"usage: df-agent {name} {command.example} ...", "", f"{command.about[0].upper()}{command.about[1:]}.", ""]
+    groups = list(groups_of(command, name))
+    if groups:
+        lines += ["files, chosen by NAME=FILE:", *groups, ""]
+    policy = value_of(arguments, "policy") or command.defaults.get("policy")
+    options = list(Schema(chain(options_of(command.options_class), options_of_chosen(command, policy))))
+    lines += ["options, NAME=VALUE:"]
+    trained = "policy" in command.groups and bool(policy) and decided_by_checkpoint(str(policy))
+    for option in options:
+        shown = option.name.removeprefix("policy.") not in HIDDEN if "policy" in command.groups else True
+        if shown and option.name != "policy":
+            acts = option.name.startswith("policy.") and option.name.partition(".")[2] not in ABOUT
+            lines += entry(option, by_checkpoint=trained and acts)
+    return "\n".join([*lines, "", "flags:", FLAGS])
+
+
+def options_of_chosen(command: Command, policy: str | None) -> Iterator[Option]:
+    """Yield the options of the policy that is shown, if the command has one."""
+    if "policy" in command.groups and policy is not None:
+        yield from options_of_policy(policy)
+
+
+def groups_of(command: Command, name: str) -> Iterator[str]:
+    """Yield lines about the files that may be chosen."""
+    if name == "train":
+        yield from wrapped("algorithm", f"what is trained: {', '.join(TRAININGS)}. Default: diffusion_forcing.")
+    for group, about in command.groups.items():
+        known = ", ".join(sorted({*group_files(command.folder, group), command.defaults[group]}))
+        yield from wrapped(group, f"{about}: {known}. Default: {command.defaults[group]}.")
+
+
+def entry(option: Option, by_checkpoint: bool) -> list[str]:
+    """Return the lines about an option."""
+    value = "" if isinstance(option.default, dict) or option.default is MISSING else as_typed(option.default)
+    if option.default == GIVEN:
+        value = "none, it must be given or follows from a file"
+    kind = "" if isinstance(option.default, dict) and not option.open else f" ({described(option.kind)})"
+    default = f" Default: {'the checkpoint decides, else ' if by_checkpoint else ''}{value}." if value else ""
+    meaning = option.meaning.rstrip(".") or "see docs"
+    return wrapped(option.name, f"{meaning[0].upper()}{meaning[1:]}{kind}.{default}")
+
+
+def wrapped(name: str, text: str) -> list[str]:
+    """Return a name and a text beside it as lines."""
+    indent = " " * 26
+    lines = textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    head = f"  {name}"
+    if len(head) < 25:
+        return [f"{head:26}{lines[0].strip()}", *lines[1:]]
+    return [head, *lines]

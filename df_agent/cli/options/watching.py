@@ -1,0 +1,109 @@
+"""Options of the commands about pictures, and of those that fetch what others published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from df_agent.cli.options import GIVEN
+
+
+@dataclass(frozen=True)
+class PredictVideoOptions:
+    """What a video model predicts.
+
+    Attributes:
+        env: gymnasium id.
+        checkpoint: a video model: what ships or lies in runs/; a folder or a Hub id.
+        clips: filmed on the spot.
+        seen: frames that are shown to the model.
+        frames: frames it imagines.
+        actions: false: what is done is hidden from it, so the future is uncertain.
+        rollout: how frames are sampled, see `RolloutConfig`; null: as the checkpoint says.
+        seed: of the film and of the noise.
+        device: "auto", "cpu", "cuda" or "mps".
+        fps: frames per second of the video.
+        output: folder that is written.
+    """
+
+    env: str = "maze2d-medium"
+    checkpoint: str = "${trained:${env},video}"
+    clips: int = 6
+    seen: int = 4
+    frames: int = 76
+    actions: bool = True
+    rollout: Any = None
+    seed: int = 0
+    device: str = "auto"
+    fps: int = 20
+    output: str = "outputs/predict_video/${env}"
+
+
+@dataclass(frozen=True)
+class EvaluateVideoOptions:
+    """How well video models predict; writes video-ENV.json, and pictures beside `picture`.
+
+    Attributes:
+        env: gymnasium id.
+        seen: pictures that are shown.
+        times: how many times the training length is imagined.
+        clips: filmed on the spot.
+        long: pictures of the long roll-out; 0 for none.
+        long_clips: clips of the long roll-out.
+        methods: which models are measured, by the methods they were trained with.
+        device: "auto", "cpu", "cuda" or "mps".
+        i3d: I3D network as TorchScript, for FVD; null: without.
+        seed: of the film and of the noise; tune on 1000 and above.
+        output: its folder takes video-ENV.json.
+        picture: its folder takes the pictures.
+    """
+
+    env: str = GIVEN
+    seen: int = 4
+    times: float = 5.0
+    clips: int = 64
+    long: int = 1000
+    long_clips: int = 8
+    methods: Sequence[str] = ("regression", "teacher_forcing", "full_sequence", "diffusion_forcing")
+    device: str = "auto"
+    i3d: str | None = None
+    seed: int = 0
+    output: str = "results/video.json"
+    picture: str = "docs/video.png"
+
+
+@dataclass(frozen=True)
+class ConvertOptions:
+    """Weights that Diffusion Forcing v1.5 released.
+
+    Attributes:
+        weights: the original's .ckpt.
+        env: maze2d-umaze, -medium or -large.
+        mean: of the channels, where the file has none.
+        std: likewise.
+        dataset: whose motion limits plans; null: that of `df-agent collect`.
+        output: folder that is written; null: runs/ENV-v15/final.
+    """
+
+    weights: str = GIVEN
+    env: str = GIVEN
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    dataset: str | None = None
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class FetchTecoOptions:
+    """TECO's clips of DMLab or Minecraft.
+
+    Attributes:
+        name: "dmlab" or "minecraft".
+        folder: that takes them, in NAME/train and NAME/test.
+        archive: address they are downloaded from; null: archive.org.
+    """
+
+    name: str = GIVEN
+    folder: str = "data"
+    archive: str | None = None

@@ -1,0 +1,223 @@
+"""What a command can be told: every option by its dotted name, with its type, default and meaning, from dataclasses."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+TEXTS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command.
+
+    Attributes:
+        name: dotted.
+        kind: type of its values; Any for whatever is given.
+        default: unless a file or the user says otherwise; MISSING if the dataclass has none.
+        meaning: what it is, with unit and range.
+        open: whether any options may stand below it.
+    """
+
+    name: str
+    kind: Any
+    default: Any
+    meaning: str
+    open: bool = False
+
+
+def meanings(cls: type[Any]) -> dict[str, str]:
+    """Return what the docstrings of a dataclass, and of those it is derived from, say of each field."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        lines = inspect.cleandoc(base.__dict__.get("__doc__") or "").splitlines()
+        if "Attributes:" not in lines:
+            continue
+        name = ""
+        for line in lines[lines.index("Attributes:") + 1 :]:
+            entry = line.startswith("    ") and not line.startswith("     ")
+            if entry and ":" in line:
+                names, _, text = line.strip().partition(": ")
+                name = names
+                found |= dict.fromkeys(names.split(", "), text)
+            elif name and line.strip():
+                found |= {each: f"{found[each]} {line.strip()}" for each in name.split(", ")}
+            elif line.strip():
+                name = ""
+    return found
+
+
+def default_of(entry: Field[Any]) -> Any:
+    """Return a field's default, MISSING if it has none."""
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+
+
+def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None = None) -> Iterator[Option]:
+    """Yield the options of a dataclass and of its parts; those without default, which are filled in, are left out.
+
+    Args:
+        cls: the dataclass.
+        prefix: before the names.
+        given: values that count as defaults.
+    """
+    said, kinds, given = meanings(cls), get_type_hints(cls), given or {}
+    for entry in fields(cls):
+        own = default_of(entry)
+        default = given.get(entry.name, own)
+        if default is MISSING and entry.name != "steps":
+            continue
+        name, meaning = prefix + entry.name, said.get(entry.name, "")
+        classes = entry.metadata.get("classes")
+        if is_dataclass(own) and not isinstance(own, type):
+            classes, default = (type(own),), given.get(entry.name, {})
+        if classes is None:
+            yield Option(name, kinds[entry.name], default, meaning, takes_anything(kinds[entry.name]))
+            continue
+        meaning = meaning or next(inspect.cleandoc(each.__doc__ or "").partition("\n")[0] for each in classes)
+        yield Option(name, Any, default, meaning, not classes)
+        for each in classes:
+            yield from options_of(each, f"{name}.", default if isinstance(default, Mapping) else {})
+
+
+def takes_anything(kind: Any) -> bool:
+    """Whether options of any name may stand below one of this type."""
+    return kind is Any or any(is_mapping(one) for one in alternatives(kind))
+
+
+def is_mapping(kind: Any) -> bool:
+    """Whether a type is that of options by name."""
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the only one."""
+    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type is that of lists."""
+    origin = get_origin(kind)
+    return isinstance(origin, type) and issubclass(origin, Sequence)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value, as YAML knows them, is of a type."""
+    if isinstance(value, str) and "${" in value:
+        return True
+    return any(_fits(value, one) for one in alternatives(kind))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is Any:
+        return True
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is str:
+        return isinstance(value, str | int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if is_list(kind):
+        inner = [one for one in get_args(kind) if one is not ...]
+        return isinstance(value, list | tuple) and all(fits(one, inner[0] if inner else Any) for one in value)
+    if is_mapping(kind):
+        return isinstance(value, Mapping)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def described(kind: Any) -> str:
+    """Return in words what values of a type look like."""
+    words = []
+    for one in alternatives(kind):
+        if is_list(one):
+            inner = [each for each in get_args(one) if each is not ...]
+            words.append("a list" + (f" of {_plural(inner[0])}" if inner else ""))
+        elif is_mapping(one):
+            words.append("options by name, {NAME: VALUE}")
+        else:
+            words.append(TEXTS.get(one, "anything"))
+    return " or ".join(words)
+
+
+def _plural(kind: Any) -> str:
+    return {int: "whole numbers", float: "numbers", str: "texts"}.get(kind, "values")
+
+
+class Schema:
+    """All options of a command, by name.
+
+    Args:
+        options: may have several of a name, of parts whose class is not known yet; then each of their types will do.
+    """
+
+    def __init__(self, options: Iterator[Option] | Sequence[Option]) -> None:
+        self.options: dict[str, list[Option]] = {}
+        for option in options:
+            self.options.setdefault(option.name, []).append(option)
+
+    def __iter__(self) -> Iterator[Option]:
+        return (several[0] for several in self.options.values())
+
+    def find(self, name: str) -> list[Option]:
+        """Return the options of a name, or the one above it that takes any.
+
+        Raises:
+            ValueError: there is none; the message names the nearest.
+        """
+        if name in self.options:
+            return self.options[name]
+        above = name
+        while "." in above:
+            above = above.rpartition(".")[0]
+            if any(option.open for option in self.options.get(above, ())):
+                return [Option(name, Any, MISSING, "")]
+        raise ValueError(f"there is no option {name!r}.{self.nearest(name)}")
+
+    def nearest(self, name: str) -> str:
+        """Return a sentence that names what was probably meant."""
+        last = name.rpartition(".")[2]
+        close = get_close_matches(name, self.options, n=1, cutoff=0.75)
+        same = [each for each in self.options if each.rpartition(".")[2] == last and last]
+        same += get_close_matches(name, self.options, n=1)
+        close = close or same[:2]
+        if not close:
+            lasts = {each.rpartition(".")[2]: each for each in reversed(list(self.options))}
+            close = [lasts[each] for each in get_close_matches(last, lasts, n=1)]
+        return f" Did you mean {' or '.join(close)}?" if close else ""
+
+    def check(self, name: str, value: Any) -> Any:
+        """Return a value as the option takes it: one where a list is meant is the only one of it.
+
+        Raises:
+            ValueError: there is no such option, or the value is of another type.
+        """
+        found = self.find(name)
+        if isinstance(value, Mapping) and not any(option.open for option in found):
+            return {key: self.check(f"{name}.{key}", inner) for key, inner in value.items()}
+        for option in found:
+            if fits(value, option.kind) or (value is None and option.default is None):
+                return value
+        for option in found:
+            if fits([value], option.kind) and not isinstance(value, list | tuple | Mapping):
+                return [value]
+        kinds = " or ".join(dict.fromkeys(described(option.kind) for option in found))
+        raise ValueError(f"{name} must be {kinds}, got {repr(value) if isinstance(value, str) else as_typed(value)}")
+
+
+def as_typed(value: Any) -> str:
+    """Return a default as it is typed."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and math.isinf(value):
+        return ".inf"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(as_typed(one) for one in value)}]"
+    return str(value)
