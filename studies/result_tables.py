@@ -28,6 +28,12 @@ COLUMNS = (
 # In outputs/own_environment, folders ENVIRONMENT-NAME
 OWN_POLICIES = {
     "ours": "ours",
+    "direct": "ours, aimed at the goal itself",
+    "plans": "ours, by plans",
+    "unsupported": "ours, by plans wherever the data was or not",
+    "far": "ours, by plans, aimed 30 steps ahead on them",
+    "straight": "ours, by plans, without detours",
+    "fixed": "ours, by plans with the goal always at the furthest",
     "gcbc": "gcbc",
     "demonstrator": "demonstrator, clumsy, whose data it is",
     "reference": "reference, in haste and without noise",
@@ -243,7 +249,7 @@ def own_environment_table() -> str:
         "| environment | policy | success | steps to the goal | of the demonstrator's | failures |",
         "|---|---|---:|---:|---:|---|",
     ]
-    for env in ("Boat", "Drone", "Payload"):
+    for env in ("Boat", "Drone", "Payload", "Car"):
         found = {who: RESULTS / "own_environment" / f"{env}-{who}" for who in OWN_POLICIES}
         records = {who: read_records(stored_file(at / "episodes.jsonl")) for who, at in found.items() if at.exists()}
         times = {who: time_to_goal(each) for who, each in records.items()}
