@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import untuned
+from car import CarPilot
 
 ROOT = Path(__file__).parents[2]
 GOALS = {"Boat": ["goal.achieved=[0,1]", "goal.desired=[6,7]"], "Drone": [], "Payload": []}
@@ -39,6 +40,10 @@ def test_demonstrators_arrive_and_take_at_most_twice_the_references_time(name):
     assert np.isfinite(clumsy).mean() >= 0.93  # over the 100,000 steps of a dataset 0.97 to 0.99
     assert np.isfinite(quick).all()
     assert quick.mean() < np.minimum(clumsy, limit).mean() < 2 * quick.mean()
+
+
+def test_the_cars_demonstrator_arrives_too():
+    assert np.isfinite(times_to_goal(gym.make("Car-v0"), CarPilot(), 50)).mean() >= 0.95
 
 
 @pytest.mark.slow
