@@ -40,8 +40,12 @@ def check_precision(precision: str, device: torch.device) -> None:
 @functools.cache
 @torch.no_grad()
 def computes_in_bf16(device: torch.device, size: int = 128, repeats: int = 5) -> bool:
-    """Whether the device has arithmetic for bf16; many processors emulate it, at a small part of their speed."""
-    seconds = {}
+    """Whether the device has arithmetic for bf16; many processors emulate it, at a small part of their speed.
+
+    One thread is timed: on a busy machine several wait for each other, which hides what the arithmetic takes.
+    """
+    seconds, threads = {}, torch.get_num_threads()
+    torch.set_num_threads(1)
     for dtype in (torch.float32, torch.bfloat16):
         times = []
         for _ in range(repeats):
@@ -50,6 +54,7 @@ def computes_in_bf16(device: torch.device, size: int = 128, repeats: int = 5) ->
             float((factor @ factor).sum())
             times.append(time.perf_counter() - began)
         seconds[dtype] = min(times)
+    torch.set_num_threads(threads)
     return seconds[torch.bfloat16] < EMULATED * seconds[torch.float32]
 
 

@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from df_agent.cli import environments  # noqa: F401 - registers the resolvers that the files of policies use
-from df_agent.cli.folders import group_files
+from df_agent.cli.folders import group_files, load_file
 from df_agent.cli.policy_options import policy_file
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
@@ -94,7 +94,7 @@ def check_policy(policy: DictConfig, file: str | None = None) -> None:
 def described(name: str) -> DictConfig:
     """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
     check_name(name)
-    policy = OmegaConf.create(policy_file(name)) if ":" in name else OmegaConf.load(group_files("", "policy")[name])
+    policy = OmegaConf.create(policy_file(name)) if ":" in name else load_file(group_files("", "policy")[name])
     if not isinstance(policy, DictConfig):
         raise ValueError(f"policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
     check_policy(policy, name)
@@ -163,6 +163,9 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
         what = str(cause) if isinstance(cause, InstantiationException) else f"{type(cause).__name__}: {cause}"
+        if isinstance(cause, TypeError) and "unexpected keyword argument" in what:
+            unknown = what.rpartition("argument ")[2]
+            what = f"it has no option {unknown}; `df-agent evaluate policy={config.policy.name} --help` shows its own"
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {what}") from cause
     except (CheckpointError, OmegaConfBaseException) as error:
         raise PolicyError(f"policy {config.policy.name!r} cannot be made: {error}") from error

@@ -13,7 +13,7 @@ from df_planners.mppi import MPPIConfig
 from df_planners.tracking import PathTrackerConfig
 from omegaconf import OmegaConf
 
-from df_agent.cli.folders import group_files
+from df_agent.cli.folders import group_files, load_file
 from df_agent.cli.options import Options, part
 from df_agent.cli.schema import Option, options_of
 from df_agent.policies.config import DiffuserPolicyConfig, PolicyConfig
@@ -118,7 +118,7 @@ def policy_file(name: str) -> dict[str, Any]:
         said = {"description": "a policy of one's own", "privileged": "unknown", "slow": False}
         return {"name": name, **said, "policy": {"_target_": name.replace(":", ".")}}
     path = group_files("", "policy").get(name)
-    loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path is not None else {}
+    loaded = OmegaConf.to_container(load_file(path), resolve=False) if path is not None else {}
     return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}
 
 

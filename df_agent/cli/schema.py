@@ -184,7 +184,7 @@ class Schema:
         last = name.rpartition(".")[2]
         close = get_close_matches(name, self.options, n=1, cutoff=0.75)
         same = [each for each in self.options if each.rpartition(".")[2] == last and last]
-        same += get_close_matches(name, self.options, n=1)
+        same += [each for each in get_close_matches(name, self.options, n=1) if each not in same]
         close = close or same[:2]
         if not close:
             lasts = {each.rpartition(".")[2]: each for each in reversed(list(self.options))}

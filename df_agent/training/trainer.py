@@ -171,6 +171,7 @@ class Trainer(Generic[M]):
         if self.config.compile and not can_compile(self.device):
             progress.note(f"training without torch.compile, for which {self.device.type} lacks a compiler here")
         elif self.config.compile and not self.config.debug:
+            progress.note("compiling the network, which takes a minute; train.compile=false leaves it out")
             getattr(self.model, "network", self.model).compile()
         wrapped = _Loss(self.model)
         self._loss = self.accelerator.prepare(wrapped) if self.accelerator.num_processes > 1 else wrapped
