@@ -177,3 +177,10 @@ def test_options_below_an_option_are_checked_too():
     with pytest.raises(ValueError, match=r"there is no option 'goal.achievd'. Did you mean goal.achieved\?"):
         schema.check("goal", {"achievd": [0, 1]})
     assert schema.check("goal", {"achieved": [0, 1]}) == {"achieved": [0, 1]}
+
+
+@pytest.mark.parametrize("env", ["FetchPushRecall-v0", "FetchPushCued-v0", "AdroitHandPen-v1"])
+def test_who_executes_planned_actions_trains_no_local_policy(env):
+    config = configuration("train", [f"env={env}"])
+    assert (config.local_policy.steps, config.support.steps) == (0, 0)
+    assert config.tokenizer.include_actions
