@@ -16,7 +16,9 @@ from df_agent.data.goal_spec import GoalSpec
 
 TOKENS = 33  # of a window; the first holds the present
 PLACES = 2  # frames of a token that holds nothing else, so that it shows the direction of motion
-REACH, FOLLOWED = 3, 5  # frames: how far ahead on a plan the local policy aims, and when the next plan is made
+REACH, FOLLOWED = 2, 5  # frames: how far ahead on a plan the local policy aims, and when the next plan is made
+PATIENCE = 4  # frames, after which an agent that comes no nearer is stuck
+RETRIES = 3  # further rounds of candidates for those that have no feasible plan
 SHARE = 2 / 3  # of an episode that a window spans at most
 NEAR = 0.1  # of the furthest that an episode is from its end
 
@@ -97,8 +99,10 @@ def infer(
             "planner": "shortest_feasible",
             "controller": "local_policy",
             "open_loop_horizon": FOLLOWED * frame_skip,
+            "patience": PATIENCE * frame_skip,
+            "local_policy": {"reach": REACH * frame_skip},
+            "shortest_feasible": {"retries": RETRIES},
         }
-        policy["local_policy"] = {"reach": REACH * frame_skip}
     if control_period:
         policy["control_period"] = control_period
     windows = {"max_tokens": tokens, "short_tokens": []}

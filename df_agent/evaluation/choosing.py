@@ -14,6 +14,7 @@ from df_agent.policies import DiffusionForcingPolicy
 
 AS_QUICK = 1.02
 PACES = (0.35, 0.5, 0.7, 1.0)
+REACHES = (2, 4)  # frames, how far ahead on a plan
 FIRST_PACE = 0.7  # before anything has been tried
 Options = Mapping[str, Any]
 
@@ -35,10 +36,9 @@ class Tried:
     steps: float
 
 
-def local_options(pace: float, planner: str) -> dict[str, Any]:
+def local_options(pace: float, planner: str, **more: Any) -> dict[str, Any]:
     """Return the options by which the local policy acts, asked to take `pace` of the clock's time."""
-    options = {"controller": "local_policy", "local_policy": {"pace": pace}}
-    return {"planner": planner, **options}
+    return {"planner": planner, "controller": "local_policy", "local_policy": {"pace": pace, **more}}
 
 
 class LocalPolicyLook:
@@ -72,8 +72,8 @@ def choose_policy(
 ) -> tuple[Tried, list[Tried]]:
     """Try ways to plan and act; return the best one, and all.
 
-    First the local policy alone at several paces, then plans, which it follows at the best of these, and the actions
-    that were planned. For which is best see `best_of`.
+    First the local policy alone at several paces, then plans, which it follows at the best of these, near and further
+    ahead, and the actions that were planned. For which is best see `best_of`.
 
     Args:
         model: the trained model.
@@ -82,6 +82,7 @@ def choose_policy(
         note: called with each as soon as it is known.
     """
     tried: list[Tried] = []
+    frame_skip = checkpoint["tokenizer"]["config"]["frame_skip"]
 
     def measure(name: str, **options: Any) -> None:
         try:
@@ -96,15 +97,15 @@ def choose_policy(
         for pace in PACES:
             measure(f"the goal itself, pace {pace}", **local_options(pace, "direct"))
         pace = best_of(tried, validation.episodes).options["local_policy"]["pace"]
-        measure(
-            f"shortest feasible plans, followed by the local policy at pace {pace}",
-            **local_options(pace, "shortest_feasible"),
-        )
+        for reach in (frames * frame_skip for frames in REACHES):
+            measure(
+                f"shortest feasible plans, followed {reach} steps ahead by the local policy at pace {pace}",
+                **local_options(pace, "shortest_feasible", reach=reach),
+            )
     if checkpoint["tokenizer"]["config"]["include_actions"]:
-        soon = checkpoint["tokenizer"]["config"]["frame_skip"]
         for planner in ("shortest_feasible", "fixed_horizon"):
             name = f"planned actions, {planner.replace('_', ' ')}"
-            measure(name, planner=planner, controller="actions", open_loop_horizon=soon)
+            measure(name, planner=planner, controller="actions", open_loop_horizon=frame_skip)
     if not tried:
         measure("as its configuration says")
     return best_of(tried, validation.episodes), tried

@@ -11,7 +11,7 @@ from df_planners.model_planner import ModelPlanner
 from df_agent.agent_model import AgentModel
 from df_agent.data.config import TokenizerConfig
 from df_agent.policies.config import PolicyConfig
-from df_agent.policies.controllers import Controller
+from df_agent.policies.controller import Controller
 
 
 def check_names(saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

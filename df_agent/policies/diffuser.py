@@ -16,7 +16,8 @@ from df_agent.baselines.diffuser import Diffuser
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.options import find_class, make
 from df_agent.policies.config import DiffuserPlannerConfig, DiffuserPolicyConfig
-from df_agent.policies.controllers import CONTROLLERS, Controller, PlannedStatesController, Robot
+from df_agent.policies.controller import Controller, Robot
+from df_agent.policies.controllers import CONTROLLERS, PlannedStatesController
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.state import IntArray, Seen
 from df_agent.runtime import check_precision, choose_device, computes_in_bf16

@@ -21,7 +21,8 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.options import find_class, make
 from df_agent.policies.checks import check_capabilities, check_names
 from df_agent.policies.config import PolicyConfig, merge
-from df_agent.policies.controllers import CONTROLLERS, Controller, Robot
+from df_agent.policies.controller import Controller, Robot
+from df_agent.policies.controllers import CONTROLLERS
 from df_agent.policies.costs import Cost
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.observations import read_observation

@@ -19,6 +19,7 @@ TRAIL = 32  # places that are remembered
 LEAST_GAIN = 1.0  # control steps by which the clock must show less
 LONGEST = 4  # times the first detour
 AT_GOAL = 5  # control steps to the goal, within which nothing is stuck
+FREE = 4.0  # control steps at the fastest, by which an agent that stood still must move
 NEAR = 6  # control steps to the goal, from which it should be reached soon
 
 
@@ -29,7 +30,8 @@ class DetourConfig:
     Attributes:
         after: how often it must have proved stuck on the way to a goal, each time for `patience` steps, before it
             leaves its way. Before that its plan is made anew, and a slower way is asked for.
-        steps: control steps of the first detour; the next ones are longer, up to four times. 0: none is made.
+        steps: control steps of the first detour; the next ones are longer, up to four times. One that has stood still
+            for as long wanders at once, since there is no way back for it. 0: none is made.
     """
 
     after: int = 2
@@ -53,6 +55,8 @@ class Progress:
         detour_left: (B,) control steps of a detour that are left.
         detour_place: (B, G) place that it leads back to; NaN where it wanders.
         detour_action: (B, Da) what it does while it wanders; Da = 0 where none has.
+        anchor: (B, G) place that it has last moved away from.
+        still: (B,) control steps since then.
     """
 
     least_steps: Array
@@ -63,17 +67,24 @@ class Progress:
     detour_left: IntArray
     detour_place: Array
     detour_action: Array
+    anchor: Array
+    still: IntArray
 
     @classmethod
     def blank(cls, goal: Array) -> Progress:
         """Return that of agents whose goals (B, G) are about to begin."""
         b, zeros = len(goal), np.zeros(len(goal), np.int64)
-        trail = np.repeat(goal[:, None], TRAIL, axis=1)
-        return cls(np.full(b, np.inf), zeros, zeros, zeros, trail, zeros, goal.copy(), np.zeros((b, 0)))
+        never, trail = np.full(b, np.inf), np.repeat(goal[:, None], TRAIL, axis=1)
+        none, nowhere = np.zeros((b, 0)), np.full(goal.shape, np.nan)
+        return cls(never, zeros, zeros, zeros, trail, zeros, goal.copy(), none, nowhere, zeros)
 
-    def noted(self, steps: Array, place: Array) -> Progress:
-        """Take in the clock's (B,) control steps to the goal and the places (B, G) where the agents are."""
-        away = self.detour_left > 0
+    def noted(self, steps: Array, place: Array, speed: Array) -> Progress:
+        """Take in the clock's (B,) control steps to the goal, and the places (B, G) where the agents are.
+
+        `speed` (G,) is the largest change of a place in a control step. Who wanders does so until it is free.
+        """
+        away, wanders = self.detour_left > 0, np.isnan(self.detour_place).any(1)
+        left = ~((np.abs(place - self.anchor) / speed).max(1) <= FREE)  # also where there is no anchor yet
         nearer = (steps < self.least_steps - LEAST_GAIN) & ~away
         first = np.isinf(self.least_steps) & (self.stuck == 0)
         trail = np.where(first[:, None, None], place[:, None], self.trail)
@@ -84,7 +95,9 @@ class Progress:
             near_for=np.where((self.near_for > 0) | (steps <= NEAR), self.near_for + 1, 0),
             stalled=np.where(nearer | away | (steps <= AT_GOAL), 0, self.stalled + 1),
             trail=np.where((nearer & np.isfinite(self.least_steps))[:, None, None], moved, trail),
-            detour_left=np.maximum(self.detour_left - 1, 0),
+            detour_left=np.where(wanders & left, 0, np.maximum(self.detour_left - 1, 0)),
+            anchor=np.where(left[:, None], place, self.anchor),
+            still=np.where(left, 0, self.still + 1),
         )
 
     def begun(self, rows: IntArray) -> Progress:
@@ -99,20 +112,22 @@ class Progress:
     def off_the_way(self, rows: IntArray, c: DetourConfig, limits: tuple[Array, Array], seeds: IntArray) -> Progress:
         """Count that `rows`, (n,), are stuck, and begin a detour of those that were so often enough.
 
-        The first leads back to where it got on, ever further; every second one wanders: one action, drawn between
-        `limits` by `seeds` (n, S), is held.
+        The first leads back to where it got on, ever further; every second one wanders: an action is held that is at
+        one of its `limits` in each of its numbers, drawn by `seeds` (n, S). Who stands still always wanders.
         """
         again = self.begun_anew(rows)
         number = again.stuck[rows] - c.after
         left, place = again.detour_left.copy(), again.detour_place.copy()
         action = again.detour_action
         for row, n, seed in zip(rows, number, seeds, strict=True):
-            if n < 0 or c.steps == 0:
+            stands = again.still[row] >= c.steps
+            if c.steps == 0 or (n < 0 and not stands):
                 continue
-            left[row] = c.steps * min(1 + n, LONGEST)
-            place[row] = again.trail[row, -min(4 * (n + 2), TRAIL)]
-            if n % 2 and np.isfinite(limits).all():
-                drawn = np.random.default_rng(seed).uniform(*limits)
+            left[row] = c.steps * min(1 + max(n, 0), LONGEST) + 1  # it is counted down before the first of them, too
+            place[row] = again.trail[row, -min(4 * (max(n, 0) + 2), TRAIL)]
+            if (stands or n % 2) and np.isfinite(limits).all():
+                low, high = np.broadcast_arrays(*limits)
+                drawn = np.where(np.random.default_rng(seed).random(low.shape) < 0.5, low, high)
                 action = action if action.shape[1] else np.zeros((len(left), len(drawn)))
                 action, place[row] = action.copy(), np.nan
                 action[row] = drawn

@@ -17,7 +17,7 @@ from df_planners.plan import Plan, PlanEvent, Planner, PlanRequest
 
 from df_agent.policies.async_planner import AsyncPlanner
 from df_agent.policies.config import MPCConfig
-from df_agent.policies.controllers import Controller
+from df_agent.policies.controller import Controller
 from df_agent.policies.getting_on import Progress
 from df_agent.policies.observations import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.policies.state import (

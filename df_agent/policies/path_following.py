@@ -16,7 +16,8 @@ from df_planners.tracking import PathTrackerConfig
 
 from df_agent.options import make
 from df_agent.policies.config import MPCConfig
-from df_agent.policies.controllers import PathController, Robot
+from df_agent.policies.controller import Robot
+from df_agent.policies.controllers import PathController
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.state import Array, Seen
 from df_agent.types import Observation

@@ -13,7 +13,8 @@ from df_planners.shooting import ActionSequencePlanner, Cost, Dynamics
 
 from df_agent.options import find_class, make
 from df_agent.policies.config import MPCConfig
-from df_agent.policies.controllers import ActionController, Robot
+from df_agent.policies.controller import Robot
+from df_agent.policies.controllers import ActionController
 from df_agent.policies.mpc import MPCPolicy
 
 

@@ -79,7 +79,7 @@ class PolicyState:
         length: (B,) how many frames of it are valid.
         actions: (B, A, Da) planned actions, the first for the step of the last replan; A = 0 where none are executed.
         action_count: (B,) how many of these there are.
-        progress: (B,) arc length of the plan's path that is done.
+        progress: (B,) arc length of the plan's path that is done; its control steps for `LocalPolicyController`.
         progress_at_plan: (B,) the same at the last replan.
         off_path: (B,) distance to the path.
         shortcut_penalty: (B,) by how much plans have proved too bold since the episode or its goal began; 1 at first.

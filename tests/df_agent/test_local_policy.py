@@ -116,6 +116,22 @@ def test_it_follows_the_places_of_a_plan(run):
     assert actions[0, 1] > 3 * abs(actions[0, 0])  # up first, not straight to the goal
 
 
+def test_where_it_is_on_a_plan_follows_from_its_place_not_from_the_time(run):
+    policy = policy_of(run, local_policy={"pace": 1.0, "reach": 2})
+    bend = np.array([[[0.0, 0.0], [0.0, 0.2], [0.0, 0.4], [0.0, 0.6], [0.3, 0.6], [0.6, 0.6], [0.9, 0.6]]])
+    plan = policy.planner.plan
+    policy.planner.plan = lambda request: (made := plan(request), setattr(made, "observations", bend))[0]
+    goal = [[1.5, 0.6]]
+    _, state = policy.predict(at(np.zeros((1, 2)), goal))
+    actions, ahead = policy.predict(at(np.array([[0.0, 0.6]]), goal), state)  # it got there in a single step
+    assert actions[0, 0] > 3 * abs(actions[0, 1])
+    assert ahead.progress[0] > 1
+    for _ in range(3):
+        held, state = policy.predict(at(np.zeros((1, 2)), goal), state)
+    assert state.progress[0] == 0
+    assert held[0, 1] > 3 * abs(held[0, 0])
+
+
 def test_goals_lie_later_in_the_same_episode():
     data = episodes(count=7, length=9)
     tokens = TokenizerConfig(observation_indices=(0, 1))
@@ -176,7 +192,7 @@ def test_ways_that_a_model_cannot_serve_are_left_out(run, causal):
 
     best, tried = choose_policy(AgentModel.from_config(checkpoint), checkpoint, Validation())
     assert best == tried[0]
-    assert [one.options.get("planner") for one in tried] == ["direct"] * 4 + ["shortest_feasible"] * (not causal)
+    assert [one.options.get("planner") for one in tried] == ["direct"] * 4 + ["shortest_feasible"] * 2 * (not causal)
 
     without = {**checkpoint, "local_policy": None, "network": {**checkpoint["network"], "causal": False}}
     best, tried = choose_policy(AgentModel.from_config(without), without, Validation())

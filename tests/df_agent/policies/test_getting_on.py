@@ -6,16 +6,18 @@ import pytest
 from df_agent.policies.getting_on import TRAIL, DetourConfig, Progress
 
 LIMITS = (np.array([-1.0, -1.0]), np.array([1.0, 0.5]))
+SPEED = np.array([0.2, 0.2])
 USUAL = DetourConfig()
 GOAL = np.array([[9.0, 0.0], [9.0, 0.0]])
 
 
-def driven(steps, held, config=USUAL, patience=5):
-    """Drive two agents along x for some steps, the second of which is held from `held` on."""
+def driven(steps, held, config=USUAL, patience=5, sway=0.9):
+    """Drive two agents along x for some steps; the second one sways to both sides from `held` on, or stands still."""
     progress, x, history = Progress.blank(GOAL), np.zeros(2), []
     for step in range(steps):
         x = x + np.array([0.2, 0.2 if step < held else 0.0])
-        progress = progress.noted(10 * (9 - x), np.stack([x, 0 * x], 1))
+        y = np.array([0.0, sway * (-1) ** (step // 3) if step >= held else 0.0])
+        progress = progress.noted(10 * (9 - x), np.stack([x, y], 1), SPEED)
         stuck = np.flatnonzero(progress.stalled >= patience)
         if len(stuck):
             seeds = np.stack([stuck, np.full(len(stuck), step)], 1)
@@ -42,18 +44,30 @@ def test_who_does_not_is_given_time_then_backs_off_then_wanders():
     assert history[back].stuck[1] == 2
     assert 0 < history[back].detour_place[1, 0] < 2.0  # where it was before it was held, not where it is
     assert np.isnan(history[wander].detour_place[1]).all()
-    assert (history[wander].detour_action[1] >= LIMITS[0]).all()
-    assert (history[wander].detour_action[1] <= LIMITS[1]).all()
+    assert np.isin(history[wander].detour_action[1], LIMITS).all()
     assert history[wander].detour_left[1] > history[back].detour_left[1]
     assert history[-1].detour_left[0] == 0
+
+
+def test_who_stands_still_wanders_at_once_at_the_bounds_of_its_actions_until_it_is_free():
+    history = driven(60, held=10, patience=12, sway=0.0)
+    begin = next(k for k in range(60) if history[k].detour_left[1] > 0)
+    assert history[begin].stuck[1] == 1
+    assert np.isnan(history[begin].detour_place[1]).all()
+    assert np.isin(history[begin].detour_action[1], LIMITS).all()
+    here, away = np.array([[0.0, 0.0], [2.0, 0.5]]), np.array([[0.0, 0.0], [2.0, 0.9]])
+    assert history[begin].noted(np.full(2, 90.0), here, SPEED).detour_left[1] == USUAL.steps
+    assert history[begin].noted(np.full(2, 90.0), away, SPEED).detour_left[1] == 0
 
 
 def test_detours_end_and_time_does_not_run_against_them():
     history = driven(60, held=10)
     begin = next(k for k in range(60) if history[k].detour_left[1] > 0)
     left = int(history[begin].detour_left[1])
+    assert left == USUAL.steps + 1  # counted down before the first of them, too
     during = history[begin + 1 : begin + left]
     assert all(each.stalled[1] == 0 for each in during)
+    assert all(each.detour_left[1] > 0 for each in during)
     assert history[begin + left].detour_left[1] == 0
 
 
@@ -78,7 +92,7 @@ def test_a_new_goal_begins_anew():
     assert np.isinf(progress.least_steps[1])
     assert progress.stuck[1] == 0
     assert progress.detour_left[1] == 0
-    noted = progress.noted(np.array([10.0, 10.0]), np.array([[0.0, 0.0], [5.0, 5.0]]))
+    noted = progress.noted(np.array([10.0, 10.0]), np.array([[0.0, 0.0], [5.0, 5.0]]), SPEED)
     assert (noted.trail[1] == 5.0).all()
     assert noted.trail.shape == (2, TRAIL, 2)
 
