@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING
 from itertools import chain
+from typing import Any
 
 from df_agent.cli.arguments import value_of
 from df_agent.cli.commands import COMMANDS, TRAININGS, Command
 from df_agent.cli.folders import group_files
 from df_agent.cli.options import GIVEN
 from df_agent.cli.policy_options import ABOUT, decided_by_checkpoint, options_of_policy
-from df_agent.cli.schema import Option, Schema, as_typed, described, options_of
+from df_agent.cli.resolvers import in_words
+from df_agent.cli.schema import Option, Schema, as_typed, described, names_of, options_of
 
 WIDTH = 120
 HIDDEN = ("name", "description", "privileged", "slow", "only", "usual_in", "trained_by")  # what files say of a policy
@@ -48,7 +51,7 @@ def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
     trained = "policy" in command.groups and bool(policy) and decided_by_checkpoint(str(policy))
     for option in options:
         shown = option.name.removeprefix("policy.") not in HIDDEN if "policy" in command.groups else True
-        if shown and option.name != "policy":
+        if shown and option.name != "policy" and option.meaning:  # without one it follows from others
             acts = option.name.startswith("policy.") and option.name.partition(".")[2] not in ABOUT
             lines += entry(option, by_checkpoint=trained and acts)
     return "\n".join([*lines, "", "flags:", FLAGS])
@@ -74,10 +77,18 @@ def entry(option: Option, by_checkpoint: bool) -> list[str]:
     value = "" if isinstance(option.default, dict) or option.default is MISSING else as_typed(option.default)
     if option.default == GIVEN:
         value = "none, it must be given or follows from a file"
-    kind = "" if isinstance(option.default, dict) and not option.open else f" ({described(option.kind)})"
-    default = f" Default: {'the checkpoint decides, else ' if by_checkpoint else ''}{value}." if value else ""
-    meaning = option.meaning.rstrip(".") or "see docs"
+    kind = f" ({described(option.kind)})" if tells_more(option) else ""
+    default = f" Default: {'the checkpoint decides, else ' if by_checkpoint else ''}{in_words(value)}." if value else ""
+    meaning = re.sub(r"\bNone\b", "null", option.meaning.rstrip("."))
     return wrapped(option.name, f"{meaning[0].upper()}{meaning[1:]}{kind}.{default}")
+
+
+def tells_more(option: Option) -> bool:
+    """Whether an option's type is worth a word: there is one, and its meaning does not list all values already."""
+    if (isinstance(option.default, dict) and not option.open) or option.kind is Any:
+        return False
+    names = names_of(option.kind)
+    return not names or not all(f'"{name}"' in option.meaning for name in names)
 
 
 def wrapped(name: str, text: str) -> list[str]:

@@ -6,7 +6,9 @@ Plain dataclasses: nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from df_agent.options.ranges import Among, Count, Device, InnerShare, Natural, NotNegative, Positive, Range, Share
 
 ACTOR_LOSSES = ("ddpg+bc", "awr")
 
@@ -28,8 +30,8 @@ class GoalConfig:
     observation_dim: int
     goal_dim: int
     action_dim: int
-    width: int = 256
-    depth: int = 3
+    width: Count = 256
+    depth: Count = 3
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,10 @@ class GCIQLConfig(GoalConfig):
         alpha: weight of the imitation for "ddpg+bc", inverse temperature per control step gained for "awr".
     """
 
-    expectile: float = 0.9
-    polyak: float = 0.005
-    actor: str = "ddpg+bc"
-    alpha: float = 0.003
+    expectile: InnerShare = 0.9
+    polyak: Annotated[float, Range(0, 1, open="left")] = 0.005
+    actor: Annotated[str, Among(*ACTOR_LOSSES)] = "ddpg+bc"
+    alpha: NotNegative = 0.003
 
     def __post_init__(self) -> None:
         if self.actor not in ACTOR_LOSSES:
@@ -72,13 +74,13 @@ class DiffuserConfig:
         frame_skip: control steps from one transition to the next; the published 1.
     """
 
-    horizon: int
-    levels: int
+    horizon: Count
+    levels: Count
     low: tuple[float, ...]
     high: tuple[float, ...]
     observation_dim: int
     network: dict[str, Any] = field(default_factory=dict)
-    frame_skip: int = 1
+    frame_skip: Count = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", tuple(self.low))
@@ -115,22 +117,22 @@ class SACHERConfig:
         device: "auto", "cpu" or "cuda".
     """
 
-    algorithm: str = "sac"
-    envs: int = 8
-    gradient_steps: int = 2
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    discount: float = 0.99
-    polyak: float = 0.005
-    width: int = 256
-    depth: int = 2
-    buffer_size: int = 1_000_000
-    learning_starts: int = 10_000
-    hindsight_goals: int = 4
-    action_noise: float = 0.3
-    max_episode_steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
+    algorithm: Annotated[str, Among(*ONLINE)] = "sac"
+    envs: Count = 8
+    gradient_steps: Count = 2
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
+    discount: Share = 0.99
+    polyak: Share = 0.005
+    width: Count = 256
+    depth: Count = 2
+    buffer_size: Count = 1_000_000
+    learning_starts: Natural = 10_000
+    hindsight_goals: Count = 4
+    action_noise: NotNegative = 0.3
+    max_episode_steps: Count | None = None
+    seed: Natural = 0
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         if self.algorithm not in ONLINE:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from df_agent.cli.options import Options, part
 from df_agent.data.goal_spec import GoalSpec
+from df_agent.options.ranges import Among, Count, Natural, NotNegative, Precision, Range
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,17 @@ class EvaluateOptions:
 
     env: str = "maze2d-large"
     maze: Any = None
-    episodes: int = 100
-    seed: int = 0
-    num_envs: int | None = None
-    max_steps: int | None = None
+    episodes: Count = 100
+    seed: Natural = 0
+    num_envs: Count | None = None
+    max_steps: Count | None = None
     checkpoint: str | None = None
     goal: Options = part(GoalSpec, achieved=None, desired=None, success=None, appended=None)
-    timing_episodes: int = 10
-    threads: int | None = None
+    timing_episodes: Natural = 10
+    threads: Count | None = None
     pictures: bool = True
-    scenes: int = 3
-    render: str | None = None
+    scenes: Natural = 3
+    render: Annotated[str, Among("human")] | None = None
     output_dir: str | None = None
 
 
@@ -89,19 +90,19 @@ class CompareOptions:
     env: str | Sequence[str] = "maze2d-large"
     maze: Any = None
     policies: Sequence[str] | None = None
-    reference: str = "diffusion_forcing"
+    reference: str | None = None
     runs: Mapping[str, Any] | None = None
     changes: Mapping[str, Any] | None = None
-    episodes: int = 200
-    seeds: Sequence[int] = (0, 1)
-    slow_episodes: int = 50
-    slow_seeds: int = 1
-    timing_episodes: int = 25
-    slow_timing_episodes: int = 3
-    num_envs: int = 50
-    max_steps: int | None = None
-    precision: str = "auto"
-    threads: int | None = None
+    episodes: Count = 200
+    seeds: Sequence[Natural] = (0, 1)
+    slow_episodes: Count = 50
+    slow_seeds: Count = 1
+    timing_episodes: Natural = 25
+    slow_timing_episodes: Natural = 3
+    num_envs: Count = 50
+    max_steps: Count | None = None
+    precision: Precision = "auto"
+    threads: Count | None = None
     refresh: bool | Sequence[str] = False
     refresh_timing: bool | Sequence[str] = False
     adopt: bool | Sequence[str] = False
@@ -151,14 +152,14 @@ class CollectOptions:
     env: str = "maze2d-large"
     maze: Any = None
     policy: str = "demonstrator"
-    steps: int | None = None
-    noise: float | None = None
-    waypoints: str = "dfs"
-    pixels: int | None = None
-    every: int | None = None
-    walk: int = 2000
-    wander: float | None = None
-    seed: int = 0
+    steps: Count | None = None
+    noise: NotNegative | None = None
+    waypoints: Annotated[str, Among("dfs", "shortest")] = "dfs"
+    pixels: Count | None = None
+    every: Count | None = None
+    walk: Count = 2000
+    wander: Annotated[float, Range(0, 1, open="right")] | None = None
+    seed: Natural = 0
     dataset: str | None = None
     overwrite: bool = False
     pack: str | None = None
@@ -179,11 +180,11 @@ class TuneOptions:
     """
 
     env: str = "maze2d-large"
-    max_steps: int | None = None
+    max_steps: Count | None = None
     checkpoint: str | None = None
     grid: Mapping[str, Any] | None = None
-    episodes: int = 50
-    seed: int = 1000
+    episodes: Count = 50
+    seed: Annotated[int, Range(1000)] = 1000
     output: str = "results/tuning.jsonl"
 
 
@@ -203,7 +204,7 @@ class RunOptions:
 
     env: str = "maze2d-large"
     maze: Any = None
-    tasks: Sequence[str] = ("collect", "train", "evaluate")
+    tasks: Sequence[Annotated[str, Among("collect", "train", "evaluate")]] = ("collect", "train", "evaluate")
     debug: bool = False
     collect: Sequence[str] = ()
     train: Sequence[str] = ()
@@ -218,4 +219,4 @@ class ListOptions:
         what: of environments, policies, checkpoints and datasets; null: all of them.
     """
 
-    what: Sequence[str] | None = None
+    what: Sequence[Annotated[str, Among("environments", "policies", "checkpoints", "datasets")]] | None = None

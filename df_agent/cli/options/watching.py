@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from df_agent.cli.options import GIVEN
+from df_agent.options.ranges import Among, Count, Device, Natural, Positive
+from df_agent.world_model.config import METHODS
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class PredictVideoOptions:
 
     env: str = "maze2d-medium"
     checkpoint: str = "${trained:${env},video}"
-    clips: int = 6
-    seen: int = 4
-    frames: int = 76
+    clips: Count = 6
+    seen: Count = 4
+    frames: Count = 76
     actions: bool = True
     rollout: Any = None
-    seed: int = 0
-    device: str = "auto"
-    fps: int = 20
+    seed: Natural = 0
+    device: Device = "auto"
+    fps: Count = 20
     output: str = "outputs/predict_video/${env}"
 
 
@@ -60,15 +62,20 @@ class EvaluateVideoOptions:
     """
 
     env: str = GIVEN
-    seen: int = 4
-    times: float = 5.0
-    clips: int = 64
-    long: int = 1000
-    long_clips: int = 8
-    methods: Sequence[str] = ("regression", "teacher_forcing", "full_sequence", "diffusion_forcing")
-    device: str = "auto"
+    seen: Count = 4
+    times: Positive = 5.0
+    clips: Count = 64
+    long: Natural = 1000
+    long_clips: Count = 8
+    methods: Sequence[Annotated[str, Among(*METHODS)]] = (
+        "regression",
+        "teacher_forcing",
+        "full_sequence",
+        "diffusion_forcing",
+    )
+    device: Device = "auto"
     i3d: str | None = None
-    seed: int = 0
+    seed: Natural = 0
     output: str = "results/video.json"
     picture: str = "docs/video.png"
 
@@ -104,6 +111,6 @@ class FetchTecoOptions:
         archive: address they are downloaded from; null: archive.org.
     """
 
-    name: str = GIVEN
+    name: Annotated[str, Among("dmlab", "minecraft")] = GIVEN
     folder: str = "data"
     archive: str | None = None

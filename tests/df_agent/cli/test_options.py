@@ -47,6 +47,8 @@ def test_help_needs_neither_torch_nor_a_simulator_and_is_there_at_once():
     assert time.perf_counter() - began < 20  # 1 s alone; others may keep this machine busy
     for said in ("policy.open_loop_horizon", "the checkpoint decides, else 50", "learner.goals.discount", "commands:"):
         assert said in done.stdout
+    for internal in ("_target_", "${", "See docs", "None"):
+        assert internal not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -55,7 +57,7 @@ def test_help_needs_neither_torch_nor_a_simulator_and_is_there_at_once():
         ("evaluate", ["episods=3"], "there is no option 'episods'. Did you mean episodes?"),
         ("evaluate", ["policy.sampling.step=3"], "Did you mean policy.sampling.steps?"),
         ("evaluate", ["open_loop_horizon=3"], "Did you mean policy.open_loop_horizon"),
-        ("evaluate", ["episodes=ten"], "episodes must be a whole number, got 'ten'"),
+        ("evaluate", ["episodes=ten"], "episodes must be a whole number of at least 1, got 'ten'"),
         ("evaluate", ["pictures=3"], "pictures must be true or false, got 3"),
         ("evaluate", ["policy.tracker.lookahead=far"], "policy.tracker.lookahead must be a number, got 'far'"),
         ("evaluate", ["policy=orcale"], "Did you mean 'oracle'?"),
