@@ -64,7 +64,7 @@ _ACTING, _WATCHING, _TRAINING, _PICTURES, _BASELINES = (
 )
 _POLICY_FILES = "df_agent.cli.policy_files:understood"
 _WITHOUT_ALGORITHM = "df_agent.cli.arguments:without_algorithm"
-POLICY = {"policy": "what acts, see `df-agent list policies`; or module:Class of your own"}
+POLICY = {"policy": "what acts, or module:Class of your own; without it, in environments of pictures it is pixels"}
 
 COMMANDS = {
     "evaluate": Command(
@@ -82,8 +82,8 @@ COMMANDS = {
         "df_agent.cli.train",
         _TRAINING + "TrainOptions",
         {
-            "env": "gymnasium id; without a file of its own, what it needs follows from the data",
-            "method": "what is trained, of the agent",
+            "env": "gymnasium id, e.g. maze2d-large; one without settings of its own gets them from its data",
+            "method": "which variant of the agent is trained",
         },
         {"env": "maze2d", "method": "diffusion_forcing"},
         "train",

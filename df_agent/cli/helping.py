@@ -23,14 +23,20 @@ FLAGS = """\
   -m                     several values of an option, e.g. env=maze2d-umaze,maze2d-large, are a job each
   --config-dir FOLDER    your own files, e.g. FOLDER/policy/mine.yaml
   --cfg job              print the configuration and stop
-  -h, --help             this text; with key=value before it, of what these choose"""
+  -h, --help             this text; with key=value before it, of what these choose
+
+HYDRA_FULL_ERROR=1 before a command: errors come with their traceback."""
 
 
 def overview() -> str:
     """Return the list of the commands."""
     lines = ["usage: df-agent COMMAND key=value ...", "", "commands:"]
     lines += [f"  {name:16} {command.about}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", "`df-agent COMMAND --help` shows all that a command can be told."])
+    more = [
+        "`df-agent COMMAND --help` shows all that a command can be told, `df-agent --version` the version. To begin:",
+        "  df-agent evaluate env=maze2d-umaze episodes=4",
+    ]
+    return "\n".join([*lines, "", *more])
 
 
 def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
@@ -44,16 +50,17 @@ def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
     lines = [f"usage: df-agent {name} {command.example} ...", "", f"{command.about[0].upper()}{command.about[1:]}.", ""]
     groups = list(groups_of(command, name))
     if groups:
-        lines += ["files, chosen by NAME=FILE:", *groups, ""]
+        lines += ["chosen by NAME=VALUE:", *groups, ""]
     policy = value_of(arguments, "policy") or command.defaults.get("policy")
     options = list(Schema(chain(options_of(command.options_class), options_of_chosen(command, policy))))
     lines += ["options, NAME=VALUE:"]
     trained = "policy" in command.groups and bool(policy) and decided_by_checkpoint(str(policy))
     for option in options:
         shown = option.name.removeprefix("policy.") not in HIDDEN if "policy" in command.groups else True
-        if shown and option.name != "policy" and option.meaning:  # without one it follows from others
+        told = option.name != "policy" and (name, option.name) != ("train", "algorithm")  # above, as files are
+        if shown and told and option.meaning:  # without one it follows from others
             acts = option.name.startswith("policy.") and option.name.partition(".")[2] not in ABOUT
-            lines += entry(option, by_checkpoint=trained and acts)
+            lines += entry(option, bool(groups), by_checkpoint=trained and acts)
     return "\n".join([*lines, "", "flags:", FLAGS])
 
 
@@ -68,15 +75,18 @@ def groups_of(command: Command, name: str) -> Iterator[str]:
     if name == "train":
         yield from wrapped("algorithm", f"what is trained: {', '.join(TRAININGS)}. Default: diffusion_forcing.")
     for group, about in command.groups.items():
+        if group == "env":  # which has more than there are files
+            yield from wrapped(group, f"{about}. Default: maze2d-large.")
+            continue
         known = ", ".join(sorted({*group_files(command.folder, group), command.defaults[group]}))
         yield from wrapped(group, f"{about}: {known}. Default: {command.defaults[group]}.")
 
 
-def entry(option: Option, by_checkpoint: bool) -> list[str]:
-    """Return the lines about an option."""
+def entry(option: Option, by_files: bool, by_checkpoint: bool) -> list[str]:
+    """Return the lines about an option; without a default, the files that are chosen say it, or it must be given."""
     value = "" if isinstance(option.default, dict) or option.default is MISSING else as_typed(option.default)
     if option.default == GIVEN:
-        value = "none, it must be given or follows from a file"
+        value = "that of what is chosen above" if by_files else "none, it must be given"
     kind = f" ({described(option.kind)})" if tells_more(option) else ""
     default = f" Default: {'the checkpoint decides, else ' if by_checkpoint else ''}{in_words(value)}." if value else ""
     meaning = re.sub(r"\bNone\b", "null", option.meaning.rstrip("."))

@@ -34,7 +34,7 @@ class PolicyEntry:
         encoder: name, folder or Hub id of what encodes pictures for it, if it sees pictures.
         trained_by: the command that trains it.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: of the network, "fp32", "bf16", or "auto": bf16 where it pays.
+        precision: in which the network computes, "fp32", "bf16", or "auto": bf16 where it pays.
     """
 
     name: str | None = None
@@ -58,7 +58,7 @@ class ChunkOptions:
     """A learned actor.
 
     Attributes:
-        execute: control steps that are executed of each chunk of actions, 1 or more.
+        execute: control steps that are executed of each chunk of actions.
     """
 
     execute: Count = 1
@@ -70,7 +70,7 @@ class ShootingOptions:
 
     Attributes:
         planner: "cem", "mppi", or "module:Class" of one of your own.
-        options: of the planner.
+        options: what the planner is told.
         open_loop_horizon: control steps between plans.
         action_dim: size of an action.
         end: weight of the cost at the end of a plan, of pixels_cem.

@@ -23,7 +23,7 @@ class GoalConfig:
         observation_dim: Do.
         goal_dim: G.
         action_dim: Da.
-        width: of the hidden layers.
+        width: size of the hidden layers.
         depth: number of hidden layers.
     """
 
@@ -39,7 +39,7 @@ class GCIQLConfig(GoalConfig):
     """Sizes of the networks, see `GoalConfig`, and what the losses are told.
 
     Attributes:
-        expectile: of the critic's values over the data's actions that the value follows.
+        expectile: which expectile of the critic's values over the data's actions the value follows.
         polyak: share of the critic that its target takes over per step.
         actor: "ddpg+bc" climbs the critic, held near the data's actions; "awr" repeats these actions, weighted by
             their advantage.
@@ -106,15 +106,15 @@ class SACHERConfig:
         learning_rate: Adam's, constant.
         discount: per control step.
         polyak: share of the critics that their targets take over per update.
-        width: of the hidden layers of actor and critics.
+        width: size of the hidden layers of actor and critics.
         depth: number of hidden layers.
         buffer_size: transitions kept.
         learning_starts: steps with random actions before the first update.
         hindsight_goals: transitions with hindsight goals per transition with its own.
         action_noise: standard deviation of TD3's exploration.
         max_episode_steps: episode limit in training [control steps]; None takes the environment's own.
-        seed: of weights, environments and exploration.
-        device: "auto", "cpu" or "cuda".
+        seed: decides weights, environments and exploration.
+        device: "auto", "cpu", "cuda" or "mps".
     """
 
     algorithm: Annotated[str, Among(*ONLINE)] = "sac"

@@ -130,11 +130,11 @@ class RecurrentConfig:
 
     Attributes:
         token_dim: D, the size of a token.
-        max_tokens: of the training windows; in use sequences may be longer.
+        max_tokens: tokens of the training windows; in use sequences may be longer.
         width: size of the hidden layers before and after the recurrence.
         state: size of the state, per layer.
         depth: residual layers on either side of the recurrence.
-        layers: of the recurrence.
+        layers: how many the recurrence has.
         cond_dim: size of an optional per-token condition, 0 for none.
         level_scale: K, by which levels are divided before they are embedded.
     """

@@ -24,15 +24,15 @@ class TrainConfig:
     Attributes:
         steps: optimiser steps in all; 0 leaves the weights as they are.
         batch_size: windows per step and process.
-        learning_rate: the peak, reached when the warm-up ends.
-        weight_decay: AdamW's, on matrices only (not on biases, norms, and other vectors).
-        betas: AdamW's.
+        learning_rate: at its peak, when the warm-up ends.
+        weight_decay: that of AdamW, on matrices only (not on biases, norms, and other vectors).
+        betas: decay of AdamW's two averages.
         warmup_steps: linear warm-up; the very first step is taken at learning_rate / warmup_steps.
         decay: "cosine" or "linear" down to final_lr_fraction after the last step, or "constant".
         final_lr_fraction: learning rate at the end over the peak.
         grad_clip: largest global gradient norm; None for no clipping.
-        ema_decay: of the weights; lower at the start, see `ema.decay_at`.
-        seed: of batches and noise (the model is initialised before it comes here).
+        ema_decay: decay of the average of the weights; lower at the start, see `ema.decay_at`.
+        seed: decides batches and noise (the model is initialised before it comes here).
         precision: "fp32", "bf16" (autocast) or "auto": bf16 where a short timing shows that it pays.
         compile: compile the network with torch.compile.
         debug: stop at the operation whose gradient is not finite (slow), compile nothing, and log how large the

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from df_agent.cli.options import GIVEN, Options, part
-from df_agent.cli.options.training import ValidationOptions
+from df_agent.cli.options.training import ValidationEpisodes
 from df_agent.data.config import HindsightConfig
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.options.baselines import DiffuserConfig, GCIQLConfig, GoalConfig, SACHERConfig
@@ -25,7 +25,7 @@ class BaselineOptions:
         dataset: Minari id, its folder, or an .npz pack.
         run_dir: folder of the run; started again, it goes on where it stopped.
         tracker: "tensorboard", "wandb" or "none"; metrics.jsonl is always written.
-        steps: of the training, short for train.steps.
+        steps: optimiser steps of the training, short for train.steps.
         goal: of environments that are no GoalEnv: where goals and success are found.
         learner: what it is made with.
         policy: how the policy that is validated acts.
@@ -45,7 +45,7 @@ class BaselineOptions:
     learner: Options = part(DiffuserConfig)
     policy: Options = part(DiffuserPolicyConfig)
     train: Options = part(TrainConfig)
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
+    validation: Options = part(ValidationEpisodes, episodes=50, seed=1000)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class SegmentOptions(DiffuserConfig):
 
     Attributes:
         horizon: transitions of a segment; a multiple of what the network can take.
-        levels: of the noise.
+        levels: levels of the noise, denoising steps of the training.
     """
 
 
@@ -157,7 +157,7 @@ class ChunkOptions(NetworkOptions):
     """How actions in chunks are executed.
 
     Attributes:
-        execute: control steps that are executed of each chunk of actions, 1 or more.
+        execute: control steps that are executed of each chunk of actions.
     """
 
     execute: Count = 1
@@ -234,7 +234,7 @@ class SACHEROptions:
         env: where it is validated; gymnasium id.
         train_env: where it is trained: goals anywhere, so that one agent serves both families of mazes.
         run_dir: folder of the run; started again, it goes on from its newest saved state.
-        steps: of the environment.
+        steps: control steps in the environment.
         save_every: environment steps from one saved state and row of the curve to the next.
         algorithm: "sac" or "td3".
         training: how it is trained.
@@ -265,4 +265,4 @@ class SACHEROptions:
         seed=0,
         device="auto",
     )
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
+    validation: Options = part(ValidationEpisodes, episodes=50, seed=1000)

@@ -62,7 +62,7 @@ class VideoOptions:
         dataset: Minari id or folder, as `df-agent collect pixels=64` writes it.
         run_dir: folder of the run; started again, it goes on where it stopped.
         tracker: "tensorboard", "wandb" or "none"; metrics.jsonl is always written.
-        steps: of the video model's training, short for train.steps.
+        steps: optimiser steps of the video model's training, short for train.steps.
         teco: TECO's clips instead, see data=.
         every: control steps from one picture to the next, as they were taken.
         length: frames in a clip.

@@ -43,7 +43,7 @@ class WindowOptions:
     Attributes:
         max_tokens: length of a window [tokens].
         short_tokens: lengths to which some batches are cut [tokens], for plans to near goals.
-        short_share: share of the batches that are cut, 0 to 1.
+        short_share: share of the batches that are cut.
         jump_distance: trajectories are cut where a control step moves them further, by chance; null: they are not.
         stop_distance: trajectories are cut where they move no further than this within a token; null: they are not.
     """
@@ -60,7 +60,7 @@ class NetworkName:
     """Which network.
 
     Attributes:
-        name: of the network, see `df_agent.models.NETWORKS`.
+        name: what it is called in `df_agent.models.NETWORKS`.
         merge: of space_time: neighbouring latents of a picture that make one token.
     """
 
@@ -73,8 +73,8 @@ class TimeToGoalTraining(TimeToGoalConfig):
     """The estimator of the time to the goal, which is trained first; see `TimeToGoalConfig`.
 
     Attributes:
-        steps: of its training; 0: none.
-        pairs: per batch.
+        steps: training steps; 0: it is not trained.
+        pairs: pairs of places per batch.
     """
 
     steps: Natural = 8000
@@ -86,7 +86,7 @@ class InverseDynamicsTraining(InverseDynamicsConfig):
     """The inverse model, for controller=inverse_dynamics; see `InverseDynamicsConfig`.
 
     Attributes:
-        steps: of its training; 0: none.
+        steps: training steps; 0: it is not trained.
     """
 
     steps: Natural = 0
@@ -97,7 +97,7 @@ class LocalPolicyTraining(LocalPolicyConfig):
     """The learned local policy, for controller=local_policy; see `LocalPolicyConfig`.
 
     Attributes:
-        steps: of its training; 0: none.
+        steps: training steps; 0: it is not trained.
         batch_size: transitions per batch.
     """
 
@@ -110,25 +110,34 @@ class SupportTraining(SupportConfig):
     """The classifier that tells moves of the data from others, for feasibility; see `SupportConfig`.
 
     Attributes:
-        steps: of its training; 0: none.
+        steps: training steps; 0: it is not trained.
     """
 
     steps: Natural = 0
 
 
 @dataclass(frozen=True)
-class ValidationOptions:
-    """The agent in its environment, now and then during training.
+class ValidationEpisodes:
+    """A policy in its environment, now and then during training.
 
     Attributes:
-        episodes: of each validation.
-        choose: after training, try ways to plan and act on these episodes and keep the best one.
-        seed: of the starts, 1000 and above; 0 and 1 are for reports.
+        episodes: how many each validation runs.
+        seed: decides where they start, 1000 and above; 0 and 1 are for reports.
     """
 
     episodes: Count = 32
-    choose: bool = False
     seed: Annotated[int, Range(1000)] = 1000
+
+
+@dataclass(frozen=True)
+class ValidationOptions(ValidationEpisodes):
+    """The agent in its environment, now and then during training.
+
+    Attributes:
+        choose: after training, try ways to plan and act on these episodes and keep the best one.
+    """
+
+    choose: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class TrainOptions:
         run_dir: folder of the run; started again, it goes on where it stopped.
         load: name, folder or Hub id of a checkpoint whose weights a new run starts from.
         tracker: "tensorboard", "wandb" or "none"; metrics.jsonl is always written.
-        steps: of the training, short for train.steps.
+        steps: optimiser steps of the training, short for train.steps.
         debug: find the operation whose gradient is not finite, and log the gradients; slow.
         resolve_to: write the resolved configuration to this file, for `python -m df_agent.training.run FILE` where
             Hydra and Gymnasium are missing, and stop.

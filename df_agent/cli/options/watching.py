@@ -18,12 +18,12 @@ class PredictVideoOptions:
     Attributes:
         env: gymnasium id.
         checkpoint: a video model: what ships or lies in runs/; a folder or a Hub id.
-        clips: filmed on the spot.
+        clips: how many are filmed, on the spot.
         seen: frames that are shown to the model.
         frames: frames it imagines.
         actions: false: what is done is hidden from it, so the future is uncertain.
         rollout: how frames are sampled, see `RolloutConfig`; null: as the checkpoint says.
-        seed: of the film and of the noise.
+        seed: decides film and noise.
         device: "auto", "cpu", "cuda" or "mps".
         fps: frames per second of the video.
         output: folder that is written.
@@ -50,13 +50,13 @@ class EvaluateVideoOptions:
         env: gymnasium id.
         seen: pictures that are shown.
         times: how many times the training length is imagined.
-        clips: filmed on the spot.
+        clips: how many are filmed, on the spot.
         long: pictures of the long roll-out; 0 for none.
         long_clips: clips of the long roll-out.
         methods: which models are measured, by the methods they were trained with.
         device: "auto", "cpu", "cuda" or "mps".
         i3d: I3D network as TorchScript, for FVD; null: without.
-        seed: of the film and of the noise; tune on 1000 and above.
+        seed: decides film and noise; tune on 1000 and above.
         output: its folder takes video-ENV.json.
         picture: its folder takes the pictures.
     """
@@ -87,8 +87,8 @@ class ConvertOptions:
     Attributes:
         weights: the original's .ckpt.
         env: maze2d-umaze, -medium or -large.
-        mean: of the channels, where the file has none.
-        std: likewise.
+        mean: mean of the data's channels, where the file has none.
+        std: standard deviation of the channels, likewise.
         dataset: whose motion limits plans; null: that of `df-agent collect`.
         output: folder that is written; null: runs/ENV-v15/final.
     """
