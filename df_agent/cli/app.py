@@ -35,14 +35,14 @@ def main(name: str | None = None, *defaults: str, arguments: Sequence[str] | Non
     sys.path.append("")  # modules of the user's, in the folder where the command is run
     try:
         run(name, [*defaults, *words])
-    except (CommandError, ValueError) as error:
+    except BrokenPipeError:  # what reads us, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (CommandError, ValueError, OSError) as error:
         told = error if isinstance(error, CommandError) else in_one_line(error)
         print(text := f"df-agent {name}: {told}", file=sys.stderr)
         raise CommandError(text, int(told.code or 0)) from error
     except KeyboardInterrupt:
         raise SystemExit(130) from None  # as shells have it
-    except BrokenPipeError:  # what reads us, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run(name: str, words: list[str]) -> None:

@@ -43,7 +43,7 @@ class Command:
     positional: Sequence[str] = ()
     example: str = ""
     understood: str = ""
-    check: str = CHECKS + "check_env_of"
+    check: str = CHECKS + "check_names"
     writes: Sequence[str] = ()
 
     @property
@@ -95,6 +95,7 @@ COMMANDS = {
         "record a policy as a dataset",
         "df_agent.cli.collect",
         _ACTING + "CollectOptions",
+        check=CHECKS + "check_collecting",
         example="env=maze2d-large steps=100000",
         writes=("dataset",),
     ),
@@ -218,6 +219,8 @@ def command_of(name: str, arguments: Sequence[str] = ()) -> Command:
         ValueError: there is none; the message names those there are.
     """
     name = name.replace("_", "-")
+    if name.startswith("-"):
+        raise ValueError(f"the command comes first, as in `df-agent evaluate {name} ...`")
     if name not in COMMANDS:
         raise ValueError(f"there is no command {name!r}; there are {', '.join(COMMANDS)}.{nearest(name, COMMANDS)}")
     if name == "train":

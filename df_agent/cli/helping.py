@@ -13,6 +13,7 @@ from df_agent.cli.arguments import value_of
 from df_agent.cli.commands import COMMANDS, TRAININGS, Command
 from df_agent.cli.folders import group_files
 from df_agent.cli.options import GIVEN
+from df_agent.cli.policy_files import check_name
 from df_agent.cli.policy_options import ABOUT, decided_by_checkpoint, options_of_policy
 from df_agent.cli.resolvers import in_words
 from df_agent.cli.schema import Option, Schema, as_typed, described, names_of, options_of
@@ -48,6 +49,7 @@ def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
         arguments: what the user says beside --help: `policy=` and `algorithm=` choose what is shown.
     """
     lines = [f"usage: df-agent {name} {command.example} ...", "", f"{command.about[0].upper()}{command.about[1:]}.", ""]
+    check_names(command, arguments)
     groups = list(groups_of(command, name))
     if groups:
         lines += ["chosen by NAME=VALUE:", *groups, ""]
@@ -62,6 +64,13 @@ def help_of(command: Command, name: str, arguments: Sequence[str]) -> str:
             acts = option.name.startswith("policy.") and option.name.partition(".")[2] not in ABOUT
             lines += entry(option, bool(groups), by_checkpoint=trained and acts)
     return "\n".join([*lines, "", "flags:", FLAGS])
+
+
+def check_names(command: Command, arguments: Sequence[str]) -> None:
+    """Raise ValueError for a policy that there is not."""
+    policy = value_of(arguments, "policy") if "policy" in command.groups else None
+    if policy is not None:
+        check_name(policy)
 
 
 def options_of_chosen(command: Command, policy: str | None) -> Iterator[Option]:

@@ -97,8 +97,9 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        plain = isinstance(cause, InstantiationException | ValueError | CheckpointError | OSError)
-        what = str(cause) if plain else f"{type(cause).__name__}: {cause}"
+        said = " ".join(str(cause).split("\n"))
+        plain = isinstance(cause, InstantiationException | ValueError | CheckpointError | OSError | ImportError)
+        what = said if plain else f"{type(cause).__name__}: {said}"
         if isinstance(cause, TypeError) and "unexpected keyword argument" in what:
             unknown = what.rpartition("argument ")[2]
             what = f"it has no option {unknown}; `df-agent evaluate policy={config.policy.name} --help` shows its own"

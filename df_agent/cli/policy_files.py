@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -53,6 +54,19 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"there is no policy {name!r}; there are {', '.join(names)}, or one of your own as 'module:Class'."
             f"{nearest(name, names)}"
+        )
+
+
+def check_collector(name: str) -> None:
+    """Raise ValueError or FileNotFoundError unless data can be collected with something of this name."""
+    names = ["demonstrator", *policy_names()]
+    if name.endswith(".zip"):
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"there is no file {name}")
+    elif name not in names and ":" not in name:
+        raise ValueError(
+            f"there is no policy {name!r}; give demonstrator, one of {', '.join(names[1:])}, a file of "
+            f"Stable-Baselines3's (.zip), or module:name.{nearest(name, names)}"
         )
 
 

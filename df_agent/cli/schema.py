@@ -82,7 +82,7 @@ def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None
             yield Option(name, kinds[entry.name], default, meaning, takes_anything(kinds[entry.name]))
             continue
         meaning = meaning or next(inspect.cleandoc(each.__doc__ or "").partition("\n")[0] for each in classes)
-        yield Option(name, Any, default, meaning, not classes)
+        yield Option(name, Mapping[str, Any] | None if classes else Any, default, meaning, not classes)
         for each in classes:
             yield from options_of(each, f"{name}.", default if isinstance(default, Mapping) else {})
 
@@ -101,6 +101,12 @@ def is_mapping(kind: Any) -> bool:
 def alternatives(kind: Any) -> tuple[Any, ...]:
     """Return the types of a union, or the only one."""
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+
+
+def fixed_size(kind: Any) -> int | None:
+    """Return how many values a list of this type has; None if that is free."""
+    inner = get_args(kind)
+    return len(inner) if get_origin(kind) is tuple and ... not in inner else None
 
 
 def is_list(kind: Any) -> bool:
@@ -164,7 +170,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if is_list(kind):
         inner = [one for one in get_args(kind) if one is not ...]
-        return isinstance(value, list | tuple) and all(fits(one, inner[0] if inner else Any) for one in value)
+        size = fixed_size(kind)
+        sized = isinstance(value, list | tuple) and size in (None, len(value))
+        return sized and all(fits(one, inner[0] if inner else Any) for one in value)
     if is_mapping(kind):
         return isinstance(value, Mapping)
     return isinstance(value, kind) if isinstance(kind, type) else True
@@ -179,7 +187,8 @@ def described(kind: Any) -> str:
             words.append(" ".join([*([] if one is str else [TEXTS.get(one, "a value")]), *map(str, limits)]))
         elif is_list(one):
             inner = [part for part in get_args(one) if part is not ...]
-            words.append("a list" + (f" of {_plural(inner[0])}" if inner else ""))
+            size = "" if fixed_size(one) is None else f"{fixed_size(one)} "
+            words.append("a list" + (f" of {size}{_plural(inner[0])}" if inner else ""))
         elif is_mapping(one):
             words.append("options by name, {NAME: VALUE}")
         else:
@@ -230,10 +239,10 @@ class Schema:
         last = name.rpartition(".")[2]
         close = get_close_matches(name, self.options, n=1, cutoff=0.75)
         same = [each for each in self.options if each.rpartition(".")[2] == last and last]
-        close = close or same[:2] or get_close_matches(name, self.options, n=1)
+        close = close or same[:2]
         if not close:
             lasts = {each.rpartition(".")[2]: each for each in reversed(list(self.options))}
-            close = [lasts[each] for each in get_close_matches(last, lasts, n=1)]
+            close = [lasts[each] for each in get_close_matches(last, lasts, n=1, cutoff=0.7)]
         return f" Did you mean {' or '.join(self.within + each for each in close)}?" if close else ""
 
     def check(self, name: str, value: Any) -> Any:

@@ -57,7 +57,7 @@ def job(config: DictConfig) -> str | None:
         import_module(command.module).main(config)
     except CommandError as error:
         return f"{' '.join(own)}: {error}"
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return f"{' '.join(own)}: {in_one_line(error)}"
     except SystemExit as error:
         if error.code:
@@ -95,7 +95,7 @@ def written(name: str, own: Sequence[str]) -> dict[str, str]:
         tell = getattr(import_module(command.module), "written", None)
         told: dict[str, str] = tell(config) if tell is not None else {}
         places = {option: told.get(option) or str(config[option]) for option in command.writes}
-    except (ValueError, ImportError, gym.error.Error):
+    except (ValueError, OSError, ImportError, gym.error.Error):
         return {}
     return {option: place for option, place in places.items() if value_of(own, option) is None}
 
