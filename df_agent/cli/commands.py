@@ -170,7 +170,12 @@ def _baseline(about: str, options: str, algorithm: str) -> Command:
     """Return the training of a baseline that learns from data."""
     example = f"algorithm={algorithm} env={'pointmaze-giant-stitch' if 'long' in algorithm else 'maze2d-large'}"
     return Command(
-        about, "df_agent.cli.train_baseline", _BASELINES + options, example=example, understood=_WITHOUT_ALGORITHM
+        about,
+        "df_agent.cli.train_baseline",
+        _BASELINES + options,
+        example=example,
+        understood=_WITHOUT_ALGORITHM,
+        writes=("run_dir",),
     )
 
 

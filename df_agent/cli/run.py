@@ -100,8 +100,9 @@ def planned(config: DictConfig) -> tuple[dict[str, list[str]], str]:
     check_env(env_id)
     dataset = dataset_of(env_id, given["collect"])
     words = {task: arguments_of(task, env_id, given, config.tasks) for task in config.tasks}
-    for task in words:
-        configuration(task, words[task], within=f"{task}.")
+    for task in TASKS:
+        if task in words or given[task]:  # what is said to one that is not run shall make sense, too
+            configuration(task, words.get(task) or given[task], within=f"{task}.")
     return words, dataset
 
 

@@ -124,10 +124,11 @@ def test_help_is_given(ran, capsys):
         ("evalute.seed=1", "there is no option 'evalute.seed'"),
         ("steps", "options are written key=value"),
         ("evaluate.episods=3", "Did you mean evaluate.episodes"),
+        ("tasks=train evaluate.episodes=a", "evaluate.episodes must be a whole number"),
         ("env=maze2d-mediun", "maze2d-medium"),
     ],
 )
 def test_mistakes_are_named(ran, argument, message):
     with pytest.raises(SystemExit, match=message.replace("[", r"\[")):
-        run([argument])
+        run(argument.split())
     assert not ran[0]

@@ -27,6 +27,13 @@ def test_every_option_says_what_it_is_and_its_default_is_of_its_type(name):
     ] == []
 
 
+@pytest.mark.parametrize("name", EACH.keys() - {"list", "tune", "fetch-teco"})  # they write nothing, add to it, name it
+def test_every_command_says_which_options_tell_where_its_results_go(name):
+    known = schema_of(EACH[name], {})
+    assert EACH[name].writes
+    assert all(known.find(option) for option in EACH[name].writes)
+
+
 def test_the_options_of_every_policy_are_known():
     for name in group_files("", "policy"):
         options = list(schema_of(COMMANDS["evaluate"], {"policy": name}))
