@@ -17,9 +17,18 @@ EMULATED = 3.0  # a processor without bf16 arithmetic takes 30 times as long and
 def choose_device(name: str = "auto") -> torch.device:
     """Return the named device; "auto" is CUDA if there is one, then Apple's MPS, then the CPU."""
     if name != "auto":
-        if name.startswith("cuda") and not torch.cuda.is_available():
+        try:
+            device = torch.device(name)
+        except RuntimeError:
+            raise ValueError(f"unknown device {name!r}, available: 'auto', 'cpu', 'cuda' or 'mps'") from None
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if device.type == "cuda" and count == 0:
             raise ValueError(f"device {name!r}: this PyTorch sees no CUDA device; use 'auto' or 'cpu'")
-        return torch.device(name)
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise ValueError(f"device {name!r}: there are {count} CUDA devices, counted from 0")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise ValueError(f"device {name!r}: this PyTorch sees no MPS device; use 'auto' or 'cpu'")
+        return device
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

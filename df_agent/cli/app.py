@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from df_agent import __version__
 from df_agent.cli.commands import command_of
+from df_agent.cli.errors import CommandError, in_one_line
 from df_agent.cli.helping import help_of, overview
 
 FLAGS = {"-h": "help", "--help": "help", "-m": "multirun", "--multirun": "multirun", "--cfg": "config"}
 
 
 def main(name: str | None = None, *defaults: str, arguments: Sequence[str] | None = None) -> None:
-    """Run a command; ends in SystemExit with one line if the user has to change something.
+    """Run a command; ends in CommandError, with one line on stderr, if the user has to change something.
 
     Args:
         name: of the command; None takes it from the arguments.
@@ -33,16 +35,21 @@ def main(name: str | None = None, *defaults: str, arguments: Sequence[str] | Non
     sys.path.append("")  # modules of the user's, in the folder where the command is run
     try:
         run(name, [*defaults, *words])
-    except ValueError as error:
-        raise SystemExit(f"df-agent {name}: {error}") from error
+    except BrokenPipeError:  # what reads us, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (CommandError, ValueError, OSError) as error:
+        told = error if isinstance(error, CommandError) else in_one_line(error)
+        print(text := f"df-agent {name}: {told}", file=sys.stderr)
+        raise CommandError(text, int(told.code or 0)) from error
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as shells have it
 
 
 def run(name: str, words: list[str]) -> None:
     """Run a command as its words say; raises ValueError for what it does not take."""
     flags, arguments = split_flags(words)
-    command = command_of(name, arguments)
     if "help" in flags:
-        print(help_of(command, name, arguments))
+        print(help_of(command_of(name, arguments), name, arguments))
         return
     if "multirun" in flags:
         from df_agent.cli.sweeping import sweep
@@ -51,12 +58,16 @@ def run(name: str, words: list[str]) -> None:
         return
     from df_agent.cli.composing import configuration
 
+    command = command_of(name, arguments)
     config = configuration(name, arguments)
     if "config" in flags:
         from omegaconf import OmegaConf
 
         print(OmegaConf.to_yaml(config), end="")
         return
+    from df_agent.cli.checking import check  # which brings gymnasium
+
+    check(command, config)
     import_module(command.module).main(config)
 
 

@@ -42,6 +42,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
+def check_several(key: str, text: str) -> None:
+    """Raise ValueError for several values where one is meant, with what asks for a job each."""
+    if "," in text:
+        raise ValueError(f"{key}={text} are several values; with -m each is a job of its own")
+
+
 def value_of(arguments: Sequence[str], key: str) -> str | None:
     """Return the value of the last `key=value`; None if there is none."""
     values = [argument.partition("=")[2] for argument in arguments if argument.partition("=")[0] == key]
@@ -83,6 +89,11 @@ def in_one_syntax(arguments: Sequence[str], positional: Sequence[str] = ()) -> l
 def without_algorithm(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return what the user says without `algorithm=`, which has chosen the command."""
     return [(key, text) for key, text in pairs if key != "algorithm"]
+
+
+def as_sb3_has_it(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return what the user says with the algorithm as Stable-Baselines3 calls it."""
+    return [(key, text.removesuffix("_her") if key == "algorithm" else text) for key, text in pairs]
 
 
 def called_here(key: str) -> str | None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from df_agent.cli.collecting import Job, default_steps, is_endless, job_of
+from df_agent.cli.collecting import Job, dataset_of, default_steps, is_endless, job_of
 from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.collect import collect
@@ -77,6 +77,13 @@ def run(config: DictConfig) -> None:
     if config.pack:  # of the vectors; a world model reads pictures from the store
         load_episodes(job.dataset).save(config.pack)
         Console().print(f"Packed into {config.pack}")
+
+
+def written(config: DictConfig) -> dict[str, str]:
+    """Return the options that say where results go, with where that is."""
+    chosen = config.copy()
+    chosen.env = own_maze(config.env, config.maze)
+    return {"dataset": dataset_of(chosen)}
 
 
 def main(config: DictConfig) -> None:

@@ -54,6 +54,19 @@ class Job:
         self.times_to_goal.append(episode.time_to_goal)
 
 
+def dataset_of(config: DictConfig) -> str:
+    """Return the id of the dataset that is collected."""
+    if config.dataset:
+        return str(config.dataset)
+    name = str(config.env).removeprefix("df_envs:")
+    label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-").replace(".", "-")
+    base = f"{file_name(name)}-{label}"
+    if is_maze(name) and config.policy == "demonstrator":
+        base = f"{maze2d(name)}-{config.waypoints}"
+    pixels = "" if config.pixels is None else f"-pixels{config.pixels}"
+    return f"{OWN_NAMESPACE}/{base}{pixels}-v0"
+
+
 def job_of(config: DictConfig) -> Job:
     """Return what `config` asks for."""
     job = vector_job(config)
@@ -68,7 +81,7 @@ def film(job: Job, config: DictConfig) -> Job:
     return Job(
         Filmed(env, int(config.pixels), every),
         Wandering(job.policy, wander, env.action_space, config.seed),
-        config.dataset or job.dataset.replace("-v0", f"-pixels{config.pixels}-v0"),
+        job.dataset,
         {
             "algorithm_name": f"{job.about['algorithm_name']}; random actions, held, {wander:.0%} of the time",
             "description": f"A picture every {every} control steps, the actions in between as one action.",
@@ -95,7 +108,7 @@ def vector_job(config: DictConfig) -> Job:
         return Job(
             gym.make(f"walk2d-{df_envs.maze_of(name).name}").unwrapped,
             policy,
-            config.dataset or f"{OWN_NAMESPACE}/{maze2d(name)}-{config.waypoints}-v0",
+            dataset_of(config),
             {
                 "algorithm_name": f"PD along {config.waypoints} routes, action noise {noise}",
                 "description": "An endless trajectory from goal to goal; one episode per goal.",
@@ -108,10 +121,8 @@ def vector_job(config: DictConfig) -> Job:
         policy = policy_from(config.policy, config.env, env)
         if config.noise:
             policy = NoisyPolicy(policy, config.noise, env.action_space, config.seed)
-    label = str(config.policy).rpartition("/")[2].removesuffix(".zip").replace(":", "-").replace(".", "-")
     about = {"algorithm_name": f"{config.policy}, action noise {config.noise}", "description": f"Episodes of {name}."}
-    dataset = f"{OWN_NAMESPACE}/{file_name(name)}-{label}-v0"
-    return Job(env, policy, config.dataset or dataset, about)
+    return Job(env, policy, dataset_of(config), about)
 
 
 def is_endless(env: gym.Env[Any, Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
@@ -20,8 +21,8 @@ from df_agent.benchmark.raw_rows import read_raw_rows, restore_rows
 from df_agent.benchmark.report import write_comparison
 from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
-from df_agent.benchmark.training_runs import policy_of
-from df_agent.cli.comparing import Entry, entries, environments, precision_asked, prepare
+from df_agent.cli.compare_options import environments, policy_of, reference_of
+from df_agent.cli.comparing import Entry, entries, precision_asked, prepare
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
@@ -107,7 +108,8 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
         asked = [name for env, name in errors if env == env_id]
         names = dict.fromkeys([*asked, *stored(folder, env_id)])
         policies, seeds = [], dict[int, int]()
-        for name in sorted(names, key=lambda name: policy_of(name) != config.reference):
+        reference = reference_of(config, env_id)
+        for name in sorted(names, key=partial(is_other, reference)):
             store = PolicyStore(folder, env_id, name)
             seeds |= store.seed_of_starts()
             about = store.run()
@@ -118,12 +120,17 @@ def collect(config: DictConfig, folder: Path, found: list[Entry]) -> list[EnvCom
             policies.sort(key=lambda rows: not rows.records)
             known = extras(config, env_id)
             if config.film:
-                store = PolicyStore(folder, env_id, config.reference)
+                store = PolicyStore(folder, env_id, reference)
                 known["videos"] |= film(config, store, make=not config.report_only)
             references = references_of(env_id)
             optimal = references.time_optimal_steps
             comparisons.append(EnvComparison(env_id, policies, references, optimal, seeds=seeds, **known))
     return comparisons
+
+
+def is_other(reference: str, name: str) -> bool:
+    """Whether a policy is none of the reference's training runs; to sort these before all others."""
+    return policy_of(name) != reference
 
 
 def sees_of(name: str, found: list[Entry]) -> str:
@@ -177,20 +184,31 @@ def report_from(config: DictConfig, folder: Path) -> bool:
         raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
     comparisons = []
     for part in read_raw_rows(Path(config.report_from), references_of):
-        policies = sorted(part.policies, key=lambda rows: policy_of(rows.policy) != config.reference)
+        reference = reference_of(config, part.env)
+        policies = sorted(part.policies, key=lambda rows: is_other(reference, rows.policy))
         comparisons.append(replace(part, policies=policies, **extras(config, part.env)))
     with locked(folder):
         write_comparison(folder, comparisons)
     return True
 
 
-def main(config: DictConfig) -> None:
-    """Compare as the config says."""
-    keep_freed_memory()
+def folder_of(config: DictConfig) -> Path:
+    """Return where a comparison lies."""
     name = config.name or "+".join(file_name(env_id) for env_id in environments(config))
     if config.report_from and not config.name:
         name = f"from-{Path(config.report_from).resolve().name}"
-    folder = Path(config.output_dir or Path("outputs", "compare", name))
+    return Path(config.output_dir or Path("outputs", "compare", name))
+
+
+def written(config: DictConfig) -> dict[str, str]:
+    """Return the options that say where results go, with where that is."""
+    return {"output_dir": str(folder_of(config))}
+
+
+def main(config: DictConfig) -> None:
+    """Compare as the config says."""
+    keep_freed_memory()
+    folder = folder_of(config)
     with errors_in_one_line():
         complete = run_comparison(config, folder)
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
-from importlib import import_module
 from itertools import chain
 from typing import Any
 
@@ -17,26 +17,30 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from df_agent.cli.arguments import called_here, in_one_syntax, nearest
-from df_agent.cli.commands import Command, command_of
+from df_agent.cli.arguments import called_here, check_several, in_one_syntax, nearest
+from df_agent.cli.commands import Command, command_of, named
 from df_agent.cli.folders import FOLDER, group_files, own_folder
 from df_agent.cli.options import GIVEN
-from df_agent.cli.policy_options import ABOUT, options_of_policy, policy_file
-from df_agent.cli.schema import Schema, default_of, fits, options_of
+from df_agent.cli.policy_files import policy_file
+from df_agent.cli.policy_options import ABOUT, options_of_policy
+from df_agent.cli.resolvers import register
+from df_agent.cli.schema import Schema, default_of, fits, names_of, options_of
 
 Pairs = list[tuple[str, str]]
+register()
 
 
 class OptionError(ValueError):
     """Something on a command line that is not so; the text is one line."""
 
 
-def configuration(name: str, arguments: Sequence[str]) -> DictConfig:
+def configuration(name: str, arguments: Sequence[str], within: str = "") -> DictConfig:
     """Return the configuration that a command line asks for.
 
     Args:
         name: of the command.
         arguments: as the user typed them, without flags.
+        within: what stood before their names, of options that another command hands on; for the errors.
 
     Raises:
         OptionError: an option that there is not, or a value that it does not take.
@@ -44,10 +48,10 @@ def configuration(name: str, arguments: Sequence[str]) -> DictConfig:
     try:
         command = command_of(name, arguments)
         pairs = last_of_each(map(split, in_one_syntax(arguments, command.positional)))
-        pairs = getattr(import_module(command.module), "understood", list)(pairs)
-        config = composed(command, overrides(command, last_of_each(pairs)))
+        pairs = named(command.understood)(pairs) if command.understood else pairs
+        config = composed(command, overrides(command, last_of_each(pairs), within))
         if missing := list(missing_in(OmegaConf.to_container(config, resolve=False))):
-            raise OptionError(f"{', '.join(missing)} must be given, as {missing[0]}=VALUE")
+            raise OptionError(f"{', '.join(missing)} must be given, as {within}{missing[0]}=VALUE")
         return config
     except OptionError:
         raise
@@ -81,10 +85,11 @@ def split(argument: str) -> tuple[str, str]:
     return key, value
 
 
-def overrides(command: Command, pairs: Pairs) -> list[str]:
+def overrides(command: Command, pairs: Pairs, within: str = "") -> list[str]:
     """Return what Hydra is told, each checked; raises ValueError for what the command does not take."""
-    schema = schema_of(command, dict(pairs))
-    out = []
+    schema = schema_of(command, dict(pairs), within)
+    policy = dict(pairs).get("policy", command.defaults.get("policy"))
+    out = [f"++policy.name={quoted(policy)}"] if policy is not None else []  # a file inherits all but its name
     for key, text in pairs:
         if key in command.groups:
             out += file_override(command, key, chosen(command, key, text))
@@ -117,6 +122,7 @@ def chosen(command: Command, group: str, name: str) -> str:
     known = {*group_files(command.folder, group), command.defaults[group]}
     own = group == "policy" and ":" in name
     if name not in known and not own:
+        check_several(group, name)
         raise ValueError(f"there is no {group} {name!r}; there are {', '.join(sorted(known))}.{nearest(name, known)}")
     return name
 
@@ -129,9 +135,14 @@ def checked(command: Command, schema: Schema, key: str, text: str) -> str:
     """
     try:
         kinds = [option.kind for option in schema.find(key)]
-    except ValueError as error:
-        here = called_here(key)
-        raise ValueError(f"{key}: {here}" if here else f"{error} --help shows all options.") from None
+    except ValueError:
+        if here := called_here(key):
+            raise ValueError(f"{key}: {here}") from None
+        files = [group for group in command.groups if text in group_files(command.folder, group)]
+        takes = [option.name for option in schema if text in names_of(option.kind)]
+        meant = f" Did you mean {(files or takes)[0]}={text}?" if files or takes else ""
+        hint = meant if files else schema.nearest(key) or meant
+        raise ValueError(f"there is no option {schema.within + key!r}.{hint} --help shows all options.") from None
     value, text = read(key, text, kinds)
     return text if schema.check(key, value) == value else f"[{text}]"
 
@@ -143,6 +154,11 @@ def read(key: str, text: str, kinds: Sequence[Any]) -> tuple[Any, str]:
         ValueError: it cannot be read, or stands for several values.
     """
     if set(kinds) == {str} and not text.startswith(("'", '"')) and text != "null":
+        if has_several(text) and not re.search(r",\s", text):
+            raise ValueError(
+                f"{key}={text} are several values; with -m each is a job of its own (a text with a comma is written "
+                f"'{key}=\"...\"')"
+            ) from None
         return text, quoted(text)
     try:
         override = parser().parse_override(f"{key}={text}")
@@ -162,6 +178,14 @@ def read(key: str, text: str, kinds: Sequence[Any]) -> tuple[Any, str]:
     return override.value(), text
 
 
+def has_several(text: str) -> bool:
+    """Whether a value stands for several, each of a job of its own."""
+    try:
+        return bool(parser().parse_override(f"key={text}").is_sweep_override())
+    except HydraException:
+        return False
+
+
 @functools.cache
 def parser() -> OverridesParser:
     """Return Hydra's parser."""
@@ -177,13 +201,13 @@ def quoted(text: str) -> str:
     return "'" + "\\'".join(inside) + "'"
 
 
-def schema_of(command: Command, given: Mapping[str, str]) -> Schema:
+def schema_of(command: Command, given: Mapping[str, str], within: str = "") -> Schema:
     """Return all options of a command; those of the policy that is given, or taken by default, among them."""
     options = options_of(command.options_class)
     if "policy" in command.groups:
         name = given.get("policy", command.defaults["policy"])
         options = chain(options, options_of_policy(name, given.get("policy.planner")))
-    return Schema(options)
+    return Schema(options, within)
 
 
 def defaults(cls: type[Any]) -> dict[str, Any]:

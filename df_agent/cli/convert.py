@@ -54,6 +54,16 @@ def main(config: DictConfig) -> None:
         print(f"Written to {run(config)}")
 
 
+def written(config: DictConfig) -> dict[str, str]:
+    """Return the options that say where results go, with where that is."""
+    return {"output": str(folder_of(config))}
+
+
+def folder_of(config: DictConfig) -> Path:
+    """Return the folder that is written."""
+    return Path(config.output) if config.output else Path("runs", f"{config.env}-v15", "final")
+
+
 def run(config: DictConfig) -> Path:
     """Convert; return the folder."""
     if config.env not in MAZE_IDS:
@@ -73,5 +83,4 @@ def run(config: DictConfig) -> Path:
     if made["tokenizer"]["config"]["include_actions"]:
         made["policy"] |= {"controller": "actions", "open_loop_horizon": 10}
     made["provenance"] = {"converted_from": Path(config.weights).name, "dataset": dataset}
-    folder = Path(config.output) if config.output else Path("runs", f"{config.env}-v15", "final")
-    return save_checkpoint(folder, network, made)
+    return save_checkpoint(folder_of(config), network, made)

@@ -14,7 +14,8 @@ from df_envs.waypoints import demonstrator
 from numpy.typing import NDArray
 
 from df_agent.cli.environments import MAZE_IDS, is_maze
-from df_agent.cli.policies import make_policy, policy_config, policy_names
+from df_agent.cli.policies import make_policy, policy_config
+from df_agent.cli.policy_files import check_collector
 from df_agent.policies.wrapper import PolicyWrapper
 from df_agent.types import Policy
 
@@ -98,17 +99,13 @@ def policy_from(name: str, env_id: str, env: gym.Env[Any, Any]) -> Policy:
         ValueError: there is none of that name.
         FileNotFoundError: there is no such file.
     """
+    check_collector(name)
     if name.endswith(".zip"):
         return load_stable_baselines(Path(name), env)
     if ":" in name:
         module, _, attribute = name.partition(":")
         policy: Policy = getattr(import_module(module), attribute)()
         return policy
-    if name not in policy_names():
-        raise ValueError(
-            f"there is no policy {name!r}; give demonstrator, one of {', '.join(policy_names())}, a file of "
-            "Stable-Baselines3's (.zip), or module:name"
-        )
     return make_policy(policy_config(name, env_id))
 
 
@@ -116,13 +113,10 @@ def load_stable_baselines(path: Path, env: gym.Env[Any, Any]) -> Policy:
     """Load a file of Stable-Baselines3's. It may run code when it is loaded: take only those you trust.
 
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: no algorithm of Stable-Baselines3's can load it.
     """
     import stable_baselines3
 
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
     reasons = []
     for algorithm in ("SAC", "TD3", "DDPG", "PPO", "A2C"):
         try:

@@ -1,26 +1,28 @@
 """What the commands know about environments by name: which ids there are, and what belongs to each.
 
-Configurations use these functions as resolvers, e.g. `${maze2d:${env}}`.
+Configurations use these functions as resolvers, e.g. `${maze2d:${env}}`. Nothing here imports torch, and a simulator
+only where the name may be one of its own.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-from df_envs.fetch import FETCH_TASKS, RECALL_TASKS
 from df_envs.maps import MAZES, OWN_MAZES, PIXELS
-from df_envs.ogbench_mazes import OGBENCH_IDS
+from df_envs.names import FETCH_TASKS, OGBENCH_IDS, RECALL_TASKS
 from df_envs.own_mazes import as_maze
+from gymnasium.envs.registration import EnvSpec
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from df_agent.checkpoint import list_pretrained
+from df_agent.cli.arguments import check_several
+from df_agent.data import env_spec
 from df_agent.data.episodes import OWN_NAMESPACE
-from df_agent.evaluation.rollout import episode_limit, spec_of
 
 GOAL_FAMILIES = ("maze2d", "multi2d")
 FRAME_STEPS = 5  # control steps from one picture of a maze to the next: the agent moves 0 to 2 pixels in them
@@ -73,8 +75,28 @@ def file_name(env_id: str) -> str:
     return env_id.rpartition(":")[2].replace("/", "_")
 
 
+def spec_of(env_id: str) -> EnvSpec:
+    """Return the specification of a gymnasium id, those of Gymnasium-Robotics among them.
+
+    Names of theirs end in a version. Their registration brings MuJoCo, and is left to those.
+    """
+    if env_id not in gym.registry and re.search(r"-v\d+$", env_id):
+        from df_envs.recall import register_fetch
+
+        register_fetch()
+    return env_spec.spec_of(env_id)
+
+
+def episode_limit(env_id: str, max_steps: int | None) -> int:
+    """Return `max_steps`, or the environment's own limit; raises ValueError if there is neither."""
+    spec_of(env_id)
+    return env_spec.episode_limit(env_id, max_steps)
+
+
 def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
+    if not env_id:
+        raise ValueError("env= needs the id of an environment, e.g. env=maze2d-large")
     if plain(env_id) in GOAL_FAMILIES:
         raise ValueError(f"{env_id} needs a maze: maze=my_maze.txt, or one of ours, as in env={plain(env_id)}-large")
     try:
@@ -84,10 +106,11 @@ def check_env(env_id: str) -> None:
             f"{env_id!r} names a module that cannot be imported ({error}); install it or put it on PYTHONPATH"
         ) from None
     except gym.error.Error:
-        close = difflib.get_close_matches(env_id, [*MAZE_IDS, *gym.registry], n=1)
+        check_several("env", env_id)
+        ids = [*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS]
+        close = difflib.get_close_matches(env_id, [*ids, *gym.registry], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        ours = ", ".join([*MAZE_IDS, *OGBENCH_IDS, *FETCH_TASKS, *RECALL_TASKS])
-        raise ValueError(f"there is no environment {env_id!r}; ours are {ours}.{hint}") from None
+        raise ValueError(f"there is no environment {env_id!r}; ours are {', '.join(ids)}.{hint}") from None
 
 
 def maze2d(env_id: str) -> str:
@@ -99,6 +122,8 @@ def maze2d(env_id: str) -> str:
 
 def trained(env_id: str, algorithm: str = "") -> str:
     """Return the checkpoint of a baseline, or a variant of ours: what ships, or else where its training leaves it."""
+    from df_agent.checkpoint import list_pretrained  # brings torch
+
     name = f"{file_name(maze2d(env_id))}-{algorithm}".strip("-")
     run = Path("runs", name, "final")
     return str(run) if run.exists() and name not in list_pretrained() else name
@@ -140,18 +165,6 @@ def warmup(steps: int, *, _parent_: Any) -> int:
     return min(steps, int(_parent_.steps) // 10)
 
 
-RESOLVERS: dict[str, Callable[..., Any]] = {
-    "maze2d": maze2d,
-    "trained": trained,
-    "encoder": encoder,
-    "by_name": by_name,
-    "demonstrations": demonstrations,
-    "limit": episode_limit,
-    "film": film,
-    "file_name": file_name,
-    "every": frame_steps,
-    "warmup": warmup,
-    "maze_seen": plain,
-}
-for _name, _function in RESOLVERS.items():
-    OmegaConf.register_new_resolver(_name, _function, replace=True)
+def with_random_goals(env_id: str) -> str:
+    """Return the environment of the same maze whose goals are drawn at random; other environments are their own."""
+    return env_id.replace("maze2d-", "multi2d-")

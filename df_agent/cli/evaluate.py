@@ -15,7 +15,7 @@ from rich.console import Console
 
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.measuring import origin_of, prepare
-from df_agent.cli.policies import goal_spec_of, make_policy, understood
+from df_agent.cli.policies import goal_spec_of, make_policy
 from df_agent.evaluation.failures import counted
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import References, references_of
@@ -23,8 +23,6 @@ from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import progress_bar, summary_table
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import Computation, keep_freed_memory, settle
-
-__all__ = ["main", "understood"]
 
 console = Console()
 
@@ -121,6 +119,11 @@ def run_on_screen(config: DictConfig) -> None:
         goal_spec=goal_spec,
         render_mode="human",
     )
+
+
+def written(config: DictConfig) -> dict[str, str]:
+    """Return the options that say where results go, with where that is."""
+    return {"output_dir": str(prepare(config.copy(), "evaluate"))}
 
 
 def main(config: DictConfig) -> None:

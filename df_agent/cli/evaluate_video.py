@@ -25,6 +25,7 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.collecting import film_clips, locator, pixels_of
 from df_agent.cli.environments import check_env, trained
 from df_agent.cli.errors import errors_in_one_line
+from df_agent.cli.folders import check_writable
 from df_agent.cli.measuring import console, new_figure, write
 from df_agent.evaluation.video import encode
 from df_agent.world_model.prediction import FilmedClips, Frames, Predictor, effect_of_actions, measure, speed, stability
@@ -109,6 +110,8 @@ def main(config: DictConfig) -> None:
     options.output, options.picture = Path(options.output), Path(options.picture)
     with errors_in_one_line(RuntimeError):
         check_env(options.env)
+        for file in (options.output, options.picture):
+            check_writable(file.parent)
         run(options)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.teco import ARCHIVE, DownloadError, extract, fetch, set_of
 
 
@@ -18,17 +19,14 @@ def main(config: DictConfig) -> None:
     folder = Path(config.folder)
     set_of(config.name)  # names those there are
     bar = Progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    try:
-        with bar:
-            task = bar.add_task(config.name, total=None)
-            parts = fetch(
-                config.name,
-                folder / f"{config.name}-parts",
-                archive=config.archive or ARCHIVE,
-                on_progress=lambda done, size: bar.update(task, completed=done, total=size),
-            )
-            bar.update(task, description="unpacking")
-            extract(parts, folder)
-    except (DownloadError, OSError) as error:
-        raise SystemExit(f"{type(error).__name__}: {error}") from error
+    with errors_in_one_line(DownloadError), bar:
+        task = bar.add_task(config.name, total=None)
+        parts = fetch(
+            config.name,
+            folder / f"{config.name}-parts",
+            archive=config.archive or ARCHIVE,
+            on_progress=lambda done, size: bar.update(task, completed=done, total=size),
+        )
+        bar.update(task, description="unpacking")
+        extract(parts, folder)
     print(f"{folder / set_of(config.name).folder}; the parts in {parts[0].parent} can be deleted")

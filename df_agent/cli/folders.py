@@ -20,6 +20,15 @@ def use_config_dir(folder: str) -> None:
     os.environ[VARIABLE] = str(Path(folder).resolve())
 
 
+def check_writable(folder: Path) -> None:
+    """Raise OSError unless a folder can be written, or made: what takes hours must not find out at the end."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(f"{folder} cannot be written: {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(f"{folder} cannot be written: no permission in {there}")
+
+
 def own_folder() -> Path | None:
     """Return the user's folder, None if there is none."""
     return Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from df_agent.cli.environments import check_env, own_maze
+from df_agent.cli.folders import check_writable
 from df_agent.cli.policies import as_json, changed_options, check_policy, checkpoint_folder, use_checkpoint
 from df_agent.evaluation.metrics import wilson_interval
 from df_agent.evaluation.provenance import provenance
@@ -138,6 +139,7 @@ def prepare(config: DictConfig, kind: str) -> Path:
     if not isinstance(config.seed, int):
         raise ValueError(f"seed must be a whole number, got {config.seed!r}")
     folder = output_folder(config, kind)
+    check_writable(folder)
     if config.checkpoint:
         use_checkpoint(config.policy, config.checkpoint)
     return folder

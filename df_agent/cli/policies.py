@@ -7,8 +7,6 @@ with `predict` and one YAML.
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,84 +19,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from df_agent.cli import environments  # noqa: F401 - registers the resolvers that the files of policies use
-from df_agent.cli.folders import group_files, load_file
-from df_agent.cli.policy_options import policy_file
+from df_agent.cli.environments import episode_limit, spec_of
+from df_agent.cli.policy_files import check_name as check_name
+from df_agent.cli.policy_files import check_policy as check_policy
+from df_agent.cli.policy_files import described as described
+from df_agent.cli.policy_files import policy_names as policy_names
+from df_agent.cli.policy_files import understood as understood
 from df_agent.data.goal_spec import GoalSpec, validated
+from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
-from df_agent.evaluation.rollout import PolicyError, episode_limit, spec_of
 from df_agent.migrations import policy_entry
 from df_agent.options import make
 from df_agent.types import Policy
 
 # Versions that what a policy does may depend on.
 ACTS_WITH = ("python", "torch", "numpy", "gymnasium", "gymnasium-robotics", "mujoco")
-USUAL = "diffusion_forcing"  # what acts where no policy's file says that it is the usual one
-
-
-def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what the user says of a policy as its files call it.
-
-    Without `policy=` it is what is usual in the environment.
-    """
-    out: list[tuple[str, str]] = []
-    for key, text in pairs:
-        first, _, rest = key.partition(".")
-        if first == "policy":
-            out.append((f"policy.{rest.removeprefix('make.').removeprefix('policy.')}" if rest else key, text))
-        else:
-            out.append((key, text))
-    env_id = dict(pairs).get("env", "")
-    if "policy" not in dict(pairs) and (usual := usual_policy(env_id)) != USUAL:
-        out.insert(0, ("policy", usual))
-    return out
-
-
-def usual_policy(env_id: str) -> str:
-    """Return the name of the policy that acts in an environment unless another is named."""
-    for name in policy_names():
-        pattern = policy_file(name).get("usual_in")
-        if pattern is not None and fnmatch.fnmatch(env_id.removeprefix("df_envs:"), pattern):
-            return name
-    return USUAL
-
-
-def policy_names() -> list[str]:
-    """Return the names of the policies there are."""
-    return sorted(group_files("", "policy"))
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError, naming the policies there are and the closest one, unless `name` is one of them."""
-    names = policy_names()
-    if name not in names and ":" not in name:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"there is no policy {name!r}; there are {', '.join(names)}, or one of your own as 'module:Class'.{hint}"
-        )
-
-
-def check_policy(policy: DictConfig, file: str | None = None) -> None:
-    """Raise ValueError if what df_configs/policy says of a policy is incomplete, or has another name than its file."""
-    missing = [key for key in ("name", "privileged", "policy") if key not in policy]
-    where = f"policy/{file or policy.get('name') or '?'}.yaml"
-    if "make" in policy:
-        raise ValueError(f"{where}: the key `make:` is now called `policy:`, rename it")
-    if missing:
-        raise ValueError(f"{where} lacks {', '.join(missing)}")
-    if file is not None and policy.name != file:
-        raise ValueError(f"{where} says name: {policy.name}, it must be {file}")
-
-
-def described(name: str) -> DictConfig:
-    """Return the file of a policy, unresolved: what it is and sees, and how it is made."""
-    check_name(name)
-    policy = OmegaConf.create(policy_file(name)) if ":" in name else load_file(group_files("", "policy")[name])
-    if not isinstance(policy, DictConfig):
-        raise ValueError(f"policy/{name}.yaml holds a list; it must say name:, privileged: and policy:")
-    check_policy(policy, name)
-    return policy
 
 
 def policy_config(
@@ -162,7 +97,9 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__
-        what = str(cause) if isinstance(cause, InstantiationException) else f"{type(cause).__name__}: {cause}"
+        said = " ".join(str(cause).split("\n"))
+        plain = isinstance(cause, InstantiationException | ValueError | CheckpointError | OSError | ImportError)
+        what = said if plain else f"{type(cause).__name__}: {said}"
         if isinstance(cause, TypeError) and "unexpected keyword argument" in what:
             unknown = what.rpartition("argument ")[2]
             what = f"it has no option {unknown}; `df-agent evaluate policy={config.policy.name} --help` shows its own"

@@ -11,11 +11,11 @@ from typing import Any
 from df_planners.cem import CEMConfig
 from df_planners.mppi import MPPIConfig
 from df_planners.tracking import PathTrackerConfig
-from omegaconf import OmegaConf
 
-from df_agent.cli.folders import group_files, load_file
 from df_agent.cli.options import Options, part
+from df_agent.cli.policy_files import policy_file
 from df_agent.cli.schema import Option, options_of
+from df_agent.options.ranges import Count, Device, NotNegative, Precision
 from df_agent.policies.config import DiffuserPolicyConfig, PolicyConfig
 
 
@@ -31,10 +31,10 @@ class PolicyEntry:
         only: pattern of the environments that it is made for; null: all.
         usual_in: pattern of the environments in which it acts unless another is named.
         checkpoint: name, folder or Hub id of its weights.
-        encoder: the same of its encoder of pictures.
+        encoder: name, folder or Hub id of what encodes pictures for it, if it sees pictures.
         trained_by: the command that trains it.
         device: "auto", "cpu", "cuda" or "mps".
-        precision: of the network, "fp32", "bf16", or "auto": bf16 where it pays.
+        precision: in which the network computes, "fp32", "bf16", or "auto": bf16 where it pays.
     """
 
     name: str | None = None
@@ -46,8 +46,8 @@ class PolicyEntry:
     checkpoint: str | None = None
     encoder: str | None = None
     trained_by: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = "auto"
+    precision: Precision = "auto"
 
 
 ABOUT = tuple(PolicyEntry.__dataclass_fields__)
@@ -58,10 +58,10 @@ class ChunkOptions:
     """A learned actor.
 
     Attributes:
-        execute: control steps that are executed of each chunk of actions, 1 or more.
+        execute: control steps that are executed of each chunk of actions.
     """
 
-    execute: int = 1
+    execute: Count = 1
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,19 @@ class ShootingOptions:
 
     Attributes:
         planner: "cem", "mppi", or "module:Class" of one of your own.
-        options: of the planner.
+        options: what the planner is told.
         open_loop_horizon: control steps between plans.
         action_dim: size of an action.
         end: weight of the cost at the end of a plan, of pixels_cem.
-        dynamics: what simulates, made by its _target_.
-        cost: what plans cost, made by its _target_.
+        dynamics: what simulates, as the policy's file has it.
+        cost: what plans cost, as the policy's file has it.
     """
 
     planner: str = "cem"
     options: Options = part(CEMConfig, MPPIConfig)
-    open_loop_horizon: int = 5
-    action_dim: int = 2
-    end: float = 1.0
+    open_loop_horizon: Count = 5
+    action_dim: Count = 2
+    end: NotNegative = 1.0
     dynamics: Options = part()
     cost: Options = part()
 
@@ -93,11 +93,24 @@ class TrackingOptions:
 
     Attributes:
         tracker: gains of the controller.
-        paths: what knows the way, made by its _target_.
+        paths: what knows the way, as the policy's file has it.
     """
 
     tracker: Options = part(PathTrackerConfig)
     paths: Options = part()
+
+
+@dataclass(frozen=True)
+class WandererOptions:
+    """The walker of OGBench's data.
+
+    Attributes:
+        action_noise: standard deviation, before the action is clipped.
+        to_goal: whether it steers to the goal itself in the goal's cell.
+    """
+
+    action_noise: NotNegative = 0.0
+    to_goal: bool = False
 
 
 CLASSES: dict[str, type[Any]] = {
@@ -108,18 +121,9 @@ CLASSES: dict[str, type[Any]] = {
     "df_agent.policies.learned_actors.GCBCPolicy.from_pretrained": ChunkOptions,
     "df_agent.policies.learned_actors.GCIQLPolicy.from_pretrained": ChunkOptions,
     "df_agent.policies.shooting.ShootingPolicy": ShootingOptions,
+    "df_envs.ogbench_mazes.Wanderer": WandererOptions,
     "df_agent.policies.path_following.PathFollowingPolicy": TrackingOptions,
 }
-
-
-def policy_file(name: str) -> dict[str, Any]:
-    """Return the file of a policy, unresolved; an empty one if there is none. "module:Class" needs none."""
-    if ":" in name:
-        said = {"description": "a policy of one's own", "privileged": "unknown", "slow": False}
-        return {"name": name, **said, "policy": {"_target_": name.replace(":", ".")}}
-    path = group_files("", "policy").get(name)
-    loaded = OmegaConf.to_container(load_file(path), resolve=False) if path is not None else {}
-    return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}
 
 
 def decided_by_checkpoint(name: str) -> bool:
@@ -140,13 +144,17 @@ def options_of_policy(name: str, planner: str | None = None) -> Iterator[Option]
     entry = policy_file(name)
     given: dict[str, Any] = entry.get("policy") or {}
     cls = CLASSES.get(given.get("_target_", ""))
-    own = options_of(cls, "policy.", given) if cls is not None else ()
+    own = options_of(cls, "policy.", given) if cls is not None else iter(())
     if planner is not None and ":" in planner:
         own = chain((option for option in own if option.name != "policy.planner_options"), options_of_planner(planner))
-    yield from options_of(PolicyEntry, "policy.", entry)
-    yield from own
+    known = [*options_of(PolicyEntry, "policy.", entry), *own]
+    yield from known
     # Arguments that are no options of the dataclass stand in the file.
-    yield from (Option(f"policy.{key}", Any, value, "", isinstance(value, dict)) for key, value in given.items())
+    names = {option.name.split(".")[1] for option in known}
+    for key, value in ((key, value) for key, value in given.items() if key not in names):
+        follows = key == "_target_" or (isinstance(value, str) and "${" in value)
+        meaning = "" if follows else f"an argument of {given.get('_target_')}"
+        yield Option(f"policy.{key}", Any, value, meaning, isinstance(value, dict))
     if cls is None:
         yield Option("policy", Any, {}, "", open=True)
 

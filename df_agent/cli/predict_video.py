@@ -19,6 +19,7 @@ from df_agent.checkpoint import CheckpointError
 from df_agent.cli.collecting import film_clips, locator
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
+from df_agent.cli.folders import check_writable
 from df_agent.evaluation.video import encode
 from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
@@ -43,6 +44,7 @@ def beside(true: NDArray[np.uint8], predicted: NDArray[np.uint8], seen: int, fra
 def run(config: DictConfig) -> None:
     """Film, imagine, compare."""
     check_env(config.env)
+    check_writable(Path(config.output))
     rollout = make(RolloutConfig, OmegaConf.to_container(config.rollout)) if config.rollout else None  # type: ignore[arg-type]
     try:
         model = VideoModel.from_pretrained(config.checkpoint, device=config.device)

@@ -17,8 +17,7 @@ from omegaconf import DictConfig
 from df_agent.cli.arguments import value_of as option
 from df_agent.cli.composing import configuration, quoted
 from df_agent.cli.environments import check_env, demonstrations, file_name, is_maze, maze2d, own_maze
-from df_agent.cli.errors import errors_in_one_line
-from df_agent.data.collect import is_collected
+from df_agent.data.collect import is_collected  # without torch
 
 TASKS = ("collect", "train", "evaluate")
 
@@ -41,16 +40,22 @@ def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [*out, *((task, f"[{','.join(map(quoted, words))}]") for task, words in given.items() if words)]
 
 
+def run_dir_of(env_id: str, given: Sequence[str]) -> str:
+    """Return where `df-agent train` leaves its run."""
+    method = option(given, "method") or "diffusion_forcing"
+    suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as the file of the method has it
+    home = maze2d(env_id) if is_maze(env_id) else file_name(env_id)
+    return option(given, "run_dir") or f"runs/{home}{suffix}"
+
+
 def arguments_of(task: str, env_id: str, given: dict[str, list[str]], tasks: Sequence[str] = TASKS) -> list[str]:
     """Return a task's arguments: what it is given, and what follows from the other tasks.
 
     The mazes whose goals are drawn at random share the data and the models of those with a fixed one.
     """
     dataset = option(given["collect"], "dataset")
-    method = option(given["train"], "method") or "diffusion_forcing"
-    suffix = "" if method == "diffusion_forcing" else f"-{method}"  # as the file of the method has it
     home = maze2d(env_id) if is_maze(env_id) else file_name(env_id)
-    final = Path(option(given["train"], "run_dir") or f"runs/{home}{suffix}", "final")
+    final = Path(run_dir_of(env_id, given["train"]), "final")
     own = "train" in tasks or given["train"] or final.exists()  # otherwise what ships
     follows = {"train": ("dataset", dataset), "evaluate": ("checkpoint", str(final) if own else None)}
     key, value = follows.get(task, ("", None))
@@ -82,22 +87,40 @@ def dataset_of(env_id: str, given: Sequence[str]) -> str:
     return demonstrations(env_id)
 
 
+def planned(config: DictConfig) -> tuple[dict[str, list[str]], str]:
+    """Return what each task is told, in their order, and the dataset that is collected.
+
+    Raises:
+        ValueError: a task cannot do what it is told.
+    """
+    if not config.tasks:
+        raise ValueError(f"tasks= asks for none; there are {', '.join(TASKS)}")
+    given = {task: list(config[task]) for task in TASKS}
+    env_id = own_maze(str(config.env).removeprefix("df_envs:"), config.maze)  # ours are registered already
+    check_env(env_id)
+    dataset = dataset_of(env_id, given["collect"])
+    words = {task: arguments_of(task, env_id, given, config.tasks) for task in config.tasks}
+    for task in TASKS:
+        if task in words or given[task]:  # what is said to one that is not run shall make sense, too
+            configuration(task, words.get(task) or given[task], within=f"{task}.")
+    return words, dataset
+
+
+def written(config: DictConfig) -> dict[str, str]:
+    """Return the options that say where data and model go, with where that is."""
+    env_id = own_maze(str(config.env).removeprefix("df_envs:"), config.maze)
+    collect, train = list(config.collect), list(config.train)
+    dataset = option(collect, "dataset") or demonstrations(env_id)
+    return {"collect.dataset": dataset, "train.run_dir": run_dir_of(env_id, train)}
+
+
 def main(config: DictConfig) -> None:
     """Run the tasks; stop at the first that fails, with its exit status. All are checked before one runs."""
-    tasks, given = list(config.tasks), {task: list(config[task]) for task in TASKS}
-    with errors_in_one_line():
-        if not tasks or not set(tasks) <= set(TASKS):
-            raise ValueError(f"tasks must be among {list(TASKS)}, got {tasks}")
-        env_id = own_maze(str(config.env).removeprefix("df_envs:"), config.maze)  # ours are registered already
-        check_env(env_id)
-        name = dataset_of(env_id, given["collect"])
-        words = {task: arguments_of(task, env_id, given, tasks) for task in tasks}
-        for task in tasks:
-            configuration(task, words[task])
-    overwrite = (option(given["collect"], "overwrite") or "").lower() in ("true", "1", "yes", "on")
-    for task in tasks:
-        if task == "collect" and not overwrite and is_collected(name):
-            print(f"collect: {name} is there already", flush=True)
+    words, dataset = planned(config)
+    overwrite = (option(list(config.collect), "overwrite") or "").lower() in ("true", "1", "yes", "on")
+    for task in words:
+        if task == "collect" and not overwrite and is_collected(dataset):
+            print(f"collect: {dataset} is there already", flush=True)
             continue
         print(f"{task}: {' '.join(words[task])}", flush=True)
         status = subprocess.run(

@@ -8,7 +8,9 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from df_agent.options.ranges import Among, Limit
 
 TEXTS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
@@ -66,7 +68,7 @@ def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None
         prefix: before the names.
         given: values that count as defaults.
     """
-    said, kinds, given = meanings(cls), get_type_hints(cls), given or {}
+    said, kinds, given = meanings(cls), get_type_hints(cls, include_extras=True), given or {}
     for entry in fields(cls):
         own = default_of(entry)
         default = given.get(entry.name, own)
@@ -80,7 +82,7 @@ def options_of(cls: type[Any], prefix: str = "", given: Mapping[str, Any] | None
             yield Option(name, kinds[entry.name], default, meaning, takes_anything(kinds[entry.name]))
             continue
         meaning = meaning or next(inspect.cleandoc(each.__doc__ or "").partition("\n")[0] for each in classes)
-        yield Option(name, Any, default, meaning, not classes)
+        yield Option(name, Mapping[str, Any] | None if classes else Any, default, meaning, not classes)
         for each in classes:
             yield from options_of(each, f"{name}.", default if isinstance(default, Mapping) else {})
 
@@ -101,6 +103,12 @@ def alternatives(kind: Any) -> tuple[Any, ...]:
     return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
 
 
+def fixed_size(kind: Any) -> int | None:
+    """Return how many values a list of this type has; None if that is free."""
+    inner = get_args(kind)
+    return len(inner) if get_origin(kind) is tuple and ... not in inner else None
+
+
 def is_list(kind: Any) -> bool:
     """Whether a type is that of lists."""
     origin = get_origin(kind)
@@ -114,7 +122,44 @@ def fits(value: Any, kind: Any) -> bool:
     return any(_fits(value, one) for one in alternatives(kind))
 
 
+def limits_of(kind: Any) -> tuple[Any, list[Limit]]:
+    """Return a type without what is annotated, and the limits that are."""
+    if get_origin(kind) is not Annotated:
+        return kind, []
+    plain, *more = get_args(kind)
+    return plain, [one for one in more if isinstance(one, Limit)]
+
+
+def names_of(kind: Any) -> tuple[str, ...]:
+    """Return the texts that a type takes, or a list of it; none if it takes any, or numbers."""
+    found: list[str] = []
+    for one in alternatives(kind):
+        plain, limits = limits_of(one)
+        found += [name for limit in limits if isinstance(limit, Among) for name in limit.names]
+        if is_list(plain):
+            found += [name for inner in get_args(plain) if inner is not ... for name in names_of(inner)]
+    return tuple(found)
+
+
+def broken_limit(value: Any, kind: Any) -> tuple[Limit, Any] | None:
+    """Return a limit that a value, or one in a list, does not keep to, and which; None if it keeps to all of a type."""
+    if isinstance(value, str) and "${" in value:
+        return None
+    broken = [_broken(value, one) for one in alternatives(kind) if _fits(value, one)]
+    return None if None in broken or not broken else broken[0]
+
+
+def _broken(value: Any, kind: Any) -> tuple[Limit, Any] | None:
+    plain, limits = limits_of(kind)
+    if is_list(plain):
+        inner = [one for one in get_args(plain) if one is not ...]
+        found = [broken_limit(one, inner[0] if inner else Any) for one in value]
+        return next((one for one in found if one is not None), None)
+    return next(((limit, value) for limit in limits if not limit.holds(value)), None)
+
+
 def _fits(value: Any, kind: Any) -> bool:
+    kind, _ = limits_of(kind)
     if kind is Any:
         return True
     if kind is float:
@@ -125,7 +170,9 @@ def _fits(value: Any, kind: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
     if is_list(kind):
         inner = [one for one in get_args(kind) if one is not ...]
-        return isinstance(value, list | tuple) and all(fits(one, inner[0] if inner else Any) for one in value)
+        size = fixed_size(kind)
+        sized = isinstance(value, list | tuple) and size in (None, len(value))
+        return sized and all(fits(one, inner[0] if inner else Any) for one in value)
     if is_mapping(kind):
         return isinstance(value, Mapping)
     return isinstance(value, kind) if isinstance(kind, type) else True
@@ -134,10 +181,14 @@ def _fits(value: Any, kind: Any) -> bool:
 def described(kind: Any) -> str:
     """Return in words what values of a type look like."""
     words = []
-    for one in alternatives(kind):
-        if is_list(one):
-            inner = [each for each in get_args(one) if each is not ...]
-            words.append("a list" + (f" of {_plural(inner[0])}" if inner else ""))
+    for each in alternatives(kind):
+        one, limits = limits_of(each)
+        if limits:
+            words.append(" ".join([*([] if one is str else [TEXTS.get(one, "a value")]), *map(str, limits)]))
+        elif is_list(one):
+            inner = [part for part in get_args(one) if part is not ...]
+            size = "" if fixed_size(one) is None else f"{fixed_size(one)} "
+            words.append("a list" + (f" of {size}{_plural(inner[0])}" if inner else ""))
         elif is_mapping(one):
             words.append("options by name, {NAME: VALUE}")
         else:
@@ -146,7 +197,9 @@ def described(kind: Any) -> str:
 
 
 def _plural(kind: Any) -> str:
-    return {int: "whole numbers", float: "numbers", str: "texts"}.get(kind, "values")
+    plain, limits = limits_of(kind)
+    words = {int: "whole numbers", float: "numbers", str: "texts"}.get(plain, "values")
+    return " ".join([f"{words}, each" if limits and plain is str else words, *map(str, limits)])
 
 
 class Schema:
@@ -154,9 +207,11 @@ class Schema:
 
     Args:
         options: may have several of a name, of parts whose class is not known yet; then each of their types will do.
+        within: what stands before all names in errors, of options that another command hands on.
     """
 
-    def __init__(self, options: Iterator[Option] | Sequence[Option]) -> None:
+    def __init__(self, options: Iterator[Option] | Sequence[Option], within: str = "") -> None:
+        self.within = within
         self.options: dict[str, list[Option]] = {}
         for option in options:
             self.options.setdefault(option.name, []).append(option)
@@ -177,19 +232,18 @@ class Schema:
             above = above.rpartition(".")[0]
             if any(option.open for option in self.options.get(above, ())):
                 return [Option(name, Any, MISSING, "")]
-        raise ValueError(f"there is no option {name!r}.{self.nearest(name)}")
+        raise ValueError(f"there is no option {self.within + name!r}.{self.nearest(name)}")
 
     def nearest(self, name: str) -> str:
         """Return a sentence that names what was probably meant."""
         last = name.rpartition(".")[2]
         close = get_close_matches(name, self.options, n=1, cutoff=0.75)
         same = [each for each in self.options if each.rpartition(".")[2] == last and last]
-        same += [each for each in get_close_matches(name, self.options, n=1) if each not in same]
         close = close or same[:2]
         if not close:
             lasts = {each.rpartition(".")[2]: each for each in reversed(list(self.options))}
-            close = [lasts[each] for each in get_close_matches(last, lasts, n=1)]
-        return f" Did you mean {' or '.join(close)}?" if close else ""
+            close = [lasts[each] for each in get_close_matches(last, lasts, n=1, cutoff=0.7)]
+        return f" Did you mean {' or '.join(self.within + each for each in close)}?" if close else ""
 
     def check(self, name: str, value: Any) -> Any:
         """Return a value as the option takes it: one where a list is meant is the only one of it.
@@ -200,14 +254,17 @@ class Schema:
         found = self.find(name)
         if isinstance(value, Mapping) and not any(option.open for option in found):
             return {key: self.check(f"{name}.{key}", inner) for key, inner in value.items()}
-        for option in found:
-            if fits(value, option.kind) or (value is None and option.default is None):
-                return value
-        for option in found:
-            if fits([value], option.kind) and not isinstance(value, list | tuple | Mapping):
-                return [value]
+        one = not isinstance(value, list | tuple | Mapping)
+        hint = ""
+        for taken in (value, [value])[: 1 + one]:
+            for option in found:
+                if fits(taken, option.kind) or (taken is None and option.default is None):
+                    if (broken := broken_limit(taken, option.kind)) is None:
+                        return taken
+                    hint = hint or broken[0].hint(broken[1])
         kinds = " or ".join(dict.fromkeys(described(option.kind) for option in found))
-        raise ValueError(f"{name} must be {kinds}, got {repr(value) if isinstance(value, str) else as_typed(value)}")
+        got = repr(value) if isinstance(value, str) else as_typed(value)
+        raise ValueError(f"{self.within}{name} must be {kinds}, got {got}.{hint}".removesuffix("."))
 
 
 def as_typed(value: Any) -> str:

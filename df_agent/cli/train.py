@@ -6,8 +6,6 @@ runs the agent in its environment.
 
 from __future__ import annotations
 
-import fnmatch
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,27 +13,22 @@ from typing import Any
 
 import imageio.v3 as imageio
 import numpy as np
-from df_envs import maze_of
-from df_envs.maps import Maze
-from df_envs.own_mazes import longest_way
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
-from df_agent.cli.environments import check_env, maze2d, maze_option, own_maze
+from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
-from df_agent.cli.folders import group_files
 from df_agent.data.datasets import load_episodes
+from df_agent.data.env_spec import spec_of
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
 from df_agent.evaluation.choosing import LocalPolicyLook, Tried, choose_policy
 from df_agent.evaluation.plots import plot_plans
 from df_agent.evaluation.references import references_of
-from df_agent.evaluation.rollout import spec_of
 from df_agent.evaluation.validation import MEASURES, Validation
 from df_agent.files import json_bytes, replace_file
 from df_agent.options import make
@@ -44,11 +37,6 @@ from df_agent.policies.config import PolicyConfig
 from df_agent.training.config import TrainConfig
 from df_agent.training.run import train
 
-# Environments that share a file, by their ids
-FAMILIES = {
-    "maze2d-*-pixels": "pixels", "maze2d-*": "maze2d", "pointmaze-*": "pointmaze",
-    "FetchPush[CR]*": "recall", "Fetch*-v4": "fetch",
-}  # fmt: skip
 # Of the tokens, where they are null
 INFERRED = ("observation_indices", "goal_channels", "include_actions", "action_dim", "frame_skip", "frame_stack")
 
@@ -135,46 +123,6 @@ def fill_in(resolved: dict[str, Any]) -> None:
     )
 
 
-def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what the user says with `env=any env_id=ID` for `env=ID`, unless there is a file of that name.
-
-    "df_envs:" before an id of ours changes nothing: these are registered already. A maze of the user's own is told by
-    `maze=`: it is registered, and what depends on its size comes before all that is given. multi2d has maze2d's models,
-    which are trained for goals anywhere.
-    """
-    given = dict(pairs)
-    own = maze_option([f"{key}={text}" for key, text in pairs])
-    if own is not None and "env" not in given:
-        raise ValueError("maze= goes with env=maze2d or env=multi2d, got no env=")
-    out: list[tuple[str, str]] = []
-    for key, text in pairs:
-        if key == "env" and own is not None:
-            env_id = maze2d(own_maze(text, own))
-            out = [("env", "maze2d"), ("env_id", env_id), *sized_for(maze_of(env_id)), *out]
-        elif key == "env":
-            out += file_of(text.removeprefix("df_envs:"))
-        elif key != "algorithm":
-            out.append((key, text))
-    return out if "env" in given else [*file_of("maze2d-large"), *out]
-
-
-def file_of(name: str) -> list[tuple[str, str]]:
-    """Return the file that an environment has, or its family, and its id; "any" for those that have none."""
-    if name in group_files("train", "env"):
-        return [("env", name)]
-    family = next((file for pattern, file in FAMILIES.items() if fnmatch.fnmatch(name, pattern)), "any")
-    return [("env", family), ("env_id", name)]
-
-
-def sized_for(maze: Maze) -> list[tuple[str, str]]:
-    """Return options for a maze of the user's own, by its longest way, such that umaze, medium and large get theirs.
-
-    A window of 16 tokens spans the way at the demonstrator's pace; the steps are a guess on the safe side.
-    """
-    way = longest_way(maze)
-    return [("tokenizer.frame_stack", str(max(2, math.ceil(1 + 0.15 * way)))), ("steps", str(1000 * max(4, way)))]
-
-
 def run(config: DictConfig) -> None:
     """Resolve, check, and train or only write what was resolved."""
     if not OmegaConf.is_missing(config, "env_id"):
@@ -215,8 +163,5 @@ def choose(model: AgentModel, resolved: Mapping[str, Any]) -> None:
 
 def main(config: DictConfig) -> None:
     """Train as the config says."""
-    try:
-        with errors_in_one_line():
-            run(config)
-    except MissingMandatoryValue as error:
-        raise SystemExit(f"a value must be given as key=value: {str(error).splitlines()[0]}") from error
+    with errors_in_one_line():
+        run(config)

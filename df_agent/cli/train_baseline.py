@@ -14,8 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from df_agent.cli.arguments import without_algorithm as understood
-from df_agent.cli.environments import check_env  # its module registers by_name
+from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.validation import Validation
@@ -23,8 +22,6 @@ from df_agent.options import make
 from df_agent.training.baseline import train_baseline
 from df_agent.training.trainer import Validation as TrainingValidation
 from df_agent.types import Policy
-
-__all__ = ["main", "understood"]
 
 # algorithm -> module, class of the policy
 POLICIES = {
@@ -56,5 +53,6 @@ def main(config: DictConfig) -> None:
     with errors_in_one_line(TypeError):
         check_env(config.env)
         plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain.pop("steps")  # it is train.steps
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
         train_baseline(plain, validate, policy_maker(plain))

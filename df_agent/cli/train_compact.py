@@ -10,12 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from df_agent.cli.arguments import without_algorithm as understood
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.world_model.compact import train_compact
-
-__all__ = ["main", "understood"]
 
 
 def main(config: DictConfig) -> None:

@@ -18,17 +18,8 @@ from df_agent.evaluation.validation import Validation
 from df_agent.options import make
 from df_agent.options.baselines import SACHERConfig
 from df_agent.policies.learned_actors import SACHERPolicy
+from df_agent.runtime import choose_device
 from df_agent.training.sac_her import read_curve, train_sac_her
-
-
-def multi2d(env_id: str) -> str:
-    """Return the environment of the same maze whose goals are drawn at random; other environments are their own."""
-    return env_id.replace("maze2d-", "multi2d-")
-
-
-def understood(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return what the user says with the algorithm as Stable-Baselines3 calls it."""
-    return [(key, text.removesuffix("_her") if key == "algorithm" else text) for key, text in pairs]
 
 
 def plot_curve(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> None:
@@ -54,6 +45,7 @@ def main(config: DictConfig) -> None:
     with errors_in_one_line():
         plain: Any = OmegaConf.to_container(config, resolve=True)
         check_env(plain["env"])
+        choose_device(plain["training"]["device"])  # names what there is
         validate = Validation(plain["env"], **plain["validation"])
         train_sac_her(
             plain["train_env"],
@@ -64,6 +56,3 @@ def main(config: DictConfig) -> None:
             validate=lambda actor, steps: validate(SACHERPolicy(actor))[0],
             on_row=show,
         )
-
-
-OmegaConf.register_new_resolver("multi2d", multi2d, replace=True)

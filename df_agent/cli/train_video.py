@@ -9,12 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from df_agent.cli.arguments import without_algorithm as understood
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.world_model.training import train_video
-
-__all__ = ["main", "understood"]
 
 
 def main(config: DictConfig) -> None:
@@ -23,4 +20,5 @@ def main(config: DictConfig) -> None:
         if not config.teco:
             check_env(config.env)
         plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain.pop("steps")  # it is train.steps
         train_video(plain)

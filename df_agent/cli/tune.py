@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import json
 import time
 from pathlib import Path
@@ -19,27 +18,15 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from df_agent.checkpoint import load_checkpoint
-from df_agent.cli.environments import check_env
+from df_agent.cli.checking import check_tuning, settings_of
 from df_agent.cli.errors import errors_in_one_line
-from df_agent.cli.policies import check_policy, goal_spec_of, identity, make_policy, understood, use_checkpoint
+from df_agent.cli.policies import check_policy, goal_spec_of, identity, make_policy, use_checkpoint
 from df_agent.evaluation.metrics import censored, reference_steps
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.validation import check_validation_seed
 
-__all__ = ["main", "understood"]
-
 console = Console()
-
-
-def settings(grid: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Return every combination of the grid's values; dots in a name lead into nested options."""
-    if not isinstance(grid, dict):
-        raise ValueError(f"grid must be options and lists of values, grid={{OPTION: [...]}}, got {grid!r}")
-    for name, values in grid.items():
-        if not isinstance(values, list):
-            raise ValueError(f"grid.{name} must be a list of values, got {values!r}")
-    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
 def same(row: dict[str, Any], key: dict[str, Any]) -> bool:
@@ -68,13 +55,19 @@ def trained_with(config: DictConfig) -> dict[str, Any]:
     return {"trained_with": {"steps": steps, **options, **learner.get("goals", {})}} if options else {}
 
 
-def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
-    """Run one setting; return how it went."""
+def set_to(config: DictConfig, setting: dict[str, Any]) -> DictConfig:
+    """Return the configuration with the options of a setting, and the weights it is told to take."""
     chosen = copy.deepcopy(config)
     if config.checkpoint:
         use_checkpoint(chosen.policy, config.checkpoint)
     for name, value in setting.items():
         OmegaConf.update(chosen, f"policy.policy.{name}", value, force_add=True)
+    return chosen
+
+
+def trial(config: DictConfig, setting: dict[str, Any]) -> dict[str, Any]:
+    """Run one setting; return how it went."""
+    chosen = set_to(config, setting)
     began = time.perf_counter()
     records = rollout(
         make_policy(chosen),
@@ -103,10 +96,12 @@ def main(config: DictConfig) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     with errors_in_one_line():
         check_validation_seed(config.seed)
-        check_env(config.env)
         check_policy(config.policy)
-        grid: Any = OmegaConf.to_container(config.grid, resolve=True) if config.grid else {}
-        for setting in settings(grid):
+        check_tuning(config)
+        tried = settings_of(config)
+        for setting in tried:
+            make_policy(set_to(config, setting))  # refuses values that do not go together, before the first is run
+        for setting in tried:
             key = {
                 "policy": config.policy.name,
                 "env": config.env,

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from df_agent.options.ranges import Count, InnerShare, Natural, NotNegative, Share
+
 
 @dataclass(frozen=True)
 class TokenizerConfig:
@@ -25,12 +27,12 @@ class TokenizerConfig:
 
     observation_indices: tuple[int, ...] = (0, 1)
     goal_channels: tuple[int, ...] = (0, 1)
-    action_dim: int = 0
+    action_dim: Natural = 0
     include_actions: bool = False
     include_rewards: bool = False
-    frame_skip: int = 1
-    frame_stack: int = 1
-    context: int = 1
+    frame_skip: Count = 1
+    frame_stack: Count = 1
+    context: Count = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "observation_indices", tuple(self.observation_indices))
@@ -97,15 +99,15 @@ class HindsightConfig:
         segments: whether a trajectory also ends where the goal that the behaviour pursued changes.
     """
 
-    value_current: float = 0.2
-    value_future: float = 0.5
+    value_current: Share = 0.2
+    value_future: Share = 0.5
     value_geometric: bool = True
-    actor_future: float = 1.0
+    actor_future: Share = 1.0
     actor_geometric: bool = False
-    horizon: int = 1000
-    discount: float = 0.99
-    chunk: int = 1
-    radius: float = 0.0
+    horizon: Count = 1000
+    discount: InnerShare = 0.99
+    chunk: Count = 1
+    radius: NotNegative = 0.0
     segments: bool = False
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ class GoalSpec:
         appended: the model sees what was achieved as further channels behind the observation's, since it is not
             among these.
         angles: channels of the observation that are angles [rad]. The model sees an angle's cosine in its place and
-            its sine behind all channels, so that -pi and pi are one. None is none, or left to `infer`.
+            its sine behind all channels, so that -pi and pi are one. None: none, or what training finds in the data.
         goal_angles: the same for channels of what was achieved, and is desired; None takes those that `achieved` names
             among the `angles`.
         ignored: channels of the observation of which the model sees 0 instead, since the data says nothing by them.

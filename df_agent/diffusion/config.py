@@ -6,7 +6,9 @@ Plain dataclasses: nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
+
+from df_agent.options.ranges import Among, Count, Natural, NotNegative, Positive, Share
 
 PredictionType = Literal["x0", "eps", "v"]
 
@@ -38,16 +40,16 @@ class MaskingConfig:
         context: tokens that hold what was observed, the present last.
     """
 
-    shared_level: float = 0.5
-    clean_first: float = 0.75
-    repeat_first: float = 0.3
-    terminal: float = 0.75
-    terminal_tail: int = 0
-    clean_goal: float = 0.8
-    pad_weight: float = 0.05
-    frame_stack: int = 1
+    shared_level: Share = 0.5
+    clean_first: Share = 0.75
+    repeat_first: Share = 0.3
+    terminal: Share = 0.75
+    terminal_tail: Natural = 0
+    clean_goal: Share = 0.8
+    pad_weight: NotNegative = 0.05
+    frame_stack: Count = 1
     goal_channels: tuple[int, ...] = (0, 1)
-    context: int = 1
+    context: Count = 1
 
     def __post_init__(self) -> None:
         for name in ("shared_level", "clean_first", "repeat_first", "terminal", "clean_goal"):
@@ -74,15 +76,15 @@ class DiffusionForcingConfig(MaskingConfig):
         clip_noise: noise is clamped to this absolute value.
     """
 
-    levels: int = 1000
-    schedule: str = "cosine"
+    levels: Count = 1000
+    schedule: Annotated[str, Among("linear", "cosine", "sigmoid")] = "cosine"
     zero_terminal_snr: bool = False
-    signal_scale: float = 1.0
-    prediction_type: str = "v"
-    snr_weighting: str = "none"
-    snr_clip: float = 5.0
-    snr_decay: float = 0.9
-    clip_noise: float = 20.0
+    signal_scale: Positive = 1.0
+    prediction_type: Annotated[str, Among("x0", "eps", "v")] = "v"
+    snr_weighting: Annotated[str, Among("none", "min_snr", "fused")] = "none"
+    snr_clip: Positive = 5.0
+    snr_decay: Share = 0.9
+    clip_noise: Positive = 20.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from df_planners.plan import PlanEvent
-from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from df_agent.data.env_spec import episode_limit as episode_limit
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.active_rows import PolicyError as PolicyError
 from df_agent.evaluation.episode_batch import EpisodeBatch, Progress
@@ -227,22 +226,6 @@ def pictures(env: gym.vector.VectorEnv[Any, Any, Any]) -> Sequence[Array]:
     if not drawn or any(picture is None for picture in drawn):
         raise ValueError("the environments draw no pictures: give render_mode='rgb_array'")
     return list(drawn)
-
-
-def spec_of(env_id: str) -> EnvSpec:
-    """Return the specification of a gymnasium id; imports the module of "module:id", as `gym.make` does."""
-    module, _, name = env_id.rpartition(":")
-    if module:
-        import_module(module)
-    return gym.spec(name)
-
-
-def episode_limit(env_id: str, max_steps: int | None) -> int:
-    """Return `max_steps`, or the environment's own limit; raises ValueError if there is neither."""
-    limit = spec_of(env_id).max_episode_steps if max_steps is None else max_steps
-    if limit is None or limit < 1:
-        raise ValueError(f"{env_id!r} has no limit of its own: give max_steps >= 1, got {max_steps}")
-    return int(limit)
 
 
 def check_goal_env(env_id: str, env: gym.vector.VectorEnv[Any, Any, Any]) -> None:

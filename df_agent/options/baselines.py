@@ -6,7 +6,9 @@ Plain dataclasses: nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from df_agent.options.ranges import Among, Count, Device, InnerShare, Natural, NotNegative, Positive, Range, Share
 
 ACTOR_LOSSES = ("ddpg+bc", "awr")
 
@@ -21,15 +23,15 @@ class GoalConfig:
         observation_dim: Do.
         goal_dim: G.
         action_dim: Da.
-        width: of the hidden layers.
+        width: size of the hidden layers.
         depth: number of hidden layers.
     """
 
     observation_dim: int
     goal_dim: int
     action_dim: int
-    width: int = 256
-    depth: int = 3
+    width: Count = 256
+    depth: Count = 3
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,17 @@ class GCIQLConfig(GoalConfig):
     """Sizes of the networks, see `GoalConfig`, and what the losses are told.
 
     Attributes:
-        expectile: of the critic's values over the data's actions that the value follows.
+        expectile: which expectile of the critic's values over the data's actions the value follows.
         polyak: share of the critic that its target takes over per step.
         actor: "ddpg+bc" climbs the critic, held near the data's actions; "awr" repeats these actions, weighted by
             their advantage.
         alpha: weight of the imitation for "ddpg+bc", inverse temperature per control step gained for "awr".
     """
 
-    expectile: float = 0.9
-    polyak: float = 0.005
-    actor: str = "ddpg+bc"
-    alpha: float = 0.003
+    expectile: InnerShare = 0.9
+    polyak: Annotated[float, Range(0, 1, open="left")] = 0.005
+    actor: Annotated[str, Among(*ACTOR_LOSSES)] = "ddpg+bc"
+    alpha: NotNegative = 0.003
 
     def __post_init__(self) -> None:
         if self.actor not in ACTOR_LOSSES:
@@ -72,13 +74,13 @@ class DiffuserConfig:
         frame_skip: control steps from one transition to the next; the published 1.
     """
 
-    horizon: int
-    levels: int
+    horizon: Count
+    levels: Count
     low: tuple[float, ...]
     high: tuple[float, ...]
     observation_dim: int
     network: dict[str, Any] = field(default_factory=dict)
-    frame_skip: int = 1
+    frame_skip: Count = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", tuple(self.low))
@@ -104,33 +106,33 @@ class SACHERConfig:
         learning_rate: Adam's, constant.
         discount: per control step.
         polyak: share of the critics that their targets take over per update.
-        width: of the hidden layers of actor and critics.
+        width: size of the hidden layers of actor and critics.
         depth: number of hidden layers.
         buffer_size: transitions kept.
         learning_starts: steps with random actions before the first update.
         hindsight_goals: transitions with hindsight goals per transition with its own.
         action_noise: standard deviation of TD3's exploration.
         max_episode_steps: episode limit in training [control steps]; None takes the environment's own.
-        seed: of weights, environments and exploration.
-        device: "auto", "cpu" or "cuda".
+        seed: decides weights, environments and exploration.
+        device: "auto", "cpu", "cuda" or "mps".
     """
 
-    algorithm: str = "sac"
-    envs: int = 8
-    gradient_steps: int = 2
-    batch_size: int = 256
-    learning_rate: float = 1e-3
-    discount: float = 0.99
-    polyak: float = 0.005
-    width: int = 256
-    depth: int = 2
-    buffer_size: int = 1_000_000
-    learning_starts: int = 10_000
-    hindsight_goals: int = 4
-    action_noise: float = 0.3
-    max_episode_steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
+    algorithm: Annotated[str, Among(*ONLINE)] = "sac"
+    envs: Count = 8
+    gradient_steps: Count = 2
+    batch_size: Count = 256
+    learning_rate: Positive = 1e-3
+    discount: Share = 0.99
+    polyak: Share = 0.005
+    width: Count = 256
+    depth: Count = 2
+    buffer_size: Count = 1_000_000
+    learning_starts: Natural = 10_000
+    hindsight_goals: Count = 4
+    action_noise: NotNegative = 0.3
+    max_episode_steps: Count | None = None
+    seed: Natural = 0
+    device: Device = "auto"
 
     def __post_init__(self) -> None:
         if self.algorithm not in ONLINE:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from df_agent.options.ranges import Count, Natural, Positive
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -29,14 +31,14 @@ class TransformerConfig:
 
     token_dim: int
     max_tokens: int
-    width: int = 160
-    depth: int = 7
-    heads: int = 5
-    mlp_ratio: float = 4.0
+    width: Count = 160
+    depth: Count = 7
+    heads: Count = 5
+    mlp_ratio: Positive = 4.0
     cond_dim: int = 0
     causal: bool = False
-    level_scale: int = 1000
-    bands: int = 0
+    level_scale: Count = 1000
+    bands: Natural = 0
 
     def __post_init__(self) -> None:
         if self.width % self.heads or self.width % 2:
@@ -96,15 +98,15 @@ class SpaceTimeConfig:
     """
 
     token_dim: int
-    places: int = 1
-    window: int = 16
+    places: Count = 1
+    window: Count = 16
     cond_dim: int = 0
-    width: int = 160
-    depth: int = 6
-    heads: int = 5
-    mlp_ratio: float = 4.0
+    width: Count = 160
+    depth: Count = 6
+    heads: Count = 5
+    mlp_ratio: Positive = 4.0
     causal: bool = True
-    level_scale: float = 1000.0
+    level_scale: Positive = 1000.0
 
     def __post_init__(self) -> None:
         if self.token_dim % self.places:
@@ -128,23 +130,23 @@ class RecurrentConfig:
 
     Attributes:
         token_dim: D, the size of a token.
-        max_tokens: of the training windows; in use sequences may be longer.
+        max_tokens: tokens of the training windows; in use sequences may be longer.
         width: size of the hidden layers before and after the recurrence.
         state: size of the state, per layer.
         depth: residual layers on either side of the recurrence.
-        layers: of the recurrence.
+        layers: how many the recurrence has.
         cond_dim: size of an optional per-token condition, 0 for none.
         level_scale: K, by which levels are divided before they are embedded.
     """
 
     token_dim: int
     max_tokens: int = 0
-    width: int = 256
-    state: int = 256
-    depth: int = 2
-    layers: int = 1
+    width: Count = 256
+    state: Count = 256
+    depth: Count = 2
+    layers: Count = 1
     cond_dim: int = 0
-    level_scale: int = 1000
+    level_scale: Count = 1000
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -172,16 +174,16 @@ class Unet3dConfig:
 
     token_dim: int
     channels: int = 3
-    window: int = 16
+    window: Count = 16
     cond_dim: int = 0
-    width: int = 64
+    width: Count = 64
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
     attention: tuple[int, ...] = (1, 2, 4, 8)
-    heads: int = 4
-    head_dim: int = 32
+    heads: Count = 4
+    head_dim: Count = 32
     causal: bool = True
     places: int = 1
-    level_scale: float = 1000.0
+    level_scale: Positive = 1000.0
 
     def __post_init__(self) -> None:
         for name in ("multipliers", "attention"):
@@ -217,9 +219,9 @@ class TemporalUnetConfig:
     """
 
     token_dim: int
-    width: int = 32
+    width: Count = 32
     multipliers: tuple[int, ...] = (1, 4, 8)
-    kernel: int = 5
+    kernel: Count = 5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "multipliers", tuple(self.multipliers))

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from df_agent.options.ranges import Count, InnerShare, Natural, NotNegative, Positive
+
 
 @dataclass(frozen=True)
 class InverseDynamicsConfig:
@@ -24,8 +26,8 @@ class InverseDynamicsConfig:
     observation_dim: int
     channels: int
     action_dim: int
-    width: int = 192
-    depth: int = 3
+    width: Count = 192
+    depth: Count = 3
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -57,9 +59,9 @@ class LocalPolicyConfig:
     action_mean: tuple[float, ...]
     action_std: tuple[float, ...]
     longest: int
-    quantile: float = 0.1
-    width: int = 256
-    depth: int = 3
+    quantile: InnerShare = 0.1
+    width: Count = 256
+    depth: Count = 3
 
     def __post_init__(self) -> None:
         for name in (
@@ -90,9 +92,9 @@ class SupportConfig:
 
     channels: int
     blur: tuple[float, float] = (0.05, 0.5)
-    bands: int = 4
-    width: int = 128
-    depth: int = 3
+    bands: Natural = 4
+    width: Count = 128
+    depth: Count = 3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "blur", tuple(self.blur))
@@ -126,15 +128,15 @@ class TimeToGoalConfig:
 
     channels: int = 2
     symmetric: bool = False
-    quantile: float = 0.1
-    resolution: int = 4
-    unit: int = 16
-    spread: float = 0.0
-    bands: int = 5
-    width: int = 160
-    depth: int = 3
-    groups: int = 8
-    group_size: int = 16
+    quantile: InnerShare = 0.1
+    resolution: Count = 4
+    unit: Count = 16
+    spread: NotNegative = 0.0
+    bands: Natural = 5
+    width: Count = 160
+    depth: Count = 3
+    groups: Count = 8
+    group_size: Count = 16
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile < 1:
@@ -164,8 +166,8 @@ class LatentDynamicsConfig:
 
     latent_dim: int
     action_dim: int
-    width: int = 256
-    depth: int = 2
+    width: Count = 256
+    depth: Count = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict from which the config can be made again."""
@@ -190,15 +192,15 @@ class AutoencoderConfig:
             evenly, they shall. Needs batches of pictures in a row.
     """
 
-    size: int = 64
-    channels: int = 3
+    size: Count = 64
+    channels: Count = 3
     widths: tuple[int, ...] = (48, 96, 128)
-    latent_channels: int = 16
+    latent_channels: Count = 16
     one_vector: bool = False
     normalise: bool = True
-    noise: float = 0.1
-    emphasis: float = 20.0
-    straighten: float = 0.0
+    noise: NotNegative = 0.1
+    emphasis: Positive = 20.0
+    straighten: NotNegative = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))

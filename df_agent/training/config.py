@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any
+
+from df_agent.options.ranges import Among, Count, Natural, NotNegative, Positive, Range, Share
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DECAYS = ("cosine", "linear", "constant")
@@ -22,15 +24,15 @@ class TrainConfig:
     Attributes:
         steps: optimiser steps in all; 0 leaves the weights as they are.
         batch_size: windows per step and process.
-        learning_rate: the peak, reached when the warm-up ends.
-        weight_decay: AdamW's, on matrices only (not on biases, norms, and other vectors).
-        betas: AdamW's.
+        learning_rate: at its peak, when the warm-up ends.
+        weight_decay: that of AdamW, on matrices only (not on biases, norms, and other vectors).
+        betas: decay of AdamW's two averages.
         warmup_steps: linear warm-up; the very first step is taken at learning_rate / warmup_steps.
         decay: "cosine" or "linear" down to final_lr_fraction after the last step, or "constant".
         final_lr_fraction: learning rate at the end over the peak.
         grad_clip: largest global gradient norm; None for no clipping.
-        ema_decay: of the weights; lower at the start, see `ema.decay_at`.
-        seed: of batches and noise (the model is initialised before it comes here).
+        ema_decay: decay of the average of the weights; lower at the start, see `ema.decay_at`.
+        seed: decides batches and noise (the model is initialised before it comes here).
         precision: "fp32", "bf16" (autocast) or "auto": bf16 where a short timing shows that it pays.
         compile: compile the network with torch.compile.
         debug: stop at the operation whose gradient is not finite (slow), compile nothing, and log how large the
@@ -43,26 +45,26 @@ class TrainConfig:
         best_mode: whether the smallest ("min") or largest ("max") is best.
     """
 
-    steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
+    steps: Natural
+    batch_size: Count = 64
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
-    warmup_steps: int = 500
-    decay: str = "cosine"
-    final_lr_fraction: float = 0.0
-    grad_clip: float | None = 1.0
-    ema_decay: float = 0.999
-    seed: int = 0
-    precision: str = "auto"
+    warmup_steps: Natural = 500
+    decay: Annotated[str, Among(*DECAYS)] = "cosine"
+    final_lr_fraction: Share = 0.0
+    grad_clip: Positive | None = 1.0
+    ema_decay: Annotated[float, Range(0, 1, open="right")] = 0.999
+    seed: Natural = 0
+    precision: Annotated[str, Among(*PRECISIONS)] = "auto"
     compile: bool = False
     debug: bool = False
-    checkpoint_every: int = 1000
-    validate_every: int = 0
-    log_every: int = 100
-    keep: int = 2
+    checkpoint_every: Count = 1000
+    validate_every: Natural = 0
+    log_every: Count = 100
+    keep: Count = 2
     best_metric: str = "time_to_goal"
-    best_mode: str = "min"
+    best_mode: Annotated[str, Among(*MODES)] = "min"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "betas", tuple(float(beta) for beta in self.betas))

@@ -6,7 +6,9 @@ Plain dataclasses: nothing here imports torch.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from df_agent.options.ranges import Among, Count, Range, Share
 
 METHODS = ("diffusion_forcing", "full_sequence", "teacher_forcing", "regression")
 
@@ -30,10 +32,10 @@ class VideoConfig:
             use. Causal networks of space and time only.
     """
 
-    method: str = "diffusion_forcing"
-    cond_dropout: float = 0.15
-    nearly_clean: float = 0.8
-    unknown: float = 0.0
+    method: Annotated[str, Among(*METHODS)] = "diffusion_forcing"
+    cond_dropout: Share = 0.15
+    nearly_clean: Share = 0.8
+    unknown: Share = 0.0
     two_copies: bool = False
 
     def __post_init__(self) -> None:
@@ -71,16 +73,16 @@ class RolloutConfig:
             keeps their coarse content (fractional).
     """
 
-    steps: int = 10
-    start: float = 1.0
-    eta: float = 0.0
-    temperature: float = 1.0
-    stabilization: float = 0.02
-    chunk: int = 1
+    steps: Count = 10
+    start: Annotated[float, Range(0, 1, open="left")] = 1.0
+    eta: Share = 0.0
+    temperature: Share = 1.0
+    stabilization: Share = 0.02
+    chunk: Count = 1
     matrix: str = "full_sequence"
     cached: bool = True
     history_guidance: float = 1.0
-    history_level: float = 1.0
+    history_level: Share = 1.0
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.chunk < 1:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_envs.names import FETCH_TASKS as FETCH_TASKS
+from df_envs.names import RECALL_TASKS as RECALL_TASKS
 from df_envs.recall import Rememberer, register_fetch
 
 register_fetch()
@@ -93,14 +95,9 @@ def slide(observation: Array, goal: Array) -> Array:
     return _action(np.where(gone, 0.0, motion), -1.0)
 
 
-SCRIPTS: dict[str, Callable[[Array, Array], Array]] = {
-    "FetchReach-v4": reach,
-    "FetchPush-v4": push,
-    "FetchPickAndPlace-v4": pick_and_place,
-    "FetchSlide-v4": slide,
-}
-FETCH_TASKS = tuple(SCRIPTS)
-RECALL_TASKS = ("FetchPushRecall-v0", "FetchPushCued-v0")
+SCRIPTS: dict[str, Callable[[Array, Array], Array]] = dict(
+    zip(FETCH_TASKS, (reach, push, pick_and_place, slide), strict=True)
+)
 
 
 class FetchDemonstrator:

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_envs.geometry import crosses_wall, geodesic_to_disc
-from df_envs.maps import OGBENCH, OGBENCH_KINDS, OGBENCH_MAZES, Cell, maze_of, wall_boxes
+from df_envs.maps import OGBENCH, OGBENCH_KINDS, Cell, maze_of, wall_boxes
+from df_envs.names import OGBENCH_IDS as OGBENCH_IDS
 from df_envs.routes import cells_towards
 
 Array = NDArray[np.float64]
 
-OGBENCH_IDS = [f"{maze.name}-{kind}" for maze in OGBENCH_MAZES.values() for kind in OGBENCH_KINDS]
 TASKS = 5  # of each maze, numbered from 1
 STRIDE = 0.2  # the most a step moves the point along an axis
 GOAL_RADIUS = 1.0

@@ -19,7 +19,7 @@ import df_agent.benchmark.compare as benchmark
 from df_agent.benchmark.failures import LISTED
 from df_agent.benchmark.store import PolicyStore, StoreError
 from df_agent.cli import compare as compare_command
-from df_agent.cli import comparing
+from df_agent.cli import compare_options, comparing
 from df_agent.cli.comparing import policies_asked
 from df_agent.cli.composing import configuration
 from df_agent.cli.policies import make_policy, policy_config
@@ -200,7 +200,7 @@ def test_an_environment_that_cannot_be_made_does_not_sink_the_others(compare, mo
 
 def test_what_is_not_trained_is_left_out_unless_it_was_asked_for(compare, script, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no runs/ here
-    monkeypatch.setattr(comparing, "policy_names", lambda: ["full_sequence", "oracle"])
+    monkeypatch.setattr(compare_options, "policy_names", lambda: ["full_sequence", "oracle"])
     options = ("episodes=1", "seeds=[1000]")
     complete, rows = compare(*options)
     assert complete
@@ -229,7 +229,7 @@ def test_what_is_not_there_is_named(compare, script):
         compare("policies=[oracl]")
     with pytest.raises(ValueError, match="Did you mean 'maze2d-umaze'"):
         compare("policies=[oracle]", "env=maze2d-umaz")
-    with pytest.raises(ValueError, match=r"unknown precision .fp16."):
+    with pytest.raises(ValueError, match=r"precision must be one of auto, fp32, bf16, got .fp16."):
         compare("policies=[oracle]", "precision=fp16")
     with pytest.raises(ValueError, match="'oracle' loads no checkpoint"):
         compare("policies=[oracle]", "runs={oracle: [somewhere]}")

@@ -83,8 +83,8 @@ def test_the_script_writes_a_report_that_another_process_repeats(tmp_path):
 
 def test_the_script_names_what_was_probably_meant(tmp_path):
     result = run_script("env=maze2d-larg", "policy=oracle", folder=tmp_path)
-    assert result.returncode == 1
-    assert "there is no environment 'maze2d-larg'; ours are maze2d-umaze" in result.stderr
+    assert result.returncode == 2
+    assert result.stderr.startswith("df-agent evaluate: there is no environment 'maze2d-larg'; ours are maze2d-umaze")
     assert "Did you mean 'maze2d-large'?" in result.stderr
     assert "Traceback" not in result.stderr
 
@@ -115,7 +115,7 @@ def test_the_sanity_study_takes_the_goal_away(tmp_path):
 def test_watching_on_the_screen_needs_one(tmp_path):
     bare = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
     command = [sys.executable, str(ROOT / "scripts" / "evaluate.py"), "env=maze2d-umaze", "policy=oracle"]
-    for render, said in (("human", "needs a display"), ("robot", "render must be human, or null")):
+    for render, said in (("human", "needs a display"), ("robot", "render must be human or null")):
         result = subprocess.run(
             [*command, f"render={render}"], cwd=tmp_path, env=bare, capture_output=True, text=True, timeout=120
         )

@@ -116,15 +116,19 @@ def test_help_is_given(ran, capsys):
     ("argument", "message"),
     [
         ("collect.pixels=64", "name it, collect.dataset="),
-        ("tasks=[collect,trian]", "tasks must be among"),
-        ("tasks=[]", "tasks must be among"),
+        (
+            "tasks=[collect,trian]",
+            r"each one of collect, train, evaluate, .*mean train\?",
+        ),
+        ("tasks=[]", "tasks= asks for none"),
         ("evalute.seed=1", "there is no option 'evalute.seed'"),
         ("steps", "options are written key=value"),
-        ("evaluate.episods=3", "Did you mean episodes"),
+        ("evaluate.episods=3", "Did you mean evaluate.episodes"),
+        ("tasks=train evaluate.episodes=a", "evaluate.episodes must be a whole number"),
         ("env=maze2d-mediun", "maze2d-medium"),
     ],
 )
 def test_mistakes_are_named(ran, argument, message):
     with pytest.raises(SystemExit, match=message.replace("[", r"\[")):
-        run([argument])
+        run(argument.split())
     assert not ran[0]

@@ -45,7 +45,7 @@ def test_everything_there_is_can_be_listed(capsys, monkeypatch, tmp_path):
         assert name in said
     run_command("list", arguments=["policies"])
     assert "FetchPush-v4" not in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="there are environments, policies, checkpoints, datasets"):
+    with pytest.raises(SystemExit, match="each one of environments, policies, checkpoints, datasets"):
         run_command("list", arguments=["robots"])
 
 
@@ -83,7 +83,7 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
     (tmp_path / "walkers" / "__init__.py").touch()
     (tmp_path / "walkers" / "slow.py").write_text("class Walker: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    asked = {"env": "Pendulum-v1", "policy": "walkers.slow:Walker", "noise": None, "dataset": None}
+    asked = {"env": "Pendulum-v1", "policy": "walkers.slow:Walker", "noise": None, "dataset": None, "pixels": None}
     job = vector_job(OmegaConf.create(asked))
     assert job.dataset == "df-agent/Pendulum-v1-walkers-slow-Walker-v0"
     assert parse_dataset_id(job.dataset)[0] == "df-agent"
@@ -101,7 +101,7 @@ def test_a_policys_module_may_have_dots(tmp_path, monkeypatch):
             "train",
             ["algorithm=diffuser", "env=maze2d-umaze", "train.validate_every=0"],
         ),
-        (tune_script, "settings", "tune", ["env=maze2d-umaze", "policy=oracle"]),
+        (tune_script, "settings_of", "tune", ["env=maze2d-umaze", "policy=oracle"]),
     ],
 )
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_a_machine_lacks_is_said_in_a_line(script, broken, name, options, e
 
     monkeypatch.setattr(script, broken, fail)
     config = configuration(name, options)
-    with pytest.raises(SystemExit, match=f"^{type(error).__name__}: {error}$"):
+    with pytest.raises(SystemExit, match=f"^{error}$"):
         script.main(config)
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_draw_is_said_in_a_line(monkeypatch):
         raise RuntimeError("no OpenGL")
 
     monkeypatch.setattr(evaluate_script, "prepare", fail)
-    with pytest.raises(SystemExit, match=r"^RuntimeError: no OpenGL$"):
+    with pytest.raises(SystemExit, match=r"^no OpenGL$"):
         evaluate_script.main(OmegaConf.create({"env": "maze2d-umaze", "maze": None}))
 
 

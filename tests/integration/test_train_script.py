@@ -42,7 +42,7 @@ def pack(tmp_path):
 
 def test_a_model_of_rewards_must_know_where_reward_is(tmp_path):
     found = script(tmp_path, "env=maze2d-umaze", "method=reward")
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert "say where reward is, e.g. reward.place=[2.5,-2.5]" in found.stderr
     assert (
         script(tmp_path, "env=maze2d-umaze", "method=reward", "reward.place=[1,1]", "resolve_to=x.json").returncode == 0
@@ -58,7 +58,7 @@ def test_a_model_of_rewards_must_know_where_reward_is(tmp_path):
 )
 def test_what_is_used_after_training_is_checked_before(pack, tmp_path, option, says):
     found = script(tmp_path, "env=maze2d-umaze", f"dataset={pack}", f"run_dir={tmp_path / 'run'}", option, *SMALL)
-    assert found.returncode == 1
+    assert found.returncode == 2
     assert says in found.stderr
     assert not (tmp_path / "run").exists()
 
@@ -123,7 +123,7 @@ def test_each_maze_has_a_configuration_whose_checkpoint_can_ship(env, tmp_path):
     ("arguments", "message"),
     [
         (["env=maze2d-larg"], "maze2d-large"),
-        (["env=maze2d-umaze", "validation.seed=1"], "validation.seed must be at least 1000, got 1"),
+        (["env=maze2d-umaze", "validation.seed=1"], "validation.seed must be a whole number of at least 1000, got 1"),
         (["env=maze2d-umaze", "dataset=no/such.npz"], "no episodes pack"),
     ],
 )

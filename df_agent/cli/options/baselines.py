@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from df_agent.cli.options import Options, part
-from df_agent.cli.options.training import ValidationOptions
+from df_agent.cli.options import GIVEN, Options, part
+from df_agent.cli.options.training import ValidationEpisodes
 from df_agent.data.config import HindsightConfig
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.options.baselines import DiffuserConfig, GCIQLConfig, GoalConfig, SACHERConfig
+from df_agent.options.ranges import Count, Device, Natural, Precision, Tracker
 from df_agent.policies.config import DiffuserPolicyConfig
 from df_agent.training.config import TrainConfig
 
@@ -24,6 +25,7 @@ class BaselineOptions:
         dataset: Minari id, its folder, or an .npz pack.
         run_dir: folder of the run; started again, it goes on where it stopped.
         tracker: "tensorboard", "wandb" or "none"; metrics.jsonl is always written.
+        steps: optimiser steps of the training, short for train.steps.
         goal: of environments that are no GoalEnv: where goals and success are found.
         learner: what it is made with.
         policy: how the policy that is validated acts.
@@ -35,14 +37,15 @@ class BaselineOptions:
     env: str = "maze2d-large"
     dataset: str = "${demonstrations:${env}}"
     run_dir: str = "runs/${file_name:${env}}-${algorithm}"
-    tracker: str = "tensorboard"
+    tracker: Tracker = "tensorboard"
+    steps: Natural = GIVEN  # type: ignore[assignment]
     goal: Options = part(
         GoalSpec, achieved=None, desired=None, success=None, angles=None, goal_angles=None, ignored=None
     )
     learner: Options = part(DiffuserConfig)
     policy: Options = part(DiffuserPolicyConfig)
     train: Options = part(TrainConfig)
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
+    validation: Options = part(ValidationEpisodes, episodes=50, seed=1000)
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class NetworkOptions:
         device: "auto", "cpu", "cuda" or "mps".
     """
 
-    precision: str = "auto"
-    device: str = "auto"
+    precision: Precision = "auto"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class SegmentOptions(DiffuserConfig):
 
     Attributes:
         horizon: transitions of a segment; a multiple of what the network can take.
-        levels: of the noise.
+        levels: levels of the noise, denoising steps of the training.
     """
 
 
@@ -76,7 +79,7 @@ def _diffuser(**values: Any) -> dict[str, Any]:
     rate that falls, warmed up and clipped, betas of 0.9 and 0.99, an average over 1,000, bf16.
     """
     return {
-        "steps": "${by_name:${env},{2d-umaze: 10000, elsewhere: 20000}}", "batch_size": 64, "learning_rate": 1e-3,
+        "steps": "${steps}", "batch_size": 64, "learning_rate": 1e-3,
         "weight_decay": 0.0, "warmup_steps": "${warmup:300}", "ema_decay": 0.999, "grad_clip": 1.0, "seed": 0,
         "precision": "auto", "compile": True, "checkpoint_every": 500, "validate_every": 2500, "log_every": 100,
         "keep": 2, **values,
@@ -87,6 +90,7 @@ def _diffuser(**values: Any) -> dict[str, Any]:
 class DiffuserOptions(BaselineOptions):
     """Diffuser's published sizes, loss and noise; see `BaselineOptions`."""
 
+    steps: Natural = "${by_name:${env},{2d-umaze: 10000, elsewhere: 20000}}"  # type: ignore[assignment]
     learner: Options = part(
         SegmentOptions,
         horizon="${by_name:${env},{maze2d: 256, multi2d: 256, 2d-umaze: 128, 2d-large: 384}}",
@@ -104,6 +108,7 @@ class DiffuserLongOptions(BaselineOptions):
     ones.
     """
 
+    steps: Natural = 4000
     learner: Options = part(
         SegmentOptions,
         horizon="${by_name:${env},{navigate: 64, giant-navigate: 128, stitch: 24}}",
@@ -122,7 +127,7 @@ class DiffuserLongOptions(BaselineOptions):
         hold_distance=1.0,
         tracker={"position_gain": 5.0, "velocity_gain": 0.0, "lookahead": 2.0},
     )
-    train: Options = part(TrainConfig, **_diffuser(validate_every=2000, steps=4000))
+    train: Options = part(TrainConfig, **_diffuser(validate_every=2000))
 
 
 @dataclass(frozen=True)
@@ -152,16 +157,16 @@ class ChunkOptions(NetworkOptions):
     """How actions in chunks are executed.
 
     Attributes:
-        execute: control steps that are executed of each chunk of actions, 1 or more.
+        execute: control steps that are executed of each chunk of actions.
     """
 
-    execute: int = 1
+    execute: Count = 1
 
 
 def _goal_conditioned(**values: Any) -> dict[str, Any]:
     """Return how the goal-conditioned learners are trained, with OGBench's learning rate and a quarter of its batch."""
     return {
-        "batch_size": 256, "learning_rate": 3e-4, "weight_decay": 0.0, "betas": [0.9, 0.999],
+        "steps": "${steps}", "batch_size": 256, "learning_rate": 3e-4, "weight_decay": 0.0, "betas": [0.9, 0.999],
         "warmup_steps": "${warmup:500}", "ema_decay": 0.999, "grad_clip": None, "seed": 0, "precision": "fp32",
         "log_every": 500, "keep": 2, **values,
     }  # fmt: skip
@@ -175,6 +180,7 @@ class GCBCOptions(BaselineOptions):
     """
 
     algorithm: str = "gcbc"
+    steps: Natural = 10000
     learner: Options = part(
         CloneLearner,
         goals={
@@ -186,7 +192,7 @@ class GCBCOptions(BaselineOptions):
     policy: Options = part(ChunkOptions, execute="${by_name:${env},{maze2d: 5, multi2d: 5, elsewhere: 2}}")
     train: Options = part(
         TrainConfig,
-        **_goal_conditioned(steps=10000, decay="cosine", checkpoint_every=2500, validate_every=2500),
+        **_goal_conditioned(decay="cosine", checkpoint_every=2500, validate_every=2500),
     )
 
 
@@ -199,6 +205,7 @@ class GCIQLOptions(BaselineOptions):
     """
 
     algorithm: str = "gciql"
+    steps: Natural = 40000
     learner: Options = part(
         IQLLearner,
         expectile=0.9,
@@ -215,7 +222,7 @@ class GCIQLOptions(BaselineOptions):
     policy: Options = part(ChunkOptions, execute=5)
     train: Options = part(
         TrainConfig,
-        **_goal_conditioned(steps=40000, decay="constant", checkpoint_every=5000, validate_every=10000),
+        **_goal_conditioned(decay="constant", checkpoint_every=5000, validate_every=10000),
     )
 
 
@@ -227,7 +234,7 @@ class SACHEROptions:
         env: where it is validated; gymnasium id.
         train_env: where it is trained: goals anywhere, so that one agent serves both families of mazes.
         run_dir: folder of the run; started again, it goes on from its newest saved state.
-        steps: of the environment.
+        steps: control steps in the environment.
         save_every: environment steps from one saved state and row of the curve to the next.
         algorithm: "sac" or "td3".
         training: how it is trained.
@@ -236,9 +243,9 @@ class SACHEROptions:
 
     env: str = "maze2d-umaze"
     train_env: str = "${multi2d:${env}}"
-    run_dir: str = "runs/${env}-sac_her"
-    steps: int = "${by_name:${env},{2d-umaze: 150000, elsewhere: 1000000}}"  # type: ignore[assignment]
-    save_every: int = 25000
+    run_dir: str = "runs/${env}-${algorithm}_her"
+    steps: Count = "${by_name:${env},{2d-umaze: 150000, elsewhere: 1000000}}"  # type: ignore[assignment]
+    save_every: Count = 25000
     algorithm: str = "sac"
     training: Options = part(
         SACHERConfig,
@@ -258,4 +265,4 @@ class SACHEROptions:
         seed=0,
         device="auto",
     )
-    validation: Options = part(ValidationOptions, episodes=50, seed=1000)
+    validation: Options = part(ValidationEpisodes, episodes=50, seed=1000)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from df_agent.cli.options import GIVEN
+from df_agent.options.ranges import Among, Count, Device, Natural, Positive
+from df_agent.world_model.config import METHODS
 
 
 @dataclass(frozen=True)
@@ -16,12 +18,12 @@ class PredictVideoOptions:
     Attributes:
         env: gymnasium id.
         checkpoint: a video model: what ships or lies in runs/; a folder or a Hub id.
-        clips: filmed on the spot.
+        clips: how many are filmed, on the spot.
         seen: frames that are shown to the model.
         frames: frames it imagines.
         actions: false: what is done is hidden from it, so the future is uncertain.
         rollout: how frames are sampled, see `RolloutConfig`; null: as the checkpoint says.
-        seed: of the film and of the noise.
+        seed: decides film and noise.
         device: "auto", "cpu", "cuda" or "mps".
         fps: frames per second of the video.
         output: folder that is written.
@@ -29,14 +31,14 @@ class PredictVideoOptions:
 
     env: str = "maze2d-medium"
     checkpoint: str = "${trained:${env},video}"
-    clips: int = 6
-    seen: int = 4
-    frames: int = 76
+    clips: Count = 6
+    seen: Count = 4
+    frames: Count = 76
     actions: bool = True
     rollout: Any = None
-    seed: int = 0
-    device: str = "auto"
-    fps: int = 20
+    seed: Natural = 0
+    device: Device = "auto"
+    fps: Count = 20
     output: str = "outputs/predict_video/${env}"
 
 
@@ -48,27 +50,32 @@ class EvaluateVideoOptions:
         env: gymnasium id.
         seen: pictures that are shown.
         times: how many times the training length is imagined.
-        clips: filmed on the spot.
+        clips: how many are filmed, on the spot.
         long: pictures of the long roll-out; 0 for none.
         long_clips: clips of the long roll-out.
         methods: which models are measured, by the methods they were trained with.
         device: "auto", "cpu", "cuda" or "mps".
         i3d: I3D network as TorchScript, for FVD; null: without.
-        seed: of the film and of the noise; tune on 1000 and above.
+        seed: decides film and noise; tune on 1000 and above.
         output: its folder takes video-ENV.json.
         picture: its folder takes the pictures.
     """
 
     env: str = GIVEN
-    seen: int = 4
-    times: float = 5.0
-    clips: int = 64
-    long: int = 1000
-    long_clips: int = 8
-    methods: Sequence[str] = ("regression", "teacher_forcing", "full_sequence", "diffusion_forcing")
-    device: str = "auto"
+    seen: Count = 4
+    times: Positive = 5.0
+    clips: Count = 64
+    long: Natural = 1000
+    long_clips: Count = 8
+    methods: Sequence[Annotated[str, Among(*METHODS)]] = (
+        "regression",
+        "teacher_forcing",
+        "full_sequence",
+        "diffusion_forcing",
+    )
+    device: Device = "auto"
     i3d: str | None = None
-    seed: int = 0
+    seed: Natural = 0
     output: str = "results/video.json"
     picture: str = "docs/video.png"
 
@@ -80,8 +87,8 @@ class ConvertOptions:
     Attributes:
         weights: the original's .ckpt.
         env: maze2d-umaze, -medium or -large.
-        mean: of the channels, where the file has none.
-        std: likewise.
+        mean: mean of the data's channels, where the file has none.
+        std: standard deviation of the channels, likewise.
         dataset: whose motion limits plans; null: that of `df-agent collect`.
         output: folder that is written; null: runs/ENV-v15/final.
     """
@@ -104,6 +111,6 @@ class FetchTecoOptions:
         archive: address they are downloaded from; null: archive.org.
     """
 
-    name: str = GIVEN
+    name: Annotated[str, Among("dmlab", "minecraft")] = GIVEN
     folder: str = "data"
     archive: str | None = None

@@ -27,6 +27,13 @@ def test_every_option_says_what_it_is_and_its_default_is_of_its_type(name):
     ] == []
 
 
+@pytest.mark.parametrize("name", EACH.keys() - {"list", "tune", "fetch-teco"})  # they write nothing, add to it, name it
+def test_every_command_says_which_options_tell_where_its_results_go(name):
+    known = schema_of(EACH[name], {})
+    assert EACH[name].writes
+    assert all(known.find(option) for option in EACH[name].writes)
+
+
 def test_the_options_of_every_policy_are_known():
     for name in group_files("", "policy"):
         options = list(schema_of(COMMANDS["evaluate"], {"policy": name}))
@@ -47,6 +54,8 @@ def test_help_needs_neither_torch_nor_a_simulator_and_is_there_at_once():
     assert time.perf_counter() - began < 20  # 1 s alone; others may keep this machine busy
     for said in ("policy.open_loop_horizon", "the checkpoint decides, else 50", "learner.goals.discount", "commands:"):
         assert said in done.stdout
+    for internal in ("_target_", "${", "See docs", "None"):
+        assert internal not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -55,7 +64,7 @@ def test_help_needs_neither_torch_nor_a_simulator_and_is_there_at_once():
         ("evaluate", ["episods=3"], "there is no option 'episods'. Did you mean episodes?"),
         ("evaluate", ["policy.sampling.step=3"], "Did you mean policy.sampling.steps?"),
         ("evaluate", ["open_loop_horizon=3"], "Did you mean policy.open_loop_horizon"),
-        ("evaluate", ["episodes=ten"], "episodes must be a whole number, got 'ten'"),
+        ("evaluate", ["episodes=ten"], "episodes must be a whole number of at least 1, got 'ten'"),
         ("evaluate", ["pictures=3"], "pictures must be true or false, got 3"),
         ("evaluate", ["policy.tracker.lookahead=far"], "policy.tracker.lookahead must be a number, got 'far'"),
         ("evaluate", ["policy=orcale"], "Did you mean 'oracle'?"),

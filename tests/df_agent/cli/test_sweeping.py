@@ -37,12 +37,34 @@ def test_each_job_gets_what_it_gets_alone(monkeypatch, tmp_path):
     words = (["env=maze2d-umaze"], ["env=maze2d-medium-pixels"])
     assert seen == [configuration("evaluate", [*own, "policy.open_loop_horizon=25"]) for own in words]
     seen.clear()
-    main(
-        "train", arguments=["-m", "env=maze2d-umaze,mypackage:Mine-v0", "train.seed=0,1", "run_dir=runs/${train.seed}"]
-    )
-    jobs = [[f"env={env}", f"train.seed={seed}"] for env in ("maze2d-umaze", "mypackage:Mine-v0") for seed in (0, 1)]
+    envs = ("maze2d-umaze", "gymnasium:CartPole-v1")
+    main("train", arguments=["-m", f"env={','.join(envs)}", "train.seed=0,1", "run_dir=runs/${train.seed}"])
+    jobs = [[f"env={env}", f"train.seed={seed}"] for env in envs for seed in (0, 1)]
     assert seen == [configuration("train", [*own, "run_dir=runs/${train.seed}"]) for own in jobs]
-    assert [config.env_id for config in seen[::2]] == ["maze2d-umaze", "mypackage:Mine-v0"]
+    assert [config.env_id for config in seen[::2]] == list(envs)
+
+
+def test_jobs_without_a_folder_of_their_own_get_one(monkeypatch, tmp_path, capsys):
+    from df_agent.cli import collect, evaluate, train
+
+    seen = []
+    for module in (collect, evaluate, train):
+        monkeypatch.setattr(module, "main", seen.append)
+    monkeypatch.chdir(tmp_path)
+
+    def folders(*words, option="run_dir"):
+        seen.clear()
+        main(arguments=[*words[:1], "-m", *words[1:]])
+        return [str(config[option]) for config in seen]
+
+    both = folders("train", "env=maze2d-umaze,maze2d-medium", "train.seed=0,1")
+    assert both == [f"runs/{env}-seed{seed}" for env in ("maze2d-umaze", "maze2d-medium") for seed in (0, 1)]
+    said = [line.partition(": ")[2].split() for line in capsys.readouterr().out.splitlines() if "train: " in line]
+    assert [configuration("train", words).run_dir for words in said] == both, "what is printed does the same alone"
+    umaze = ("env=maze2d-umaze", "policy=random")
+    place = "outputs/evaluate/maze2d-umaze-random-seed0"
+    assert folders("evaluate", *umaze, "episodes=1,2", option="output_dir") == [f"{place}-episodes{n}" for n in (1, 2)]
+    assert folders("collect", "seed=0,1", option="dataset")[1] == "df-agent/maze2d-large-dfs-seed1-v0"
 
 
 def test_a_job_that_fails_stops_no_other_and_is_named(monkeypatch, tmp_path, capsys):
@@ -51,7 +73,9 @@ def test_a_job_that_fails_stops_no_other_and_is_named(monkeypatch, tmp_path, cap
     seen = []
     monkeypatch.setattr(evaluate, "main", seen.append)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"^policy=orcale: there is no policy 'orcale'.*Did you mean 'oracle'\?$"):
+    with pytest.raises(
+        SystemExit, match=r"^df-agent evaluate: policy=orcale: there is no policy 'orcale'.*Did you mean 'oracle'\?$"
+    ):
         main("evaluate", arguments=["-m", "policy=orcale,random"])
     assert [config.policy.name for config in seen] == ["random"]
 

@@ -168,6 +168,6 @@ def test_the_script_collects_reports_and_packs(tmp_path):
     assert (packed.observations == loaded.observations).all()
     assert not [path for path in tmp_path.iterdir() if path.name not in ("pack.npz", "store")]
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert "overwrite=true" in again.stderr
     assert "Traceback" not in again.stderr
