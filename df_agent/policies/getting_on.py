@@ -75,7 +75,7 @@ class Progress:
         """Return that of agents whose goals (B, G) are about to begin."""
         b, zeros = len(goal), np.zeros(len(goal), np.int64)
         never, trail = np.full(b, np.inf), np.repeat(goal[:, None], TRAIL, axis=1)
-        none, nowhere = np.zeros((b, 0)), np.full(goal.shape, np.nan)
+        none, nowhere = np.zeros((b, 0)), np.full(goal.shape, np.inf)
         return cls(never, zeros, zeros, zeros, trail, zeros, goal.copy(), none, nowhere, zeros)
 
     def noted(self, steps: Array, place: Array, speed: Array) -> Progress:
