@@ -24,6 +24,7 @@ class ShortestFeasibleConfig:
     Attributes:
         horizon_multipliers: horizons as multiples of the estimated time to the goal.
         horizons: horizons in tokens where there is no estimate; empty spreads them over what the model sees.
+        use_estimate: take multiples of the estimated time, where there is an estimate; false takes `horizons`.
         whole_windows: round horizons up to whole windows, for a model that has not learned what padding is.
         samples: candidates per horizon.
         retries: further rounds of candidates, as long as none is feasible.
@@ -32,6 +33,7 @@ class ShortestFeasibleConfig:
 
     horizon_multipliers: tuple[float, ...] = (0.8, 0.95, 1.1, 1.25, 1.4, 1.55)
     horizons: tuple[int, ...] = ()
+    use_estimate: bool = True
     whole_windows: bool = False
     samples: int = 4
     retries: int = 0
@@ -119,7 +121,7 @@ class ShortestFeasible(ModelPlanner):
     def horizons(self, request: PlanRequest, samples: int) -> IntArray:
         """Return the horizons to try, (n, K) tokens, each `samples` times."""
         c, s = self.config, self.sampler
-        if s.time_along is None:
+        if s.time_along is None or not c.use_estimate:
             grid = np.broadcast_to(np.array(c.horizons), (len(request), len(c.horizons)))
         else:
             position = request.history[:, -1, list(s.goal_channels)]

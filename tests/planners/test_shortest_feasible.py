@@ -302,3 +302,12 @@ def test_a_channel_that_does_not_move_in_the_data_is_not_judged():
     assert limits.fastest == 0.1
     with pytest.raises(ValueError, match="nothing moves in any goal channel"):
         MotionLimits(*3 * [np.zeros(2)])
+
+
+@pytest.mark.parametrize(("use_estimate", "asked"), [(True, [[4, 6], [8, 12]]), (False, [[3, 9], [3, 9]])])
+def test_horizons_are_multiples_of_the_estimated_time_or_those_that_were_given(use_estimate, asked):
+    sampler = ToySampler(limits=LIMITS, goal_channels=(0,), span=8)
+    sampler.time_along = sampler.time_to_goal = lambda places, goals: np.abs(goals - places)[:, 0]
+    config = ShortestFeasibleConfig(horizon_multipliers=(1.0, 1.5), horizons=(3, 9), use_estimate=use_estimate)
+    request = plan_request(np.zeros((2, 1)), [[32.0], [64.0]])
+    assert ShortestFeasible(config, sampler).horizons(request, 1).tolist() == asked
