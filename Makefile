@@ -32,13 +32,23 @@ clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find df_agent envs planners scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# On Linux, PyPI's torch brings gigabytes of CUDA; without an NVIDIA GPU the CPU build is taken, if its index answers.
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+define install
+	@extra=; if [ "$$(uname)" = Linux ] && [ -z "$$PIP_EXTRA_INDEX_URL" ] && ! command -v nvidia-smi >/dev/null 2>&1 && \
+		$(BIN)/python -c "from urllib.request import urlopen; urlopen('$(CPU_TORCH)/', timeout=5)" 2>/dev/null; then \
+		echo "No NVIDIA GPU was found: installing the CPU build of torch"; extra="--extra-index-url $(CPU_TORCH)"; \
+	fi; \
+	$(BIN)/python -m pip install -e "$(1)" -c constraints.txt $$extra
+endef
+
 # The stamps keep a second call from installing again until the requirements change.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/pip
-	$(BIN)/python -m pip install -e . -c constraints.txt
+	$(call install,.)
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	$(BIN)/python -m pip install -e ".[dev]" -c constraints.txt
+	$(call install,.[dev])
 	@touch $@ $(VENV)/.installed
 
 # A candidate is run, not only looked up: a version manager's stub may be on the PATH and lead nowhere.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,29 @@ COLUMNS = (
 )  # fmt: skip
 
 # In outputs/own_environment, folders ENVIRONMENT-NAME
+FRONT = {
+    "diffusion_forcing": "df-agent",
+    "diffuser": "Diffuser",
+    "diffuser_ddim": "Diffuser, DDIM, replanning and our controller",
+    "diffusion_forcing_v15": "Diffusion Forcing v1.5's settings",
+    "gciql": "implicit Q-learning",
+    "gcbc": "behaviour cloning",
+    "oracle": "oracle: shortest path and PD control †",
+    "random": "random actions",
+}
+OWN_STARTS = 200
 OWN_POLICIES = {
     "ours": "ours",
     "direct": "ours, aimed at the goal itself",
-    "unsupported": "ours, plans not judged by the data's support (100 starts)",
-    "far": "ours, aimed 30 steps ahead on plans (100 starts)",
+    "fixed": "ours, always as far ahead as plans reach",
+    "half": "ours, always as far ahead as the mean way takes",
+    "unestimated": "ours, without the learned time to the goal",
+    "unsupported": "ours, plans not judged by the data's support",
+    "once": "ours, one round of candidates",
+    "far": "ours, aimed four frames ahead on plans",
+    "nodetours": "ours, without detours",
+    "tree": "ours, plans by tree search",
+    "actions": "ours, plans of all channels and actions, executed",
     "gcbc": "gcbc",
     "demonstrator": "demonstrator, clumsy, whose data it is",
     "reference": "reference, in haste and without noise",
@@ -74,6 +93,17 @@ def policies_table(comparisons: list[EnvComparison]) -> str:
     texts = {name: described(name).description if name in names else rows.what for name, rows in found.items()}
     lines += [f"| `{name}` | {texts[name]} | {rows.sees} |" for name, rows in found.items()]
     return "\n".join(lines)
+
+
+def front_table(comparison: str) -> str:
+    """Return the first page's few rows of the comparison's Markdown table, without differences."""
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in comparison.splitlines() if line[:1] == "|"]
+    found = {cells[0].rstrip("†"): cells for cells in lines}
+    rows = ["| policy | " + " | ".join(lines[0][2:-1]) + " |", "|---|" + "---:|" * (len(lines[0]) - 3)]
+    for name, what in FRONT.items():
+        cells = [" · ".join(re.sub(r" / .*", "", part) for part in cell.split(" · ")[:2]) for cell in found[name][2:-1]]
+        rows.append(f"| {what} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
 def published_table(comparisons: list[EnvComparison]) -> str:
@@ -255,9 +285,10 @@ def own_environment_table() -> str:
             low, high = wilson_interval(sum(success), len(success))
             mean, (least, most) = times[who]["mean"], times[who]["ci95"]
             ratio = mean / times["demonstrator"]["mean"]
+            starts = "" if len(each) == OWN_STARTS else f" ({len(each)} starts)"
             kinds = stored_kinds(json.loads((found[who] / "summary.json").read_text()))
             rows.append(
-                f"| {env} | {OWN_POLICIES[who]} | {np.mean(success):.2f} [{low:.2f}, {high:.2f}] | {mean:.1f} "
+                f"| {env} | {OWN_POLICIES[who]}{starts} | {np.mean(success):.2f} [{low:.2f}, {high:.2f}] | {mean:.1f} "
                 f"[{least:.1f}, {most:.1f}] | {ratio:.2f} | {counted(kinds)} |"
             )
     return "\n".join(rows)

@@ -22,7 +22,15 @@ from df_agent.cli.environments import MAZE_IDS
 from df_agent.cli.policies import is_usual
 from df_agent.evaluation.records import gzipped, read_text, stored_file
 from df_agent.evaluation.references import references_of
-from studies.result_tables import RESULTS, TABLES, ablation_page, method_table, policies_table, published_table
+from studies.result_tables import (
+    RESULTS,
+    TABLES,
+    ablation_page,
+    front_table,
+    method_table,
+    policies_table,
+    published_table,
+)
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -128,11 +136,12 @@ def main() -> None:
             comparisons = read_raw_rows(RESULTS / name, references_of)
             tables[name] = readme_table(comparisons)
             if name == "comparison":
+                tables["front"] = front_table(tables[name])
                 tables["published"] = published_table(comparisons)
                 tables["policies"] = policies_table(comparisons)
     if (RESULTS / "ablation.json").exists():
         (ROOT / "docs" / "ablation.md").write_text(ablation_page())
-    missing, others = set(tables), {*TABLES, *COMPARISONS, "published", "policies"}
+    missing, others = set(tables), {*TABLES, *COMPARISONS, "front", "published", "policies"}
     for page in PAGES:
         before = text = page.read_text()
         for name in re.findall(r"<!-- (.+):start -->", text):

@@ -44,7 +44,14 @@ def inline(text: str) -> list[str]:
 
 INLINE = inline(TEXT)
 PROGRAMS = ("python", "df-agent", "make", "torchrun")
-OPTIONS = [text for text in inline(PAGES[0].read_text()) if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)]
+GUIDES = ["agent", "training", "costs", "original-options", "world-model", "how-it-works", "results", "comparing"]
+OPTIONS = [
+    text
+    for page in PAGES
+    if page.stem in GUIDES
+    for text in inline(page.read_text())
+    if re.fullmatch(r"[a-z_.]+=[^\s\"]*", text)
+]
 SOURCES = ("df_agent", "planners", "envs", "configs", "scripts", "studies")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -208,7 +215,28 @@ def test_inline_paths_exist():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_link_targets_exist(page):
     targets = re.findall(r"\]\((?!https?://)([^)]+)\)", page.read_text())
-    assert [target for target in targets if not (page.parent / target).is_file()] == []
+    assert [target for target in targets if not leads_somewhere(page, target)] == []
+
+
+def leads_somewhere(page: Path, target: str) -> bool:
+    """Whether a link's file exists, and in it the heading that it names."""
+    name, _, anchor = target.partition("#")
+    file = page.parent / name if name else page
+    if not file.is_file() or not anchor:
+        return file.is_file()
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_links_that_lead_nowhere_are_noticed():
+    page = ROOT / "README.md"
+    assert leads_somewhere(page, "docs/agent.md#real-time-and-deadlines")
+    assert not leads_somewhere(page, "docs/agent.md#no-such-heading")
+    assert not leads_somewhere(page, "docs/no-such-page.md")
+
+
+def test_the_first_page_stays_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def imported_names(body: str) -> list[tuple[str, str | None]]:
@@ -237,7 +265,7 @@ def test_python_block_runs(body, tmp_path, monkeypatch):
 
 
 def listed_paths() -> dict[str, str | None]:
-    """Path -> comment (None for folders without one), from the README's tree."""
+    """Path -> comment (None for folders without one), from the tree in docs/architecture.md."""
     body = next(body for language, body in BLOCKS if language == "text")
     found: dict[str, str | None] = {}
     parents: list[str] = []
@@ -253,7 +281,7 @@ def listed_paths() -> dict[str, str | None]:
 def test_tree_is_complete():
     shown = {path.rstrip("/") for path in listed_paths()}
     rooms = {str(path.parent.relative_to(ROOT)) for source in SOURCES for path in (ROOT / source).rglob("*.py")}
-    assert rooms <= shown, f"the README's tree lacks {sorted(rooms - shown)}"
+    assert rooms <= shown, f"the tree in docs/architecture.md lacks {sorted(rooms - shown)}"
 
 
 def test_every_study_has_its_page_and_is_listed():
