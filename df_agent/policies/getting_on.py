@@ -31,7 +31,7 @@ class DetourConfig:
         after: how often it must have proved stuck on the way to a goal, each time for `patience` steps, before it
             leaves its way. Before that its plan is made anew, and a slower way is asked for.
         steps: control steps of the first detour; the next ones are longer, up to four times. One that has stood still
-            for as long wanders at once, since there is no way back for it. 0: none is made.
+            for as long wanders, since there is no way back for it. 0: none is made.
     """
 
     after: int = 2
@@ -120,12 +120,11 @@ class Progress:
         left, place = again.detour_left.copy(), again.detour_place.copy()
         action = again.detour_action
         for row, n, seed in zip(rows, number, seeds, strict=True):
-            stands = again.still[row] >= c.steps
-            if c.steps == 0 or (n < 0 and not stands):
+            if n < 0 or c.steps == 0:
                 continue
-            left[row] = c.steps * min(1 + max(n, 0), LONGEST) + 1  # it is counted down before the first of them, too
-            place[row] = again.trail[row, -min(4 * (max(n, 0) + 2), TRAIL)]
-            if (stands or n % 2) and np.isfinite(limits).all():
+            left[row] = c.steps * min(1 + n, LONGEST) + 1  # it is counted down before the first of them, too
+            place[row] = again.trail[row, -min(4 * (n + 2), TRAIL)]
+            if (again.still[row] >= c.steps or n % 2) and np.isfinite(limits).all():
                 low, high = np.broadcast_arrays(*limits)
                 drawn = np.where(np.random.default_rng(seed).random(low.shape) < 0.5, low, high)
                 action = action if action.shape[1] else np.zeros((len(left), len(drawn)))

@@ -49,10 +49,10 @@ def test_who_does_not_is_given_time_then_backs_off_then_wanders():
     assert history[-1].detour_left[0] == 0
 
 
-def test_who_stands_still_wanders_at_once_at_the_bounds_of_its_actions_until_it_is_free():
+def test_who_stands_still_does_not_back_off_but_wanders_until_it_is_free():
     history = driven(60, held=10, patience=12, sway=0.0)
     begin = next(k for k in range(60) if history[k].detour_left[1] > 0)
-    assert history[begin].stuck[1] == 1
+    assert history[begin].stuck[1] == USUAL.after
     assert np.isnan(history[begin].detour_place[1]).all()
     assert np.isin(history[begin].detour_action[1], LIMITS).all()
     here, away = np.array([[0.0, 0.0], [2.0, 0.5]]), np.array([[0.0, 0.0], [2.0, 0.9]])
