@@ -188,6 +188,9 @@ class Filmed(gym.Wrapper[dict[str, Any], Any, Any, Any]):
             self._frame = self.camera.frame()
         return {**observation, "pixels": self._frame}, *rest  # type: ignore[return-value]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_camera": None}  # a copy opens one of its own
+
     def close(self) -> None:
         """Free the camera and the environment."""
         if self._camera is not None:
