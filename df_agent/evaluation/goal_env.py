@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from df_agent.data.answers import read_step
 from df_agent.data.goal_spec import GoalSpec
 
 
@@ -42,7 +43,7 @@ class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act once."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = read_step(self.env.step(action))
         seen = self._observed(observation)
         success = self.goal_spec.succeeded(seen, terminated, info)
         if success is not None:

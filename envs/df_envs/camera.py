@@ -292,7 +292,7 @@ class Held(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         total = 0.0
         for _ in range(self.every):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+            total += float(np.asarray(reward).item())  # arrays of one element too
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info
