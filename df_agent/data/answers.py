@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,7 +79,7 @@ def read_step(answer: Any) -> Step:
         number(reward, "the environment's reward"),
         truth(terminated, "the environment's terminated"),
         truth(truncated, "the environment's truncated"),
-        _read_info(info),
+        read_info(info),
     )
 
 
@@ -91,20 +90,7 @@ def read_prediction(answer: Any) -> tuple[Any, Any]:
     return plain(answer[0]), answer[1]
 
 
-class PlainSteps(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment whose steps are Python's own numbers and truth values, whatever it answers."""
-
-    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode."""
-        observation, info = self.env.reset(**options)
-        return observation, _read_info(info)
-
-    def step(self, action: Any) -> Step:
-        """Act once; raises ValueError for what cannot be read, see `read_step`."""
-        return read_step(self.env.step(action))
-
-
-def _read_info(info: Mapping[str, Any]) -> dict[str, Any]:
+def read_info(info: Mapping[str, Any]) -> dict[str, Any]:
     """Return a step's info with plain success; one that cannot be read stays, for it may never be asked for."""
     read = dict(info)
     for key in SUCCESS:

@@ -12,12 +12,11 @@ import numpy as np
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 
-from df_agent.data.answers import PlainSteps
 from df_agent.data.env_spec import episode_limit as episode_limit
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.active_rows import PolicyError as PolicyError
 from df_agent.evaluation.episode_batch import EpisodeBatch, Progress
-from df_agent.evaluation.goal_env import GoalEnv
+from df_agent.evaluation.goal_env import GoalEnv, PlainSteps
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.report import EvaluationResult

@@ -11,6 +11,8 @@ from typing import Any
 
 from df_planners.plan import Plan, Planner, PlanRequest
 
+from df_agent.runtime import own_modes
+
 EWMA_DECAY = 0.8  # of the running mean of the planning times
 
 
@@ -40,6 +42,7 @@ class AsyncPlanner:
         vars(self).update(state)
         self._begin()
 
+    @own_modes()
     def plan(self, request: PlanRequest) -> tuple[Plan, float]:
         """Plan at once; return the plans and what they took [s]."""
         self._note_fork()

@@ -21,7 +21,7 @@ from df_agent.policies.controllers import CONTROLLERS, PlannedStatesController
 from df_agent.policies.goals import goal_precision
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.state import IntArray, Seen
-from df_agent.runtime import check_precision, choose_device, computes_in_bf16
+from df_agent.runtime import building, check_precision, choose_device, computes_in_bf16
 from df_agent.types import Observation
 
 # The published Maze2D controller: the next waypoint's position and velocity, gains 1 and 1.
@@ -89,7 +89,7 @@ class DiffuserPolicy(MPCPolicy):
         self,
         model: Diffuser,
         *,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
         precision: str = "auto",
         goal_spec: GoalSpec | None = None,
         **options: Any,
@@ -129,6 +129,7 @@ class DiffuserPolicy(MPCPolicy):
         return float(span[span > 0].min()) if (span > 0).any() else 0.0
 
     @classmethod
+    @building()
     def from_pretrained(cls, name: str | Path, **options: Any) -> DiffuserPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id; options as in the constructor."""
         checkpoint = load_as(name, "diffuser")

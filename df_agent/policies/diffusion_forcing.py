@@ -29,7 +29,7 @@ from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.observations import read_observation
 from df_agent.policies.plan_sampler import PlanSampler
 from df_agent.policies.state import Array, IntArray, Seen
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device
 from df_agent.types import Observation
 
 
@@ -106,12 +106,13 @@ class DiffusionForcingPolicy(MPCPolicy):
         self.level = self.level_of(config.observation_noise)
 
     @classmethod
+    @building()
     def from_pretrained(
         cls,
         name: str | Path,
         *,
         max_steps: int | None = None,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
         precision: str = "auto",
         costs: Sequence[Cost] = (),
         revision: str | None = None,

@@ -31,6 +31,7 @@ from df_agent.policies.state import (
     with_plans,
     with_rows,
 )
+from df_agent.runtime import check_default_dtype, own_modes
 from df_agent.types import Observation
 
 LARGEST_PENALTY = 2.0
@@ -103,8 +104,21 @@ class MPCPolicy:
                 same episode repeats, whatever runs beside it.
 
         Raises:
-            ValueError: an observation that is not such a dict, has a wrong shape, or is not finite.
+            ValueError: an observation that is not such a dict, has a wrong shape, or is not finite; plans are made in
+                the background while torch's default is another number than float32.
         """
+        if self.config.background:
+            check_default_dtype("background=True")
+        with own_modes():
+            return self._predict(observation, state, episode_start, deterministic)
+
+    def _predict(
+        self,
+        observation: Observation,
+        state: PolicyState | None,
+        episode_start: BoolArray | None,
+        deterministic: bool,
+    ) -> tuple[Array, PolicyState]:
         self._async.raise_failure()
         seen = self.read(observation)
         starts = beginning_rows(None if state is None else len(state.step), len(seen.values), episode_start)
