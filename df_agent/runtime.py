@@ -4,30 +4,93 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # glibc's malloc.h
+AUTOCAST = ("cpu", "cuda", "mps")  # kinds of devices
 EMULATED = 3.0  # a processor without bf16 arithmetic takes 30 times as long and more
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the named device; "auto" is CUDA if there is one, then Apple's MPS, then the CPU."""
-    if name != "auto":
+class _Float32:
+    """Makes float32 torch's default while anything here computes. The default is all threads', so they are counted."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._callers = threading.Lock(), 0, torch.float32
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._callers = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                torch.set_default_dtype(self._callers)
+
+
+_FLOAT32 = _Float32()
+
+
+@contextmanager
+def own_modes(gradients: bool = False) -> Iterator[None]:
+    """Compute as this package does, whatever modes of torch the caller has set; they are the caller's again after it.
+
+    Numbers are float32 and on the CPU unless said otherwise, nothing is cast by itself, and no inference tensors are
+    made, of which guidance could take no gradient. Deterministic algorithms stay as the caller has them.
+
+    Args:
+        gradients: whether they are recorded.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_FLOAT32)
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        for kind in AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.set_grad_enabled(gradients))
+        yield
+
+
+def check_default_dtype(what: str) -> None:
+    """Raise ValueError unless torch's default is float32: `what` computes beside the caller, and shares its default."""
+    if (dtype := torch.get_default_dtype()) != torch.float32:
+        raise ValueError(f"{what} computes in float32 in a thread of its own, and torch's default is {dtype} in all")
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Build networks whose weights are loaded: in `own_modes`, and drawing nothing from torch's global generator."""
+    with own_modes(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def choose_device(name: str | torch.device | None = "auto") -> torch.device:
+    """Return the named device; "auto", or None, is CUDA if there is one, then Apple's MPS, then the CPU."""
+    if name is not None and name != "auto":
         try:
             device = torch.device(name)
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             raise ValueError(f"unknown device {name!r}, available: 'auto', 'cpu', 'cuda' or 'mps'") from None
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if device.type == "cuda" and count == 0:
-            raise ValueError(f"device {name!r}: this PyTorch sees no CUDA device; use 'auto' or 'cpu'")
+            raise ValueError(f"device {str(device)!r}: this PyTorch sees no CUDA device; use 'auto' or 'cpu'")
         if device.type == "cuda" and (device.index or 0) >= count:
-            raise ValueError(f"device {name!r}: there are {count} CUDA devices, counted from 0")
+            raise ValueError(f"device {str(device)!r}: there are {count} CUDA devices, counted from 0")
         if device.type == "mps" and not torch.backends.mps.is_available():
-            raise ValueError(f"device {name!r}: this PyTorch sees no MPS device; use 'auto' or 'cpu'")
+            raise ValueError(f"device {str(device)!r}: this PyTorch sees no MPS device; use 'auto' or 'cpu'")
         return device
     if torch.cuda.is_available():
         return torch.device("cuda")

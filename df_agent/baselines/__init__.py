@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from df_agent.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from df_agent.runtime import building
 
 # algorithm -> module, class of the learner
 LEARNERS = {
@@ -43,6 +44,7 @@ def load_as(name: str | Path, algorithm: str) -> Checkpoint:
 def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
     """Load a trained baseline's module, made by `learner.from_config`; raises CheckpointError as `load_as` does."""
     checkpoint = load_as(name, algorithm)
-    module = learner.from_config(checkpoint.config["learner"])
+    with building():
+        module = learner.from_config(checkpoint.config["learner"])
     checkpoint.load_into(module)
     return module.requires_grad_(False).eval()

@@ -22,6 +22,7 @@ from stable_baselines3.her import HerReplayBuffer
 from torch import Tensor
 
 from df_agent.baselines.sac_her import Actor
+from df_agent.data.answers import read_step
 from df_agent.options.baselines import GoalConfig, SACHERConfig
 
 ALGORITHMS = {"sac": SAC, "td3": TD3}
@@ -51,8 +52,8 @@ class ArrivalReward(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step; terminated at the goal."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        arrived = float(reward) >= self._at_goal
+        observation, reward, terminated, truncated, info = read_step(self.env.step(action))
+        arrived = reward >= self._at_goal
         return self._cast(observation), float(arrived) - 1.0, terminated or arrived, truncated, info
 
     def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> NDArray[np.float64]:

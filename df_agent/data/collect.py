@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
+from df_agent.data.answers import read_prediction, read_step, success_of
 from df_agent.data.episodes import MINARI_VERSION_KEY
 from df_agent.migrations import FORMAT_VERSION
 
@@ -60,8 +61,7 @@ class RecordedEpisode:
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
-        success = info is not None and (info.get("success") or info.get("is_success"))
-        if success and self.time_to_goal is None:
+        if self.time_to_goal is None and info is not None and success_of(info):
             self.time_to_goal = len(self.rewards)
 
     def every(self, steps: int) -> RecordedEpisode:
@@ -118,11 +118,11 @@ def record(
     observation, _ = env.reset(seed=seed)
     episode, state, start = RecordedEpisode(observation), None, first
     for step in range(1, steps + 1):
-        action, state = policy.predict(observation, state, start)
+        action, state = read_prediction(policy.predict(observation, state, start))
         start = rest
-        observation, reward, terminated, truncated, info = env.step(action)
+        observation, reward, terminated, truncated, info = read_step(env.step(action))
         truncated = truncated or (step == steps and not terminated)
-        episode.add(action, observation, float(reward), terminated, truncated, info)
+        episode.add(action, observation, reward, terminated, truncated, info)
         if on_progress is not None and (step % 1000 == 0 or step == steps):
             on_progress(step % 1000 or 1000)
         if terminated or truncated:

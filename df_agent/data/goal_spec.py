@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.data.answers import truth
 from df_agent.data.episodes import Episodes
 
 if TYPE_CHECKING:  # which brings torch; options are looked at without
@@ -145,12 +146,13 @@ class GoalSpec:
         if self.success is None:
             return None
         if self.success == "terminated":
-            return bool(terminated)
+            return truth(terminated, "the environment's terminated")
         if ":" in self.success:
-            return bool(_function(self.success, "goal.success")(observation, info))
+            said = _function(self.success, "goal.success")(observation, info)
+            return truth(said, f"what goal.success={self.success} returns")
         if self.success not in info:
             raise ValueError(f"goal.success={self.success!r} is no key of the environment's info, {sorted(info)}")
-        return bool(info[self.success])
+        return truth(info[self.success], f"info[{self.success!r}]")
 
     def apply(self, episodes: Episodes) -> Episodes:
         """Return the data as the model sees it, with what was achieved and desired."""

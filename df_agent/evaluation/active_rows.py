@@ -9,6 +9,8 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.data.answers import read_prediction
+
 Array = NDArray[Any]
 
 
@@ -52,10 +54,12 @@ class ActiveRows:
         Raises:
             PolicyError: it is no (actions, state), or the actions are invalid.
         """
-        if not isinstance(answer, tuple) or len(answer) != 2:
-            raise PolicyError(f"{where}: predict must return (actions, state), got {type(answer)}")
-        self.state, self._begun = answer[1], True
-        some = check_actions(answer[0], self.space, len(self.rows), where)
+        try:
+            told, self.state = read_prediction(answer)
+        except ValueError as error:
+            raise PolicyError(f"{where}: {error}") from error
+        self._begun = True
+        some = check_actions(told, self.space, len(self.rows), where)
         actions = np.zeros((self._n, *some.shape[1:]), some.dtype)
         actions[self.rows] = some
         return actions

@@ -12,6 +12,7 @@ import numpy as np
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 
+from df_agent.data.answers import success_rows
 from df_agent.evaluation.active_rows import ActiveRows
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord
 
@@ -200,9 +201,8 @@ class EpisodeBatch:
 
 def _success(info: dict[str, Any], n: int, default: bool | None = None) -> Array:
     """Return (n,) success flags of a vector environment's info."""
-    for key in ("success", "is_success"):
-        if key in info:
-            return np.asarray(info[key][:n]).astype(bool)
+    if (success := success_rows(info, n)) is not None:
+        return success
     if default is None:
         raise ValueError(
             f"the environment must report info['success'] or 'is_success', got {sorted(info)}; say what success is "

@@ -1,4 +1,4 @@
-"""Any environment as a goal-conditioned one, by a `GoalSpec`."""
+"""Any environment as a goal-conditioned one, by a `GoalSpec`, and with plain answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from df_agent.data.answers import read_info, read_step
 from df_agent.data.goal_spec import GoalSpec
 
 
@@ -42,7 +43,7 @@ class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act once."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = read_step(self.env.step(action))
         seen = self._observed(observation)
         success = self.goal_spec.succeeded(seen, terminated, info)
         if success is not None:
@@ -51,3 +52,16 @@ class GoalEnv(gym.Wrapper[dict[str, Any], Any, Any, Any]):
 
     def _observed(self, observation: Any) -> dict[str, Any]:
         return {key: np.asarray(value, np.float64) for key, value in self.goal_spec.goal_dict(observation).items()}
+
+
+class PlainSteps(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment whose steps are Python's own numbers and truth values, whatever it answers."""
+
+    def reset(self, **options: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(**options)
+        return observation, read_info(info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act once; raises ValueError for what cannot be read, see `read_step`."""
+        return read_step(self.env.step(action))

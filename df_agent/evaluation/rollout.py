@@ -16,7 +16,7 @@ from df_agent.data.env_spec import episode_limit as episode_limit
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.active_rows import PolicyError as PolicyError
 from df_agent.evaluation.episode_batch import EpisodeBatch, Progress
-from df_agent.evaluation.goal_env import GoalEnv
+from df_agent.evaluation.goal_env import GoalEnv, PlainSteps
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.report import EvaluationResult
@@ -209,10 +209,11 @@ def make_envs(
     """Make the environments of a rollout and close them in the end; see there for the arguments and errors."""
     given = {"max_episode_steps": max_steps, "render_mode": render_mode}
     overrides = {**env_options, **{key: value for key, value in given.items() if value is not None}}
-    around = list(wrappers)
+    around = [PlainSteps, *wrappers]
     if not goal_spec.is_plain:
         around.append(partial(GoalEnv, goal_spec=goal_spec))
-    env = gym.make_vec(env_id, num_envs=num_envs, wrappers=around, **overrides)
+    # One that has vectors of its own could not be wrapped.
+    env = gym.make_vec(env_id, num_envs=num_envs, vectorization_mode="sync", wrappers=around, **overrides)
     try:
         check_goal_env(env_id, env)
         yield env

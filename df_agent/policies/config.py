@@ -41,8 +41,8 @@ class MPCConfig:
         background: plan in a thread while the plan before is followed, from where the agent will be by then; only the
             first plan of an episode is waited for. For loops that run in real time.
         control_period: seconds per control step, for velocities where they are not observed.
-        goal_change: what a goal is compared with to see that it has moved: "since_plan" is the goal that the last plan
-            was made for, "since_step" the one of the step before.
+        goal_change: "since_plan" or "since_step", which are one by now: where a goal is, is compared with the goal that
+            the last plan was made for, so that none drifts away. Kept for checkpoints that name it.
         tracker: gains.
     """
 
@@ -289,7 +289,6 @@ class DiffuserPolicyConfig(MPCConfig, DiffuserPlannerConfig):
             needs no velocities. Or any other, see `CONTROLLERS`.
     """
 
-    goal_change: str = "since_step"
     controller: str = "planned_states"
     tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
 

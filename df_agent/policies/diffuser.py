@@ -18,9 +18,10 @@ from df_agent.options import find_class, make
 from df_agent.policies.config import DiffuserPlannerConfig, DiffuserPolicyConfig
 from df_agent.policies.controller import Controller, Robot
 from df_agent.policies.controllers import CONTROLLERS, PlannedStatesController
+from df_agent.policies.goals import goal_precision
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.state import IntArray, Seen
-from df_agent.runtime import check_precision, choose_device, computes_in_bf16
+from df_agent.runtime import building, check_precision, choose_device, computes_in_bf16
 from df_agent.types import Observation
 
 # The published Maze2D controller: the next waypoint's position and velocity, gains 1 and 1.
@@ -88,7 +89,7 @@ class DiffuserPolicy(MPCPolicy):
         self,
         model: Diffuser,
         *,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
         precision: str = "auto",
         goal_spec: GoalSpec | None = None,
         **options: Any,
@@ -115,9 +116,20 @@ class DiffuserPolicy(MPCPolicy):
         if precision == "bf16" or (precision == "auto" and computes_in_bf16(place)):
             self.model.network.to(torch.bfloat16)
         robot = Robot(frame_skip=model.options.frame_skip)
-        super().__init__(DiffuserPlanner(config, self.model), controller(config, robot), config)
+        super().__init__(
+            DiffuserPlanner(config, self.model),
+            controller(config, robot),
+            config,
+            goal_precision=goal_precision(self._smallest_span() / 4),  # some four deviations lie between limits
+        )
+
+    def _smallest_span(self) -> float:
+        """Return the least width of what varies in the data, for a place's channels are not known beforehand."""
+        span = np.subtract(self.model.options.high, self.model.options.low)
+        return float(span[span > 0].min()) if (span > 0).any() else 0.0
 
     @classmethod
+    @building()
     def from_pretrained(cls, name: str | Path, **options: Any) -> DiffuserPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id; options as in the constructor."""
         checkpoint = load_as(name, "diffuser")

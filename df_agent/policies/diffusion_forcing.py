@@ -24,11 +24,12 @@ from df_agent.policies.config import PolicyConfig, merge
 from df_agent.policies.controller import Controller, Robot
 from df_agent.policies.controllers import CONTROLLERS
 from df_agent.policies.costs import Cost
+from df_agent.policies.goals import goal_precision
 from df_agent.policies.mpc import MPCPolicy
 from df_agent.policies.observations import read_observation
 from df_agent.policies.plan_sampler import PlanSampler
 from df_agent.policies.state import Array, IntArray, Seen
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device
 from df_agent.types import Observation
 
 
@@ -100,16 +101,18 @@ class DiffusionForcingPolicy(MPCPolicy):
             frames_back=np.full_like(frames_back, -1) if config.present_only else frames_back,
             max_steps=max_steps,
             top_level=model.diffusion.config.levels,
+            goal_precision=goal_precision(tokenizer.std[list(c.goal_channels)].numpy(), motion.speed),
         )
         self.level = self.level_of(config.observation_noise)
 
     @classmethod
+    @building()
     def from_pretrained(
         cls,
         name: str | Path,
         *,
         max_steps: int | None = None,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
         precision: str = "auto",
         costs: Sequence[Cost] = (),
         revision: str | None = None,

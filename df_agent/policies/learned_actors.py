@@ -19,7 +19,7 @@ from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.options import make
 from df_agent.options.baselines import GoalConfig
 from df_agent.policies.observations import beginning_rows, read_observation
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device, own_modes
 from df_agent.types import Observation
 
 Array = NDArray[Any]
@@ -66,6 +66,7 @@ class GoalPolicy:
             raise ValueError(f"execute is a number of control steps, at least 1, got {execute}")
         self.actor, self.execute, self.device, self.goal_spec = actor, execute, device, goal_spec
 
+    @own_modes()
     def predict(
         self,
         observation: Observation,
@@ -132,7 +133,8 @@ class LearnedGoalPolicy(GoalPolicy):
         super().__init__(learner.act, execute, next(learner.parameters()).device, goal_spec)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto", execute: int = 1) -> Self:
+    @building()
+    def from_pretrained(cls, name: str | Path, *, device: str | torch.device | None = "auto", execute: int = 1) -> Self:
         """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id.
 
         Raises:
@@ -166,7 +168,8 @@ class SACHERPolicy(GoalPolicy):
         super().__init__(actor, device=next(actor.parameters()).device)
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, *, device: str = "auto") -> SACHERPolicy:
+    @building()
+    def from_pretrained(cls, name: str | Path, *, device: str | torch.device | None = "auto") -> SACHERPolicy:
         """Load the policy from a checkpoint: a folder, the name of one that ships, or a Hub id.
 
         Raises:

@@ -6,7 +6,6 @@ one row per environment, so environments may start, end and change goals indepen
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 import numpy as np
 from df_planners.feasibility import travel_time
 from df_planners.plan import Plan, PlanEvent, Planner, PlanRequest
+from numpy.typing import ArrayLike
 
 from df_agent.policies.async_planner import AsyncPlanner
 from df_agent.policies.config import MPCConfig
 from df_agent.policies.controller import Controller
 from df_agent.policies.getting_on import Progress
+from df_agent.policies.goals import SAME_GOAL, led_on, moved
 from df_agent.policies.observations import EpisodeSeeds, beginning_rows, read_observation
 from df_agent.policies.state import (
     Array,
@@ -30,10 +31,10 @@ from df_agent.policies.state import (
     with_plans,
     with_rows,
 )
+from df_agent.runtime import check_default_dtype, own_modes
 from df_agent.types import Observation
 
 LARGEST_PENALTY = 2.0
-SAME_GOAL = 1e-6  # goals that differ by less are one
 
 
 class MPCPolicy:
@@ -47,6 +48,7 @@ class MPCPolicy:
         frames_back: (F,) where in the history, counted from its end, the frames lie that the planner sees.
         max_steps: length of an episode [control steps], for planners that fill what is left of it.
         top_level: noise level of an observation that is missing; see `PlanRequest.level`.
+        goal_precision: goals that differ by no more than this in each channel are one, (G,) or one for all.
 
     Attributes:
         on_plan: called with every plan.
@@ -62,9 +64,11 @@ class MPCPolicy:
         frames_back: IntArray | None = None,
         max_steps: int | None = None,
         top_level: int = 1,
+        goal_precision: ArrayLike = SAME_GOAL,
     ) -> None:
         self.planner, self.controller, self.config = planner, controller, config
         self.observed, self.max_steps, self.top_level = observed, max_steps, top_level
+        self.goal_precision = np.asarray(goal_precision, dtype=np.float64)
         self.frames_back = np.array([-1]) if frames_back is None else frames_back
         self.on_plan: Callable[[PlanEvent], None] | None = None
         self.base_seed = 0
@@ -100,22 +104,34 @@ class MPCPolicy:
                 same episode repeats, whatever runs beside it.
 
         Raises:
-            ValueError: an observation that is not such a dict, has a wrong shape, or is not finite.
+            ValueError: an observation that is not such a dict, has a wrong shape, or is not finite; plans are made in
+                the background while torch's default is another number than float32.
         """
+        if self.config.background:
+            check_default_dtype("background=True")
+        with own_modes():
+            return self._predict(observation, state, episode_start, deterministic)
+
+    def _predict(
+        self,
+        observation: Observation,
+        state: PolicyState | None,
+        episode_start: BoolArray | None,
+        deterministic: bool,
+    ) -> tuple[Array, PolicyState]:
+        self._async.raise_failure()
         seen = self.read(observation)
         starts = beginning_rows(None if state is None else len(state.step), len(seen.values), episode_start)
         state = self._advance(self._blank(seen) if state is None else state, seen, starts, deterministic)
         if self.config.background:
             state = self._follow_ready(state, starts, seen.goal)
-        fresh = starts | self._goal_moved(state, seen.goal)
+        fresh = starts | moved(state.planned_goal, seen.goal, self.goal_precision)
         need = fresh | self.controller.ended(state)
         later = need & ~starts if self.config.background else np.zeros_like(need)
         if len(rows := np.flatnonzero(need & ~later)):
             state = self._replan(state, rows, seen.goal, fresh[rows])
         if later.any():
             state = self._submit(state, np.flatnonzero(later), seen.goal, fresh)
-        if self.config.goal_change == "since_step":
-            state = replace(state, goal=seen.goal.copy())
         actions, state = self.controller.act(state, seen.values)
         return (actions[0] if seen.single else actions), state
 
@@ -135,6 +151,7 @@ class MPCPolicy:
             history=np.repeat(np.nan_to_num(self._modelled(seen)[:, None]), back, axis=1),
             level=np.full((b, back), self.top_level),
             goal=seen.goal.copy(),
+            planned_goal=seen.goal.copy(),
             seed=zeros,
             plans=zeros,
             age=zeros,
@@ -174,24 +191,18 @@ class MPCPolicy:
             level=levels,
             step=np.where(starts, 0, state.step + 1),
             age=state.age + 1,
+            goal=seen.goal.copy(),
             plans=np.where(starts, 0, state.plans),
             seed=seed,
         )
-
-    def _goal_moved(self, state: PolicyState, goal: Array) -> BoolArray:
-        return np.asarray((np.abs(state.goal - goal) > SAME_GOAL).any(1))
 
     def _replan(self, state: PolicyState, rows: IntArray, goal: Array, fresh: BoolArray) -> PolicyState:
         """Plan for `rows` at once; `fresh` (n,) are those without a plan for their goal."""
         state, stuck = self._note_stuck(state, rows, fresh)
         request = self._request(state, rows, goal, fresh)
-        if self.config.background:  # behind what was asked for before
-            plan, seconds = self._async.submit(request).result()
-        else:
-            began = time.perf_counter()
-            plan = self.planner.plan(request.started())
-            seconds = time.perf_counter() - began
-        return self._take_over(state, rows, goal, plan, seconds, fresh | stuck, np.zeros(len(rows), np.int64))
+        # In the background it is made behind what was asked for before.
+        plan, seconds = self._async.wait_for(request) if self.config.background else self._async.plan(request)
+        return self._take_over(state, rows, goal[rows], plan, seconds, fresh | stuck, np.zeros(len(rows), np.int64))
 
     def _submit(self, state: PolicyState, rows: IntArray, goal: Array, fresh: BoolArray) -> PolicyState:
         """Have plans made for `rows` in the background, from where they will be when it is done."""
@@ -208,18 +219,24 @@ class MPCPolicy:
         return replace(state, pending=pending)
 
     def _follow_ready(self, state: PolicyState, starts: BoolArray, goal: Array) -> PolicyState:
-        """Follow the plans that were made in the background, unless the goal has moved since."""
+        """Follow the plans that were made in the background, but for those whose goal is no nearer than the last one's.
+
+        One that is for a slightly older goal is led on to the new one.
+        """
         state = replace(state, pending=[None if s else p for p, s in zip(state.pending, starts, strict=True)])
         for row, pending in enumerate(state.pending):
-            if pending is None or not pending.due(int(state.step[row])):
+            if pending is None or not (pending.failed or pending.due(int(state.step[row]))):
                 continue
             state = replace(state, pending=[*state.pending[:row], None, *state.pending[row + 1 :]])
-            if np.abs(pending.goal - goal[row]).max() > SAME_GOAL:
+            if pending.failed:  # the caller is told by `AsyncPlanner.raise_failure`
+                continue
+            off, held_off = (np.abs(planned - goal[row]) for planned in (pending.goal, state.planned_goal[row]))
+            if (off > self.goal_precision).any() and off.max() >= held_off.max():
                 continue
             plan, seconds = pending.future.result()
             late, new = np.array([state.step[row] - pending.asked - pending.lead]), pending.fresh or pending.stuck
             one, plan = np.array([row]), plan.rows(np.array([pending.row]))
-            state = self._take_over(state, one, goal, plan, seconds, np.array([new]), late)
+            state = self._take_over(state, one, pending.goal[None], plan, seconds, np.array([new]), late)
         return state
 
     def _note_stuck(self, state: PolicyState, rows: IntArray, fresh: BoolArray) -> tuple[PolicyState, BoolArray]:
@@ -264,14 +281,20 @@ class MPCPolicy:
         anyway: BoolArray,
         late: IntArray,
     ) -> PolicyState:
-        """Follow new plans `anyway`, (n,), or if they are better than those followed; `late` (n,) steps are over."""
-        channels, costs = self.controller.robot.channels(goal), self.planner.cost(plan)
+        """Follow new plans to `goal` (n, G), `anyway`, (n,), or if they are better than those followed.
+
+        `late` (n,) steps of them are over.
+        """
+        channels = self.controller.robot.channels(state.goal)
+        if self.planner.ends_at_goal:
+            plan = led_on(plan, channels, state.goal[rows], moved(goal, state.goal[rows], self.goal_precision))
+        costs = self.planner.cost(plan)
         take = anyway | ~state.settled[rows] | self._is_better(state, rows, plan, costs)
         new, taken = rows[take], plan.rows(np.flatnonzero(take))
         progress = with_rows(state.progress, new, 0.0)
         feasible = True if taken.violation is None else np.isfinite(taken.violation)
         changed: dict[str, Any] = {
-            "goal": with_rows(state.goal, rows, goal[rows]),
+            "planned_goal": with_rows(state.planned_goal, rows, goal),
             "plans": with_rows(state.plans, rows, state.plans[rows] + 1),
             "age": with_rows(state.age, rows, late),
             "frames": with_plans(state.frames, new, taken.observations),

@@ -63,7 +63,7 @@ class PathFollowingPolicy(MPCPolicy):
     """
 
     def __init__(self, paths: Paths, tracker: Mapping[str, Any] | None = None) -> None:
-        config = MPCConfig(goal_change="since_step", tracker=make(PathTrackerConfig, dict(tracker or {})))
+        config = MPCConfig(tracker=make(PathTrackerConfig, dict(tracker or {})))
         super().__init__(KnownPathPlanner(paths), PathController(config, Robot()), config)
 
     def read(self, observation: Observation) -> Seen:

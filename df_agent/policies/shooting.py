@@ -46,6 +46,6 @@ class ShootingPolicy(MPCPolicy):
             raise ValueError(
                 f"open_loop_horizon must be in 1 ... {config.horizon}, the planner's horizon, got {open_loop_horizon}"
             )
-        control = MPCConfig(open_loop_horizon=open_loop_horizon, goal_change="since_step")
+        control = MPCConfig(open_loop_horizon=open_loop_horizon)
         made = cls(config, dynamics, cost, action_dim)
         super().__init__(made, ActionController(control, Robot()), control)

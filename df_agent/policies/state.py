@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import TypeVar
+import os
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from df_planners.plan import Plan
@@ -47,6 +48,7 @@ class PendingPlan:
         goal: (G,) goal it is for.
         fresh: whether the plan before it was for another goal.
         stuck: whether the plan before it led nowhere.
+        process: in which it is being made.
     """
 
     future: Future[tuple[Plan, float]]
@@ -56,10 +58,34 @@ class PendingPlan:
     goal: Array
     fresh: bool
     stuck: bool
+    process: int = field(default_factory=os.getpid)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it will never be ready: planning raised, or went on in the process that this one was forked from."""
+        if self.process != os.getpid():  # and so did whoever may hold the future's lock
+            return True
+        return self.future.done() and (self.future.cancelled() or self.future.exception() is not None)
 
     def due(self, step: int) -> bool:
         """Return whether it is ready, and late enough, to be followed at this step of its episode."""
         return step >= self.asked + self.lead and self.future.done()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy cannot wait for another one's thread, so the plan is waited for, and travels as it is.
+        made = None
+        if self.process == os.getpid():
+            wait([self.future])
+            made = None if self.failed else self.future.result()
+        return {**vars(self), "future": made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        future: Future[tuple[Plan, float]] = Future()
+        if state["future"] is None:
+            future.cancel()
+        else:
+            future.set_result(state["future"])
+        vars(self).update(state, future=future, process=os.getpid())
 
 
 @dataclass(frozen=True)
@@ -71,7 +97,8 @@ class PolicyState:
         values: (B, Dv) the whole of the last observation; what is missing is as it was seen last.
         history: (B, L, Do) the last observations, the present last.
         level: (B, L) noise level at which each of these is shown to a model; 0 is the truth.
-        goal: (B, G) goal that a moved goal is compared with, see `MPCConfig.goal_change`.
+        goal: (B, G) as it was seen last.
+        planned_goal: (B, G) goal that the plan is for, which a moved goal is compared with.
         seed: (B,) seed of the episode's noise.
         plans: (B,) plans made in this episode.
         age: (B,) control steps since the last replan.
@@ -94,6 +121,7 @@ class PolicyState:
     history: Array
     level: IntArray
     goal: Array
+    planned_goal: Array
     seed: IntArray
     plans: IntArray
     age: IntArray

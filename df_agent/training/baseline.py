@@ -13,12 +13,14 @@ from df_agent.data.datasets import load_episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer_channels
 from df_agent.options import make
+from df_agent.runtime import own_modes
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
 from df_agent.training.trainer import Validation, run_tracker, run_training
 
 
+@own_modes(gradients=True)
 def train_baseline(
     config: Mapping[str, Any],
     validate: Validation | None = None,

@@ -20,6 +20,7 @@ from torch import nn
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
 from df_agent.data.quality import Asked
+from df_agent.runtime import own_modes
 from df_agent.training.agent_config import AgentTrainingConfig
 from df_agent.training.agent_data import describe, make_sampler
 from df_agent.training.data_check import DataCheck
@@ -32,6 +33,7 @@ from df_agent.training.side_models import (
 from df_agent.training.trainer import FirstLook, Validation, run_tracker, run_training
 
 
+@own_modes(gradients=True)
 def train(
     config: AgentTrainingConfig | Mapping[str, Any],
     validate: Validation | None = None,

@@ -24,6 +24,7 @@ from df_agent.baselines.sac_her_model import ALGORITHMS, actor_of, make_model
 from df_agent.checkpoint import load_checkpoint, save_checkpoint
 from df_agent.files import atomic_folder, json_bytes, replace_file
 from df_agent.options.baselines import SACHERConfig
+from df_agent.runtime import own_modes
 from df_agent.training.run_folder import RunError, RunFolder, command
 
 CURVE_FILE = "curve.jsonl"
@@ -31,6 +32,7 @@ CURVE_FILE = "curve.jsonl"
 Validation = Callable[[Actor, int], Mapping[str, float]]
 
 
+@own_modes(gradients=True)
 def train_sac_her(
     env_id: str,
     run_dir: str | Path,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from df_agent.checkpoint import save_checkpoint
-from df_agent.runtime import check_precision, keep_freed_memory
+from df_agent.runtime import check_precision, keep_freed_memory, own_modes
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import autocast, can_compile, choose_precision, make_accelerator
 from df_agent.training.optimizer import EMA, adamw, gradient_statistics, learning_rate_at
@@ -81,6 +81,7 @@ class Trainer(Generic[M]):
         self.ema = EMA(self.model, config.ema_decay)
         self.optimizer = adamw(self.model, config, self.device)
 
+    @own_modes(gradients=True)
     def fit(self) -> M:
         """Train to the last step, continuing a run that is there already; return the EMA model.
 

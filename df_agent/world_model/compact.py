@@ -18,7 +18,7 @@ from df_agent.models.autoencoder import Encoder, to_signal
 from df_agent.models.latent_dynamics import LatentClips, LatentDynamics
 from df_agent.options import make
 from df_agent.options.side_models import AutoencoderConfig, LatentDynamicsConfig
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device, own_modes
 from df_agent.training.config import TrainConfig
 from df_agent.training.run_folder import command, record
 from df_agent.training.trainer import Trainer
@@ -38,6 +38,7 @@ class CompactModel(nn.Module):
         self.register_buffer("std", torch.ones(encoder.config.latent_channels))
 
     @torch.no_grad()
+    @own_modes()
     def encode(self, frames: NDArray[np.uint8], batch: int = 512) -> Tensor:
         """Return the latents (..., L), of zero mean and unit variance over the data, of pictures (..., H, W, C)."""
         flat = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-3:])
@@ -54,7 +55,8 @@ def build_compact(config: Mapping[str, Any]) -> CompactModel:
     )
 
 
-def load_compact(name: str | Path, device: str = "auto") -> tuple[CompactModel, dict[str, Any]]:
+@building()
+def load_compact(name: str | Path, device: str | torch.device | None = "auto") -> tuple[CompactModel, dict[str, Any]]:
     """Return a trained model and the config it was saved with; raises CheckpointError if there is none."""
     checkpoint = load_checkpoint(name)
     if "compact" not in checkpoint.config:
@@ -64,6 +66,7 @@ def load_compact(name: str | Path, device: str = "auto") -> tuple[CompactModel, 
     return model.eval().to(choose_device(device)), checkpoint.config
 
 
+@own_modes(gradients=True)
 def train_compact(config: Mapping[str, Any]) -> CompactModel:
     """Train, or continue; leave `final` and the data's latents, `latents.npz`, in config["run_dir"].
 

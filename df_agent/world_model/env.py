@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from df_agent.data.clips import Clips
+from df_agent.runtime import own_modes
 from df_agent.world_model.config import RolloutConfig
 from df_agent.world_model.imagine import Imagination
 from df_agent.world_model.video_model import VideoModel
@@ -86,6 +87,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         self._imagination: Imagination | None = None
         self._latents = torch.zeros(num_envs, 0)
 
+    @own_modes()
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Frames], dict[str, Any]]:
@@ -106,6 +108,7 @@ class WorldModelVectorEnv(VectorEnv[dict[str, Frames], NDArray[np.float32], NDAr
         return self._observe(), {}
 
     @torch.no_grad()
+    @own_modes()
     def step(
         self, actions: NDArray[np.float32]
     ) -> tuple[dict[str, Frames], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:

@@ -16,7 +16,7 @@ from df_agent.diffusion.conditioning import Continued, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Denoiser, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device, own_modes
 from df_agent.training.config import TrainConfig
 from df_agent.training.run_folder import command
 from df_agent.training.trainer import run_training
@@ -51,7 +51,9 @@ class Forecaster:
         device: "auto", "cpu", "cuda", ...
     """
 
-    def __init__(self, model: DiffusionForcing, config: Mapping[str, Any], device: str = "auto") -> None:
+    def __init__(
+        self, model: DiffusionForcing, config: Mapping[str, Any], device: str | torch.device | None = "auto"
+    ) -> None:
         self.device = choose_device(device)
         self.model = model.eval().requires_grad_(False).to(self.device)
         given = config["forecast"]
@@ -60,7 +62,8 @@ class Forecaster:
         self.covariates = int(config["network"].get("cond_dim", 0))
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, device: str = "auto") -> Forecaster:
+    @building()
+    def from_pretrained(cls, name: str | Path, device: str | torch.device | None = "auto") -> Forecaster:
         """Load one; raises CheckpointError where there is none, or something else."""
         checkpoint = load_checkpoint(name)
         if "forecast" not in checkpoint.config:
@@ -70,6 +73,7 @@ class Forecaster:
         return cls(model.diffusion, checkpoint.config, device)
 
     @torch.no_grad()
+    @own_modes()
     def predict(
         self,
         shown: Array,
@@ -124,6 +128,7 @@ class Forecaster:
         return torch.as_tensor(to_levels(matrix, steps, self.model.config.levels))
 
 
+@own_modes(gradients=True)
 def train_forecaster(series: Series, config: Mapping[str, Any]) -> Forecaster:
     """Train, or continue, in config["run_dir"].
 

@@ -16,6 +16,7 @@ from df_agent.diffusion.noise_schedule import add_noise, to_x0_eps
 from df_agent.diffusion.sampler import Denoiser, ddim_step, sample
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix, to_levels
 from df_agent.models.space_time import Cache
+from df_agent.runtime import own_modes
 from df_agent.world_model.config import RolloutConfig
 from df_agent.world_model.video_diffusion import VideoDiffusion
 
@@ -45,10 +46,12 @@ class Imagination:
         self.levels = torch.linspace(first, 0, steps + 1).round().long().tolist()
         self.shown = 0 if self.once else round(config.stabilization * model.config.levels)
 
+    @own_modes()
     def see(self, frames: Tensor, cond: Tensor | None) -> None:
         """Take frames (B, T, D) and what led to them, (B, T, A), as seen."""
         self._see(frames, cond, self.cache)
 
+    @own_modes()
     def begin_anew(self, rows: Tensor, frames: Tensor, cond: Tensor | None) -> None:
         """Let some rows (B',) forget what they saw, and see frames (B', T, D) instead.
 
@@ -67,6 +70,7 @@ class Imagination:
         scaled = self.model.alpha_bar[self.shown].sqrt() * frames
         self.model.network(scaled, level, cond, cache=cache, write=True)
 
+    @own_modes()
     def step(self, cond: Tensor | None, like: Tensor) -> Tensor:
         """Return the next frame, (B, D) as `like`, given the action that leads to it, (B, A); it counts as seen."""
         table, top = self.model.alpha_bar, self.model.config.levels
@@ -99,6 +103,7 @@ class Imagination:
 
 
 @torch.no_grad()
+@own_modes()
 def imagine(
     model: VideoDiffusion,
     seen: Tensor,

@@ -11,6 +11,7 @@ from df_agent.data.tokens import Tokenizer
 from df_agent.models.latent_dynamics import LatentDynamics
 from df_agent.models.time_to_goal import TimeToGoal
 from df_agent.policies import DiffusionForcingPolicy
+from df_agent.runtime import building
 
 Array = NDArray[np.float64]
 
@@ -61,6 +62,7 @@ class TimeLeft:
         return np.asarray(cost.double().numpy())
 
 
+@building()
 def load_time_left(name: str, end: float = 1.0) -> TimeLeft:
     """Return the cost from a checkpoint of an agent over latents; raises CheckpointError if it has no estimator."""
     checkpoint = load_checkpoint(name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from df_agent.evaluation.active_rows import take_rows
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.observations import beginning_rows
 from df_agent.policies.shooting import ShootingPolicy
+from df_agent.runtime import building, own_modes
 from df_agent.types import Observation, Policy
 from df_agent.world_model.compact import CompactModel, load_compact
 from df_agent.world_model.latent_shooting import LatentSteps, load_time_left
@@ -82,13 +84,14 @@ class PixelPolicy:
         self._asked = np.zeros(0, np.int64)
 
     @classmethod
+    @building()
     def from_pretrained(
         cls,
         encoder: str | Path,
         agent: str | Path,
         *,
         max_steps: int | None = None,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
         **options: Any,
     ) -> PixelPolicy:
         """Load the encoder and Diffusion Forcing over its latents.
@@ -106,6 +109,7 @@ class PixelPolicy:
         return cls(model, DiffusionForcingPolicy.from_pretrained(agent, device=device, **options), every)
 
     @classmethod
+    @building()
     def shooting(
         cls,
         encoder: str | Path,
@@ -156,6 +160,7 @@ class PixelPolicy:
         if hasattr(self.policy, "set_random_seed"):
             self.policy.set_random_seed(seed)
 
+    @own_modes()
     def predict(
         self,
         observation: Observation,

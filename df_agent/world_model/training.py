@@ -18,6 +18,7 @@ from df_agent.data.teco import TecoSampler, set_of
 from df_agent.models.autoencoder import Autoencoder, Pixels, to_signal
 from df_agent.options import make
 from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
+from df_agent.runtime import own_modes
 from df_agent.training.config import TrainConfig
 from df_agent.training.device import make_accelerator
 from df_agent.training.run_folder import command
@@ -25,6 +26,7 @@ from df_agent.training.trainer import Trainer, run_tracker, run_training
 from df_agent.world_model.video_model import build_autoencoder, build_video_model
 
 
+@own_modes(gradients=True)
 def train_video(config: Mapping[str, Any]) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 

@@ -18,7 +18,7 @@ from df_agent.models import build_network
 from df_agent.models.autoencoder import Autoencoder, Pixels, to_frames, to_signal
 from df_agent.options import make
 from df_agent.options.side_models import AutoencoderConfig, PixelsConfig
-from df_agent.runtime import choose_device
+from df_agent.runtime import building, choose_device, own_modes
 from df_agent.world_model.config import RolloutConfig, VideoConfig
 from df_agent.world_model.imagine import imagine
 from df_agent.world_model.video_diffusion import VideoDiffusion
@@ -64,7 +64,7 @@ class VideoModel:
         model: VideoDiffusion,
         config: Mapping[str, Any],
         rollout: RolloutConfig | None = None,
-        device: str = "auto",
+        device: str | torch.device | None = "auto",
     ) -> None:
         self.device = choose_device(device)
         self.model = model.eval().to(self.device)
@@ -75,6 +75,7 @@ class VideoModel:
         self.action_scale = torch.tensor(config["action_scale"], device=self.device)
 
     @classmethod
+    @building()
     def from_pretrained(cls, name: str | Path, **options: Any) -> VideoModel:
         """Load a shipped model by name, a folder or a repository of the Hub.
 
@@ -89,6 +90,7 @@ class VideoModel:
         return cls(model, checkpoint.config, **options)
 
     @torch.no_grad()
+    @own_modes()
     def encode(self, frames: NDArray[np.uint8], batch: int = 512) -> Tensor:
         """Return the latents (..., D) of pictures (..., H, W, C)."""
         flat = torch.from_numpy(np.ascontiguousarray(frames)).reshape(-1, *frames.shape[-3:])
@@ -98,6 +100,7 @@ class VideoModel:
         return torch.cat(parts).reshape(*frames.shape[:-3], -1)
 
     @torch.no_grad()
+    @own_modes()
     def decode(self, latents: Tensor, batch: int = 512) -> NDArray[np.uint8]:
         """Return the pictures (..., H, W, C) of latents (..., D)."""
         flat = latents.reshape(-1, self.autoencoder.config.places, self.autoencoder.config.latent_channels)
@@ -105,10 +108,12 @@ class VideoModel:
         pictures: NDArray[np.uint8] = torch.cat(parts).numpy()
         return pictures.reshape(*latents.shape[:-1], *pictures.shape[1:])
 
+    @own_modes()
     def condition(self, actions: NDArray[np.float32]) -> Tensor:
         """Return what the network is told of actions (..., A)."""
         return conditions(torch.as_tensor(actions, dtype=torch.float32, device=self.device), self.action_scale)
 
+    @own_modes()
     def predict(
         self,
         frames: NDArray[np.uint8],

@@ -188,6 +188,9 @@ class Filmed(gym.Wrapper[dict[str, Any], Any, Any, Any]):
             self._frame = self.camera.frame()
         return {**observation, "pixels": self._frame}, *rest  # type: ignore[return-value]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_camera": None}  # a copy opens one of its own
+
     def close(self) -> None:
         """Free the camera and the environment."""
         if self._camera is not None:
@@ -289,7 +292,7 @@ class Held(gym.Wrapper[dict[str, Any], Any, Any, Any]):
         total = 0.0
         for _ in range(self.every):
             observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
+            total += float(np.asarray(reward).item())  # arrays of one element too
             if terminated or truncated:
                 break
         return observation, total, terminated, truncated, info

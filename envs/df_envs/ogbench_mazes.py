@@ -20,6 +20,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from df_envs.copying import CopiedWithState
 from df_envs.geometry import crosses_wall, geodesic_to_disc
 from df_envs.maps import OGBENCH, OGBENCH_KINDS, Cell, maze_of, wall_boxes
 from df_envs.names import OGBENCH_IDS as OGBENCH_IDS
@@ -52,7 +53,7 @@ def published_walks(env_id: str) -> Walks:
     return Walks(500, 2000) if maze == "giant" else Walks(1000, 1000)
 
 
-class _Seeded(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+class _Seeded(CopiedWithState):
     """One of OGBench's mazes whose chance is its own, with observations as a GoalEnv's."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:

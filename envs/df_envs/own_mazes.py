@@ -66,14 +66,41 @@ def register_maze(maze: MazeLike, name: str | None = None, max_episode_steps: in
         )
     new = parse_maze(rows, name, max_episode_steps)
     known = OWN_MAZES.get(name)
-    if name in MAZES or (known is not None and (known.rows, known.goal_cell) != (new.rows, new.goal_cell)):
-        raise ValueError(f"there is another maze {name!r} already: give this one another name, or rename its file")
-    if known is not None and max_episode_steps not in (None, known.max_episode_steps):
+    if known is not None and max_episode_steps not in (None, known.max_episode_steps) and _same(known, new):
         raise ValueError(f"the maze {name!r} is registered already, with episodes of {known.max_episode_steps} steps")
-    if known is None:
-        OWN_MAZES[name] = new
-        register_families(new, list(rows))
+    know(new, list(rows))
     return name
+
+
+def know(maze: Maze, given: Any = None) -> None:
+    """Register a maze that this process does not know yet, as of an environment that comes from another one.
+
+    Args:
+        maze: one of ours, or of the user's own.
+        given: see `register_families`; by default the maze's rows, its goal among them.
+
+    Raises:
+        ValueError: another maze has this name.
+    """
+    known = {**MAZES, **OWN_MAZES}.get(maze.name)
+    if known is not None and not _same(known, maze):
+        raise ValueError(f"there is another maze {maze.name!r} already: give this one another name, or rename its file")
+    if known is None:
+        OWN_MAZES[maze.name] = maze
+        register_families(maze, with_goal(maze) if given is None else given)
+
+
+def with_goal(maze: Maze) -> list[str]:
+    """Return a maze's rows with its goal marked, as `parse_maze` reads them."""
+    rows = [list(row) for row in maze.rows]
+    if maze.goal_cell is not None:
+        i, j = maze.goal_cell
+        rows[i][j] = GOAL
+    return ["".join(row) for row in rows]
+
+
+def _same(one: Maze, other: Maze) -> bool:
+    return (one.rows, one.goal_cell) == (other.rows, other.goal_cell)
 
 
 def as_maze(maze: MazeLike) -> Maze:
@@ -88,7 +115,7 @@ def as_maze(maze: MazeLike) -> Maze:
     # A dataset keeps the rows alone: whoever has registered them under a name of their own finds them by it.
     same = parse_maze(rows, "", 1)
     for known in OWN_MAZES.values():
-        if stem in (None, known.name) and (known.rows, known.goal_cell) == (same.rows, same.goal_cell):
+        if stem in (None, known.name) and _same(known, same):
             return known
     return OWN_MAZES[register_maze(maze)]
 

@@ -13,6 +13,7 @@ import importlib.util
 import xml.etree.ElementTree as ET
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import mujoco
 
@@ -70,8 +71,19 @@ class Physics:
     def __init__(self, maze: Maze) -> None:
         self.model = copy.copy(_compiled(maze.name))  # its own, but a tenth of the time that compiling takes
         self.data = mujoco.MjData(self.model)
+        self._look_up()
+
+    def _look_up(self) -> None:
         # The views stay valid as long as the data lives; looking them up costs more than a step.
         self._qpos, self._qvel, self._ctrl = self.data.qpos, self.data.qvel, self.data.ctrl
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy of a view is an array of its own, which the copied simulation would neither read nor write.
+        return {"model": self.model, "data": self.data}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.model, self.data = state["model"], state["data"]
+        self._look_up()
 
     def set_state(self, x: float, y: float, vx: float, vy: float) -> None:
         """Put the agent at a position [m] with a velocity [m/s], all else as in a fresh simulation."""

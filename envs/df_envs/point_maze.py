@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from df_envs.geometry import crosses_wall
 from df_envs.maps import wall_boxes
 from df_envs.oracle import SUCCESS_RADIUS, lower_bound_steps, oracle_steps
-from df_envs.own_mazes import MazeLike, as_maze
+from df_envs.own_mazes import MazeLike, as_maze, know
 from df_envs.physics import AGENT_RADIUS, TIME_STEP, Physics
 from df_envs.time_optimal import time_optimal_steps
 
@@ -193,6 +193,14 @@ class PointMazeEnv(gym.Env[Observation, NDArray[np.float32]]):
         size = max(self.maze.width, self.maze.height)
         view = {"lookat": np.zeros(3), "distance": 1.25 * size, "elevation": -90.0, "azimuth": 90.0}
         return MujocoRenderer(self.physics.model, self.physics.data, view, self.width, self.height)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy opens a window of its own, and in a process of its own it may have to learn of the user's maze.
+        return {**vars(self), "_renderer": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        know(self.maze)
 
     def close(self) -> None:
         """Free the window or the off-screen buffer."""

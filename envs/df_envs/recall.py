@@ -11,11 +11,13 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from df_envs.copying import CopiedWithState
+
 Array = NDArray[np.float64]
 MIDDLE = (1.34, 0.75, 0.42)  # of the places on the table where FetchPush's goals lie [m]
 
 
-class GoalCue(gym.Wrapper[dict[str, Any], Any, Any, Any]):
+class GoalCue(CopiedWithState):
     """A GoalEnv whose goal is part of the observation, as a cue, and may vanish.
 
     Behind the observation's own channels stand the goal's and one that says whether it is shown. Once it has vanished
