@@ -20,7 +20,8 @@ from df_agent.cli.policy_files import check_collector
 from df_agent.cli.policy_options import CLASSES, ShootingOptions
 from df_agent.options import find_class
 from df_agent.policies.config import PolicyConfig
-from df_agent.policies.controllers import CONTROLLERS, Controller
+from df_agent.policies.controller import Controller
+from df_agent.policies.controllers import CONTROLLERS
 
 
 def check(command: Command, config: DictConfig) -> None:

@@ -30,6 +30,7 @@ class RecordedEpisode:
 
     Attributes:
         time_to_goal: steps until info["success"] or ["is_success"] was first true; None if it never was.
+        says_success: whether the environment said at any step if it was.
     """
 
     def __init__(self, observation: Any) -> None:
@@ -40,6 +41,7 @@ class RecordedEpisode:
         self.terminations: list[bool] = []
         self.truncations: list[bool] = []
         self.time_to_goal: int | None = None
+        self.says_success = False
         self._observations.append(_copied(observation))
 
     def __len__(self) -> int:
@@ -60,6 +62,7 @@ class RecordedEpisode:
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
+        self.says_success = self.says_success or not {"success", "is_success"}.isdisjoint(info or {})
         success = info is not None and (info.get("success") or info.get("is_success"))
         if success and self.time_to_goal is None:
             self.time_to_goal = len(self.rewards)
@@ -79,7 +82,7 @@ class RecordedEpisode:
             coarse.truncations.append(any(self.truncations[i : i + steps]))
         if whole and not coarse.terminations[-1]:
             coarse.truncations[-1] = True
-        coarse.time_to_goal = self.time_to_goal
+        coarse.time_to_goal, coarse.says_success = self.time_to_goal, self.says_success
         return coarse
 
     @property

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from df_envs.waypoints import demonstrator
 
+from df_agent.cli.collect import report
+from df_agent.cli.collecting import Job
 from df_agent.data.collect import collect, record
 from df_agent.data.datasets import load_episodes
 
@@ -98,6 +100,30 @@ def test_what_the_environment_or_the_policy_writes_over_is_kept():
     (episode,) = record(Reusing(), Growing(), steps=3)
     assert np.ravel(episode.actions).tolist() == [0.25, 0.5, 0.75]
     assert episode.observations.ravel().tolist() == [0, 0.25, 0.75, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("infos", "shown"),
+    [
+        ([{}, {"successes": 3}], ("unknown", "–")),
+        ([{}, {"success": False}], ("0.000", "–")),
+        ([{"is_success": True}, {}], ("1.000", "1.0")),
+    ],
+)
+def test_success_is_unknown_where_the_environment_does_not_say_it(infos, shown, capsys):
+    class Saying(Drift):
+        steps = 0
+
+        def step(self, action):
+            self.steps += 1
+            return np.zeros(1, np.float32), 0.0, False, False, infos[self.steps - 1]
+
+    job = Job(Saying(), Push(), "saying-v0", {})
+    for episode in record(job.env, job.policy, steps=2):
+        job.note(episode)
+    report(job, np.array([2]), 1.0)
+    row = capsys.readouterr().out.splitlines()[-2]
+    assert tuple(cell.strip() for cell in row.split("│")[-3:-1]) == shown
 
 
 def test_the_same_seed_gives_the_same_data_and_another_does_not():
