@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -75,8 +76,8 @@ def save_checkpoint(
 ) -> Path:
     """Write weights and config as a checkpoint folder, atomically.
 
-    A new folder appears complete or not at all. In an existing folder each file is replaced atomically, the
-    config last, so that an interrupted save is recognised by its hash.
+    The folder appears complete or not at all; a checkpoint that is there stays until the new one is in its place, which
+    other files in it move along with.
 
     Args:
         folder: where; parents are made.
@@ -103,13 +104,18 @@ def save_checkpoint(
     files = {WEIGHTS_FILE: data, CONFIG_FILE: json_bytes(full_config)}
     if card is not None:
         files = {CARD_FILE: card.encode(), **files}
-    if folder.exists():
+    if folder.exists() and not (folder / CONFIG_FILE).exists():  # a folder of the caller's, config last
         for name, content in files.items():
             replace_file(folder / name, content)
-    else:
-        with atomic_folder(folder) as temporary:
-            for name, content in files.items():
-                write_file(temporary / name, content)
+        return folder
+    with atomic_folder(folder) as temporary:
+        for entry in folder.iterdir() if folder.exists() else ():
+            if entry.is_dir():
+                shutil.copytree(entry, temporary / entry.name, symlinks=True)
+            elif entry.name not in files:
+                shutil.copy2(entry, temporary / entry.name)
+        for name, content in files.items():
+            write_file(temporary / name, content)
     return folder
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent import migrations
+from df_agent.files import naming, temporary_name
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 
 Array = NDArray[Any]
@@ -86,9 +87,9 @@ class Episodes:
             raise ValueError(f"An episodes pack ends in .npz, got {str(path)!r}")
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = temporary_name(path)
         try:
-            with partial.open("wb") as file:
+            with naming(path), partial.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays, **{VERSION_KEY: np.int64(FORMAT_VERSION)})
                 file.flush()
                 os.fsync(file.fileno())

@@ -22,7 +22,7 @@ import numpy as np
 from df_agent.baselines.sac_her import ALGORITHM, Actor
 from df_agent.baselines.sac_her_model import ALGORITHMS, actor_of, make_model
 from df_agent.checkpoint import load_checkpoint, save_checkpoint
-from df_agent.files import atomic_folder, json_bytes, replace_file
+from df_agent.files import atomic_folder, json_bytes, remove_leftovers, replace_file
 from df_agent.options.baselines import SACHERConfig
 from df_agent.training.run_folder import RunError, RunFolder, command
 
@@ -112,8 +112,7 @@ class _Run:
     def restore(self) -> tuple[Any, float]:
         """Return the newest saved model with its buffer, or an untrained one, and the seconds spent so far."""
         model = make_model(self.env_id, self.config)
-        for incomplete in (self.folder / "states").glob(".tmp-*"):
-            shutil.rmtree(incomplete)
+        remove_leftovers(self.folder)
         saved = self.states()
         if not saved:
             self._write_curve([])
