@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
-from df_agent.data.episodes import MINARI_VERSION_KEY
+from df_agent.data.episodes import MINARI_VERSION_KEY, local_datasets
 from df_agent.files import check_room, folder_lock, replace_folder, restore_folder, write_file
 from df_agent.migrations import FORMAT_VERSION
 
@@ -140,9 +140,7 @@ def record(
 
 def is_collected(dataset_id: str) -> bool:
     """Whether the local Minari store has a dataset of this id."""
-    import minari
-
-    return dataset_id in minari.list_local_datasets()
+    return dataset_id in local_datasets()
 
 
 def collect(

@@ -1,9 +1,12 @@
+import socket
+
 import gymnasium as gym
 import minari
 import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
+import df_agent.data.episodes as episodes_module
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes, from_segments
 
@@ -261,3 +264,20 @@ def test_dicts_without_an_observation_are_refused():
         )
     with pytest.raises(ValueError, match=r"'observation' entry.*has camera"):
         load_episodes("mine/camera-v0")
+
+
+def test_a_published_dataset_without_a_network_is_missing_at_once(monkeypatch, tmp_path):
+    asked = []
+
+    def unreachable(address, timeout):
+        asked.append(address)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(episodes_module, "getproxies", dict)
+    monkeypatch.setattr(minari, "download_dataset", lambda name: pytest.fail("it would try five times"))
+    for name in ("D4RL/nothing/here-v9", "D4RL/pointmaze/large-v2", "mujoco/ant-v0"):
+        with pytest.raises(ConnectionError, match="is there a network"):
+            load_episodes(name)
+    assert len(asked) == 3
