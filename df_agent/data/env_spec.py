@@ -53,7 +53,7 @@ def check_fits(env_id: str, episodes: Episodes) -> None:
         beyond = (episodes.actions < acted.low - reach) | (episodes.actions > acted.high + reach)
         if (share := float(beyond.any(axis=1).mean())) > 0.1:
             raise ValueError(
-                f"{share:.0%} of the data's actions, {episodes.actions.min():.3g} to {episodes.actions.max():.3g}, lie far "
-                f" beyond the bounds of {env_id}, {acted.low.min():g} to {acted.high.max():g}: it is not the "
+                f"{share:.0%} of the data's actions, {episodes.actions.min():.3g} to {episodes.actions.max():.3g}, lie "
+                f"far beyond the bounds of {env_id}, {acted.low.min():g} to {acted.high.max():g}: it is not the "
                 "data of this environment, or in other units"
             )

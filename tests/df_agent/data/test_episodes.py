@@ -13,12 +13,14 @@ from df_agent.data.episodes import Episodes, from_segments
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")
 
+CHECK_REACHABLE = episodes_module._check_reachable
 STALE = "D4RL/pointmaze/tiny-v2"
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "store"))
+    monkeypatch.setattr(episodes_module, "_check_reachable", lambda: None)
     return tmp_path / "store"
 
 
@@ -266,14 +268,14 @@ def test_dicts_without_an_observation_are_refused():
         load_episodes("mine/camera-v0")
 
 
-def test_a_published_dataset_without_a_network_is_missing_at_once(monkeypatch, tmp_path):
+def test_a_published_dataset_without_a_network_is_missing_at_once(monkeypatch):
     asked = []
 
     def unreachable(address, timeout):
         asked.append(address)
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    monkeypatch.setattr(episodes_module, "_check_reachable", CHECK_REACHABLE)
     monkeypatch.setattr(socket, "create_connection", unreachable)
     monkeypatch.setattr(episodes_module, "getproxies", dict)
     monkeypatch.setattr(minari, "download_dataset", lambda name: pytest.fail("it would try five times"))
