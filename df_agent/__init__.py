@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from df_agent.data.collect import collect
     from df_agent.data.datasets import load_episodes
     from df_agent.data.episodes import Episodes
-    from df_agent.data.goal_spec import GoalSpec
+    from df_agent.data.goal_spec import GoalSpec, register_goal_functions
     from df_agent.evaluation.active_rows import PolicyError
     from df_agent.evaluation.metrics import summarize
     from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
@@ -52,7 +52,7 @@ _HOMES = {
     "df_agent.data.collect": "collect",
     "df_agent.data.datasets": "load_episodes",
     "df_agent.data.episodes": "Episodes",
-    "df_agent.data.goal_spec": "GoalSpec",
+    "df_agent.data.goal_spec": "GoalSpec register_goal_functions",
     "df_agent.evaluation.active_rows": "PolicyError",
     "df_agent.evaluation.metrics": "summarize",
     "df_agent.evaluation.records": "EpisodeRecord read_records write_records",
@@ -110,6 +110,7 @@ __all__ = [
     "push_to_hub",
     "read_records",
     "references_of",
+    "register_goal_functions",
     "rollout",
     "save_checkpoint",
     "summarize",

@@ -21,6 +21,7 @@ from df_agent.options.side_models import InverseDynamicsConfig, LocalPolicyConfi
 from df_agent.runtime import check_precision, computes_in_bf16
 from df_agent.types import Batch
 
+SIDES = ("time_to_goal", "inverse_dynamics", "local_policy", "support")  # sections of the small models
 GAIN = 1.25  # bf16 must be this much faster in a short timing to be worth its rounding
 
 
@@ -56,8 +57,7 @@ class AgentModel(nn.Module):
         and "support".
         """
         diffusion = make(DiffusionForcingConfig, config["diffusion"])
-        sides = ("time_to_goal", "inverse_dynamics", "local_policy", "support")
-        estimator, inverse, local, support = (config.get(key) for key in sides)
+        estimator, inverse, local, support = (config.get(key) for key in SIDES)
         return cls(
             DiffusionForcing(build_network(config["network"], diffusion.levels), diffusion),
             TimeToGoal(make(TimeToGoalConfig, estimator)) if estimator else None,

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as safetensors_load
 from safetensors.torch import save as safetensors_save
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from df_agent import migrations
 from df_agent.files import atomic_folder, json_bytes, replace_file, write_file
@@ -25,6 +28,13 @@ FORMAT = "df-agent"
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+M = TypeVar("M", bound=nn.Module)
+# What a checkpoint is of, by the sections of its config; the first that it has says it
+KINDS = {
+    "compact": "a compact model of pictures", "video": "a video model", "forecast": "a forecaster",
+    "tokenizer": "an agent",
+}  # fmt: skip
+SMALL = 1_000_000  # a size in a config that may be right whatever the weights are
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -48,8 +58,74 @@ class Checkpoint:
     folder: Path
     version: int = FORMAT_VERSION
 
+    @property
+    def holds(self) -> str:
+        """What it is a checkpoint of, in words."""
+        if "algorithm" in self.config:
+            return f"the baseline {self.config['algorithm']}"
+        return next((words for key, words in KINDS.items() if key in self.config), "something else")
+
+    def require(self, wanted: str, sections: Sequence[str]) -> None:
+        """Raise CheckpointError unless the config has these sections; `wanted` is what would have them, in words."""
+        lacking = [name for name in sections if not isinstance(self.config.get(name), dict)]
+        if lacking:
+            raise CheckpointError(
+                f"{self.folder} holds {self.holds}, not {wanted}: its {CONFIG_FILE} has no {_some(lacking)}"
+                if self.holds != wanted
+                else f"{self.folder / CONFIG_FILE} is not whole: it has no {_some(lacking)}"
+            )
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """Say of what goes wrong in the block, where the config is read, that this is no config of ours."""
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except (LookupError, TypeError, AttributeError, ArithmeticError, AssertionError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {_first_line(error).partition(': ')[2]}"
+            raise CheckpointError(f"{self.folder / CONFIG_FILE} does not describe a model of ours ({said})") from error
+
+    def build(self, make: Callable[[], M], wanted: str, *sections: str) -> M:
+        """Return the module that the config describes, with the weights.
+
+        It is laid out first without taking memory and compared with the weights: a config of a kilobyte may ask for a
+        hundred gigabytes, or for a billion layers.
+
+        Args:
+            make: builds the module, untrained.
+            wanted: what is built, in words.
+            *sections: of the config, which `make` reads.
+
+        Raises:
+            CheckpointError: a section is missing or makes no sense, or the weights do not fit.
+        """
+        self.require(wanted, sections)
+        known = sum(value.numel() for value in self.weights.values())
+        for name in sections:
+            if (largest := _largest(self.config[name])) > max(known, SMALL):
+                raise CheckpointError(
+                    f"{self.folder / CONFIG_FILE} asks for sizes up to {largest:,} in {name}, its weights have "
+                    f"{known:,} values in all"
+                )
+        with self.read():
+            laid_out = _laid_out(make, 4 * len(self.weights) + 64, self.folder)
+            self._check_shapes(laid_out)
+            sizes = sum(value.numel() for value in (*laid_out.parameters(), *laid_out.buffers()))
+            if sizes > 2 * known + 100 * SMALL:
+                raise CheckpointError(
+                    f"{self.folder / CONFIG_FILE} asks for {sizes:,} values, its weights have {known:,}"
+                )
+            module = make()
+        module.load_state_dict(self.weights)
+        return module
+
     def load_into(self, module: nn.Module) -> None:
         """Copy the weights into `module`; raise CheckpointError naming the keys or shapes that do not fit."""
+        self._check_shapes(module)
+        module.load_state_dict(self.weights)
+
+    def _check_shapes(self, module: nn.Module) -> None:
         own = module.state_dict()
         problems = []
         if missing := sorted(own.keys() - self.weights.keys()):
@@ -63,7 +139,6 @@ class Checkpoint:
         ]
         if problems:
             raise CheckpointError(f"the weights of {self.folder} do not fit the model: {_some(problems, '; ')}")
-        module.load_state_dict(self.weights)
 
 
 def save_checkpoint(
@@ -75,8 +150,8 @@ def save_checkpoint(
 ) -> Path:
     """Write weights and config as a checkpoint folder, atomically.
 
-    A new folder appears complete or not at all. In an existing folder each file is replaced atomically, the
-    config last, so that an interrupted save is recognised by its hash.
+    The folder appears complete or not at all; a checkpoint that is there stays until the new one is in its place, which
+    other files in it move along with.
 
     Args:
         folder: where; parents are made.
@@ -103,13 +178,18 @@ def save_checkpoint(
     files = {WEIGHTS_FILE: data, CONFIG_FILE: json_bytes(full_config)}
     if card is not None:
         files = {CARD_FILE: card.encode(), **files}
-    if folder.exists():
+    if folder.exists() and not (folder / CONFIG_FILE).exists():  # a folder of the caller's, config last
         for name, content in files.items():
             replace_file(folder / name, content)
-    else:
-        with atomic_folder(folder) as temporary:
-            for name, content in files.items():
-                write_file(temporary / name, content)
+        return folder
+    with atomic_folder(folder) as temporary:
+        for entry in folder.iterdir() if folder.exists() else ():
+            if entry.is_dir():
+                shutil.copytree(entry, temporary / entry.name, symlinks=True)
+            elif entry.name not in files:
+                shutil.copy2(entry, temporary / entry.name)
+        for name, content in files.items():
+            write_file(temporary / name, content)
     return folder
 
 
@@ -139,6 +219,8 @@ def load_checkpoint(name: str | Path, revision: str | None = None) -> Checkpoint
             f"{digest[:12]}..., expected {expected[:12]}... (truncated, replaced, or an interrupted save)"
         )
     weights = tensors_from_bytes(data, path)
+    if bad := [key for key, value in weights.items() if value.is_floating_point() and not value.isfinite().all()]:
+        raise CheckpointError(f"{path} holds weights that are NaN or infinite: {_some(bad)}")
     if config.get("weights_dtype") == "float16":
         weights = {key: value.float() if value.dtype == torch.float16 else value for key, value in weights.items()}
     return Checkpoint(config, migrations.weights(weights, config, version), folder, version)
@@ -234,7 +316,7 @@ def tensors_from_bytes(data: bytes, path: Path) -> dict[str, Tensor]:
     try:
         tensors: dict[str, Tensor] = safetensors_load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no readable safetensors file ({len(data)} bytes): {error}") from error
     if header.get("__metadata__", {}).get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by df-agent: its metadata has no format={FORMAT!r}")
@@ -296,7 +378,7 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], int]:
         raise CheckpointError(f"{folder} has no {CONFIG_FILE}; it holds {_some(_names(folder))}{hint}")
     try:
         config = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError(f"{path} was not written by df-agent: it has no format={FORMAT!r}")
@@ -304,7 +386,37 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], int]:
         version = migrations.version_of(config)
     except ValueError as error:
         raise CheckpointError(f"{path} has {error}") from error
-    return migrations.config(config, version), version
+    try:
+        return migrations.config(config, version), version
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is no config of df-agent: {_first_line(error)}") from error
+
+
+def _laid_out(make: Callable[[], M], most: int, folder: Path) -> M:
+    """Build a module whose tensors take no memory; raises CheckpointError behind `most` parameters."""
+    found = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal found
+        found += 1
+        if found > most:
+            raise CheckpointError(f"the weights of {folder} do not fit the model, which has more than {most} of them")
+
+    counting = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return make()
+    finally:
+        counting.remove()
+
+
+def _largest(value: Any) -> int:
+    """Return the largest whole number in nested JSON values; 0 if there is none."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
 
 
 def _names(folder: Path) -> list[str]:

@@ -35,9 +35,8 @@ def load_as(name: str | Path, algorithm: str) -> Checkpoint:
         CheckpointError: there is none of that name, or it holds another algorithm's.
     """
     checkpoint = load_checkpoint(name)
-    found = checkpoint.config.get("algorithm", "diffusion_forcing")
-    if found != algorithm:
-        raise CheckpointError(f"{str(name)!r} holds a checkpoint of {found}, not of {algorithm}")
+    if checkpoint.config.get("algorithm") != algorithm:
+        raise CheckpointError(f"{str(name)!r} holds {checkpoint.holds}, not the baseline {algorithm}")
     return checkpoint
 
 
@@ -45,6 +44,5 @@ def load_learner(name: str | Path, algorithm: str, learner: Any) -> Any:
     """Load a trained baseline's module, made by `learner.from_config`; raises CheckpointError as `load_as` does."""
     checkpoint = load_as(name, algorithm)
     with building():
-        module = learner.from_config(checkpoint.config["learner"])
-    checkpoint.load_into(module)
+        module = checkpoint.build(lambda: learner.from_config(checkpoint.config["learner"]), "a baseline", "learner")
     return module.requires_grad_(False).eval()

@@ -19,12 +19,11 @@ from df_agent.benchmark.plots import (
     plot_speed,
     plot_successes,
 )
-from df_agent.benchmark.rows import EnvComparison
+from df_agent.benchmark.rows import EnvComparison, policy_of
 from df_agent.benchmark.store import file_name
 from df_agent.benchmark.style import Look
 from df_agent.benchmark.survival import RESAMPLES, Estimate
 from df_agent.benchmark.tables import EnvTables, PolicySummary, bin_edges
-from df_agent.benchmark.training_runs import policy_of
 
 DASH = "–"
 PAIRED_NOTE = (
@@ -194,9 +193,8 @@ def curve_blocks(folder: Path, comparisons: Sequence[EnvComparison], seen: Mappi
     """Return the section on how trained the learned policies are; nothing without curves."""
     curves: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
     for comparison in comparisons:
-        known = {name: rows for name, rows in comparison.curves.items() if rows}
-        if known and known not in curves.values():  # one agent may act in several environments
-            curves[comparison.env] = known
+        if comparison.curves and comparison.curves not in curves.values():  # one agent may act in several environments
+            curves[comparison.env] = dict(comparison.curves)
     if not curves:
         return []
     caption = (

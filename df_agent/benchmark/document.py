@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from df_agent.files import replace_file
 
 MEDIA_TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 
@@ -125,9 +126,7 @@ def as_html(blocks: Sequence[Block]) -> str:
 
 def write_text(path: Path, text: str) -> Path:
     """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    replace_file(path, text.encode())
     return path
 
 

@@ -23,7 +23,7 @@ from df_agent.benchmark.store import PolicyStore, StoreError, file_name
 from df_agent.evaluation.metrics import reference_steps
 from df_agent.evaluation.records import EpisodeRecord, PlanRecord, read_text
 from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction
-from df_agent.files import json_bytes, replace_file
+from df_agent.files import json_bytes, replace_file, temporary_name
 
 Array = NDArray[Any]
 COLUMNS = (
@@ -108,7 +108,7 @@ def restore_rows(kept: Path, folder: Path) -> None:
     """
     if (folder / "rows").exists():
         raise StoreError(f"{folder} holds rows already")
-    temporary = folder / f".tmp-{os.getpid()}-restored"
+    temporary = temporary_name(folder / "restored")
     for part in read_raw_rows(kept, lambda env: NO_REFERENCES):
         lines = read_lines(kept / f"rows-{file_name(part.env)}.csv")
         seeds = {int(line["start_id"]): int(line["seed"]) for line in lines}

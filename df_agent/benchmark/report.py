@@ -24,12 +24,11 @@ from df_agent.benchmark.document import (
 )
 from df_agent.benchmark.failures import failure_blocks, found_failures, overview
 from df_agent.benchmark.origin import origin_blocks
-from df_agent.benchmark.rows import EnvComparison
+from df_agent.benchmark.rows import EnvComparison, policy_of
 from df_agent.benchmark.store import file_name
 from df_agent.benchmark.style import looks
 from df_agent.benchmark.survival import Estimate
 from df_agent.benchmark.tables import EnvTables, make_tables
-from df_agent.benchmark.training_runs import policy_of
 
 REPORT, PAGE, FAILURES = "report.md", "report.html", "failures.html"
 

@@ -51,8 +51,9 @@ class EnvComparison:
         references: what is known about the environment.
         time_optimal_steps: (starts (N, Do), goals (N, Dg)) -> (N,) steps of the numerical time-optimal
             solution, NaN where unknown; None if there is none.
-        curves: learned policy -> rows of {"step", "success_rate", "time_to_goal"} measured while it was trained.
-        tuning: rows of the table of tuning effort.
+        curves: learned policy -> rows of {"step", "success_rate", "time_to_goal"} measured while it was trained. Of
+            those given, the ones of policies that have episodes here; likewise `tuning`.
+        tuning: rows of the table of tuning effort, with "policy".
         videos: caption -> file; the report keeps a copy beside it and one inside its page.
         seeds: reset seed of a start -> seed of the rollout that it belongs to.
     """
@@ -65,6 +66,18 @@ class EnvComparison:
     tuning: Sequence[Mapping[str, Any]] = ()
     videos: Mapping[str, Path] = field(default_factory=dict)
     seeds: Mapping[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # The files that these come from know many policies; a report speaks of those that it compares.
+        compared = {policy_of(rows.policy) for rows in self.policies if rows.records}
+        curves = {name: rows for name, rows in self.curves.items() if rows and policy_of(name) in compared}
+        object.__setattr__(self, "curves", curves)
+        object.__setattr__(self, "tuning", [row for row in self.tuning if policy_of(str(row["policy"])) in compared])
+
+
+def policy_of(name: str) -> str:
+    """Return whose training run "diffuser@1" is: "diffuser"."""
+    return name.partition("@")[0]
 
 
 @dataclass(frozen=True)

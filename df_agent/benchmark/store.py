@@ -21,7 +21,7 @@ from typing import Any
 from df_agent.evaluation.episode_batch import Progress
 from df_agent.evaluation.records import EpisodeRecord, read_records, write_records
 from df_agent.evaluation.rollout import rollout
-from df_agent.files import json_bytes, replace_file
+from df_agent.files import TEMPORARY, json_bytes, naming, remove_leftovers, replace_file, temporary_name
 from df_agent.migrations import policy_entry
 from df_agent.training.run_folder import differences, lock_folder
 from df_agent.types import Policy
@@ -167,7 +167,7 @@ class PolicyStore:
     def drop(self) -> None:
         """Delete the rows, all at once."""
         if self.folder.exists():
-            gone = self.folder.with_name(f".tmp-{os.getpid()}-{self.folder.name}")
+            gone = temporary_name(self.folder)
             os.replace(self.folder, gone)
             shutil.rmtree(gone)
 
@@ -237,6 +237,7 @@ class PolicyStore:
         _drop_torn_line(path)
         with path.open("a") as file:
 
+            @naming(path)
             def append(record: EpisodeRecord) -> None:
                 if record.episode in lacking:
                     file.write(record.to_json() + "\n")
@@ -260,12 +261,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a comparison's folder; raises RunError if another process does."""
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, f"another process is comparing in {folder}; wait for it, or choose another output_dir"):
+        remove_leftovers(folder)
         yield
 
 
 def stored(folder: Path, env_id: str) -> list[str]:
     """Return the names of the policies that have rows in an environment."""
-    names = sorted(path.parent.name for path in (folder / "rows" / file_name(env_id)).glob(f"*/{RUN_FILE}"))
+    found = (folder / "rows" / file_name(env_id)).glob(f"*/{RUN_FILE}")
+    names = sorted(path.parent.name for path in found if not path.parent.name.startswith(TEMPORARY))
     return [name for name in names if not PolicyStore(folder, env_id, name).empty]
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from df_agent.evaluation.plots import INK, MUTED
+from df_agent.files import naming
 
 # Distinguishable with red-green blindness and dark enough on white (after Okabe and Ito 2008, and Paul Tol).
 COLOURS = (
@@ -71,7 +72,8 @@ def save(figure: Figure, path: Path) -> Path:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    with naming(path):
+        picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
 
 

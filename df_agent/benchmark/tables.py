@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent.benchmark.paired import PairedDifference, adjusted, paired_episodes
-from df_agent.benchmark.rows import EnvComparison, Episodes, align, check_pairing, common_starts
+from df_agent.benchmark.rows import EnvComparison, Episodes, align, check_pairing, common_starts, policy_of
 from df_agent.benchmark.survival import (
     Estimate,
     median_time,
@@ -19,8 +19,8 @@ from df_agent.benchmark.survival import (
     restricted_mean,
     success_share,
 )
-from df_agent.benchmark.training_runs import RunsSummary, against_runs, over_runs, policy_of, runs_differences
-from df_agent.evaluation.metrics import normalised_score, real_time_factor, seconds_per_action
+from df_agent.benchmark.training_runs import RunsSummary, against_runs, over_runs, runs_differences
+from df_agent.evaluation.metrics import comparable, normalised_score, real_time_factor, seconds_per_action
 from df_agent.evaluation.records import EpisodeRecord
 
 Array = NDArray[Any]
@@ -199,9 +199,9 @@ def summarise(episodes: Episodes, comparison: EnvComparison, limit: int, runs: i
         success=success_share(episodes.success),
         restricted_mean=restricted_mean(times, episodes.success, limit),
         median=median_time(times, episodes.success),
-        oracle_ratio=_ratio(times, episodes.oracle, limit),
-        optimal_ratio=_ratio(times, episodes.optimal, limit),
-        bound_ratio=_ratio(times, episodes.bound, limit),
+        oracle_ratio=_ratio(episodes, episodes.oracle, limit),
+        optimal_ratio=_ratio(episodes, episodes.optimal, limit),
+        bound_ratio=_ratio(episodes, episodes.bound, limit),
         at_goal_at_end=float(np.mean([record.at_goal_at_end for record in records])),
         score_occupancy=occupancy,
         score_latched=latched,
@@ -266,6 +266,8 @@ def by_distance(episodes: Episodes, env: str, limit: int) -> list[DistanceRow]:
     return found
 
 
-def _ratio(times: Array, steps: Array | None, limit: int) -> Estimate | None:
+def _ratio(episodes: Episodes, steps: Array | None, limit: int) -> Estimate | None:
+    if steps is None or not comparable(episodes.success, steps, limit):
+        return None
     # Cut at the limit as the times are: who never reaches the goal is not faster than a reference that does so later.
-    return None if steps is None else ratio_of_means(times, np.minimum(steps, limit))
+    return ratio_of_means(episodes.times, np.minimum(steps, limit))

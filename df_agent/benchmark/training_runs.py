@@ -11,15 +11,10 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from df_agent.benchmark.paired import paired_episodes
-from df_agent.benchmark.rows import Episodes, common_starts, stacked
+from df_agent.benchmark.rows import Episodes, common_starts, policy_of, stacked
 from df_agent.benchmark.survival import CONFIDENCE, Estimate
 
 Array = NDArray[Any]
-
-
-def policy_of(name: str) -> str:
-    """Return whose training run "diffuser@1" is: "diffuser"."""
-    return name.partition("@")[0]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -41,8 +42,8 @@ def main(name: str | None = None, *defaults: str, arguments: Sequence[str] | Non
         told = error if isinstance(error, CommandError) else in_one_line(error)
         print(text := f"df-agent {name}: {told}", file=sys.stderr)
         raise CommandError(text, int(told.code or 0)) from error
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None  # as shells have it
+    except KeyboardInterrupt as error:
+        raise SystemExit(128 + getattr(error, "number", signal.SIGINT)) from None  # as shells have it
 
 
 def run(name: str, words: list[str]) -> None:

@@ -18,9 +18,11 @@ from df_agent.cli.environments import check_env, own_maze
 from df_agent.cli.folders import check_writable
 from df_agent.cli.policy_files import check_collector
 from df_agent.cli.policy_options import CLASSES, ShootingOptions
+from df_agent.data.episodes import check_pack_name, check_store
 from df_agent.options import find_class
 from df_agent.policies.config import PolicyConfig
-from df_agent.policies.controllers import CONTROLLERS, Controller
+from df_agent.policies.controller import Controller
+from df_agent.policies.controllers import CONTROLLERS
 
 
 def check(command: Command, config: DictConfig) -> None:
@@ -31,9 +33,12 @@ def check(command: Command, config: DictConfig) -> None:
 def check_names(config: DictConfig) -> None:
     """Raise ValueError unless environment, planner and controller are there, as far as some are asked for.
 
-    Clips that were published have no environment.
+    Clips that were published have no environment. OSError is raised where results cannot be written.
     """
     check_pieces(config)
+    for name in ("run_dir", "output_dir"):
+        if isinstance(folder := config.get(name), str):
+            check_writable(Path(folder))
     if config.get("env_id") is not None:  # registered already if it is of a maze of the user's own
         check_env(str(config.env_id))
     elif config.get("env") is not None and not config.get("teco"):
@@ -59,7 +64,9 @@ def check_collecting(config: DictConfig) -> None:
     check_names(config)
     check_collector(str(config.policy))
     if config.pack:
+        check_pack_name(Path(config.pack))
         check_writable(Path(config.pack).parent)
+    check_store()
 
 
 def check_tuning(config: DictConfig) -> None:

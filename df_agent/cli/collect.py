@@ -44,8 +44,8 @@ def report(job: Job, lengths: NDArray[np.int64], seconds: float) -> None:
             table.add_row(f"Minari D4RL/pointmaze/{maze}-v2", "", f"{mean}", "", f"{longest}")
     else:
         times = [steps for steps in job.times_to_goal if steps is not None]
-        soon = f"{np.mean(times):.1f}" if times else "–"
-        table.add_row(*cells, f"{len(times) / max(len(job.times_to_goal), 1):.3f}", soon)
+        share = f"{len(times) / len(job.times_to_goal):.3f}" if job.times_to_goal else "unknown"
+        table.add_row(*cells, share, f"{np.mean(times):.1f}" if times else "–")
     Console().print(table)
 
 

@@ -39,7 +39,8 @@ class Job:
         dataset: id in the local Minari store.
         about: what the dataset says of the policy and of itself.
         every: control steps from one row of the dataset to the next.
-        times_to_goal: of the episodes so far [steps]; None for those without success.
+        times_to_goal: of the episodes so far [steps]; None for those without success. Those of which the environment
+            did not say whether they succeeded are not among them.
     """
 
     env: gym.Env[Any, Any]
@@ -50,8 +51,9 @@ class Job:
     times_to_goal: list[int | None] = field(default_factory=list)
 
     def note(self, episode: RecordedEpisode) -> None:
-        """Keep when an episode first succeeded."""
-        self.times_to_goal.append(episode.time_to_goal)
+        """Keep when an episode first succeeded, if that can be known."""
+        if episode.says_success:
+            self.times_to_goal.append(episode.time_to_goal)
 
 
 def dataset_of(config: DictConfig) -> str:

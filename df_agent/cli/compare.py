@@ -25,6 +25,7 @@ from df_agent.cli.compare_options import environments, policy_of, reference_of
 from df_agent.cli.comparing import Entry, entries, precision_asked, prepare
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
+from df_agent.cli.folders import check_writable
 from df_agent.cli.policies import as_json, checkpoint_folder, described, goal_spec_of, make_policy, policy_names
 from df_agent.cli.retrace import retrace
 from df_agent.evaluation.active_rows import PolicyError
@@ -210,6 +211,7 @@ def main(config: DictConfig) -> None:
     keep_freed_memory()
     folder = folder_of(config)
     with errors_in_one_line():
+        check_writable(folder)
         complete = run_comparison(config, folder)
     console.print(f"Written to {folder}", markup=False, highlight=False, soft_wrap=True)
     if not complete:

@@ -23,6 +23,7 @@ from df_agent.evaluation.rollout import evaluate, rollout
 from df_agent.evaluation.terminal import progress_bar, summary_table
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.runtime import Computation, keep_freed_memory, settle
+from df_agent.training.run_folder import lock_folder
 
 console = Console()
 
@@ -134,5 +135,8 @@ def main(config: DictConfig) -> None:
         if config.render:
             run_on_screen(config)
             return
-        run_evaluation(config, folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        busy = f"another process is evaluating into {folder}; wait for it, or choose another output_dir"
+        with lock_folder(folder, busy):
+            run_evaluation(config, folder)
     console.print(f"Written to {folder}", markup=False, highlight=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from df_agent.cli.policies import goal_spec_of, make_policy, policy_config
 from df_agent.evaluation.denoising import DenoisingRecorder, write_denoising_video
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import PolicyError, rollout
+from df_agent.files import temporary_name
 from df_agent.policies import DiffusionForcingPolicy
 
 
@@ -83,7 +83,7 @@ def film(config: DictConfig, store: PolicyStore, *, make: bool) -> dict[str, Pat
             )
         except PolicyError:  # its rows remain
             return {}
-        unfinished = store.folder / f".tmp-{os.getpid()}-plans-{file_name(store.env_id)}.mp4"
+        unfinished = temporary_name(store.folder / f"plans-{file_name(store.env_id)}.mp4")
         made = write_denoising_video(record, watched.episodes[-1], unfinished, references_of(store.env_id))
         found = [made.rename(store.folder / f"plans-{file_name(store.env_id)}{made.suffix}")]
     return {f"{store.env_id}: how plans of {store.policy} come out of the noise, and replans.": path for path in found}

@@ -51,10 +51,10 @@ def checkpoints() -> Table:
 
 def datasets() -> Table:
     """Return the datasets in the local Minari store."""
-    import minari
+    from df_agent.data.episodes import local_datasets
 
     table = Table("dataset", "episodes", "steps", title="datasets in the local Minari store")
-    for name, about in sorted(minari.list_local_datasets().items()):
+    for name, about in sorted(local_datasets().items()):
         table.add_row(name, f"{about.get('total_episodes', 0):,}", f"{about.get('total_steps', 0):,}")
     return table
 

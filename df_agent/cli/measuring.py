@@ -24,7 +24,7 @@ from df_agent.evaluation.provenance import provenance
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.terminal import progress_bar
-from df_agent.files import json_bytes, replace_file
+from df_agent.files import json_bytes, naming, replace_file
 from df_agent.types import Policy
 
 console = Console()
@@ -115,7 +115,8 @@ def write(options: argparse.Namespace, result: Mapping[str, Any], table: Table, 
     console.print(table)
     save(options, result)
     options.picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.picture, dpi=110)
+    with naming(options.picture):
+        figure.savefig(options.picture, dpi=110)
     console.print(f"Written to {options.output} and {options.picture}", highlight=False)
 
 

@@ -25,7 +25,7 @@ from df_agent.cli.policy_files import check_policy as check_policy
 from df_agent.cli.policy_files import described as described
 from df_agent.cli.policy_files import policy_names as policy_names
 from df_agent.cli.policy_files import understood as understood
-from df_agent.data.goal_spec import GoalSpec, validated
+from df_agent.data.goal_spec import GoalSpec, register_goal_functions, validated
 from df_agent.evaluation.active_rows import PolicyError
 from df_agent.evaluation.provenance import code_hashes, content_hash, hardware, versions
 from df_agent.migrations import policy_entry
@@ -90,6 +90,7 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
     Raises:
         PolicyError: it cannot be made, say for lack of a checkpoint.
     """
+    _trust_module_of(config.env)
     try:
         checkpoint_folder(config.policy)
         policy: Policy = instantiate(config.policy.policy, _convert_="all", **overrides)
@@ -109,6 +110,14 @@ def make_policy(config: DictConfig, **overrides: Any) -> Policy:
     return policy
 
 
+def _trust_module_of(env_id: str) -> None:
+    """Let checkpoints name the goal functions of the module that an environment's name begins with, as mine:Mine-v0."""
+    module, colon, _ = env_id.partition(":")
+    if colon:
+        spec_of(env_id)  # imports it
+        register_goal_functions(module)
+
+
 def goal_spec_of(config: DictConfig) -> GoalSpec:
     """Return where the environment's goals are found: as the policy's checkpoint says, but for what is said in "goal".
 
@@ -120,7 +129,7 @@ def goal_spec_of(config: DictConfig) -> GoalSpec:
     goal_spec = make(GoalSpec, said)  # imports the functions that are named, also for the checkpoint
     if not config.policy.get("checkpoint"):
         return goal_spec
-    spec_of(config.env)  # imports the module that the environment's name begins with
+    _trust_module_of(config.env)
     own = load_weights(config.policy).config.get("goal") or {}
     unsaid = validated({name: value for name, value in own.items() if name not in said})
     return make(GoalSpec, {**unsaid, **said})

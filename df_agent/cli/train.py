@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from df_agent.checkpoint import load_checkpoint
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.data.datasets import load_episodes
-from df_agent.data.env_spec import spec_of
+from df_agent.data.env_spec import check_fits, spec_of
 from df_agent.data.episodes import OWN_NAMESPACE
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer
@@ -139,7 +140,7 @@ def run(config: DictConfig) -> None:
         validate = AgentValidation(resolved["env"], pictures, goal_spec, **resolved["validation"])
         look = LocalPolicyLook(validate.validate)
         asked = validate.validate.asked()
-    model = train(resolved, validate, look, asked)
+    model = train(resolved, validate, look, asked, partial(check_fits, resolved["env"]))
     if resolved["validation"]["choose"] and not {"planner", "controller"} & set(config.policy):
         choose(model, resolved)
 

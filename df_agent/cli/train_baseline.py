@@ -16,6 +16,7 @@ from torch import nn
 
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
+from df_agent.data.env_spec import check_fits
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.validation import Validation
 from df_agent.options import make
@@ -55,4 +56,4 @@ def main(config: DictConfig) -> None:
         plain: Any = OmegaConf.to_container(config, resolve=True)
         plain.pop("steps")  # it is train.steps
         validate = make_validation(plain) if plain["train"].get("validate_every") else None
-        train_baseline(plain, validate, policy_maker(plain))
+        train_baseline(plain, validate, policy_maker(plain), partial(check_fits, plain["env"]))

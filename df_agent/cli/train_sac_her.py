@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from df_agent.cli.environments import check_env
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.evaluation.validation import Validation
+from df_agent.files import naming
 from df_agent.options import make
 from df_agent.options.baselines import SACHERConfig
 from df_agent.policies.learned_actors import SACHERPolicy
@@ -30,7 +31,8 @@ def plot_curve(rows: Sequence[Mapping[str, float]], path: Path, title: str) -> N
     above.set(ylabel="success", ylim=(-0.02, 1.02), title=title)
     below.plot(steps, [row["time_to_goal"] for row in rows])
     below.set(ylabel="mean steps to goal", xlabel="environment steps", ylim=(0, None))
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
     plt.close(figure)
 
 

@@ -25,6 +25,7 @@ from df_agent.evaluation.metrics import censored, reference_steps
 from df_agent.evaluation.references import references_of
 from df_agent.evaluation.rollout import rollout
 from df_agent.evaluation.validation import check_validation_seed
+from df_agent.files import naming
 
 console = Console()
 
@@ -115,7 +116,7 @@ def main(config: DictConfig) -> None:
             row = done or {**key, **trial(config, setting)}
             if done is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("a") as file:
+                with naming(path), path.open("a") as file:
                     file.write(json.dumps(row) + "\n")
             shown = "  ".join(f"{k} {v:.3g}" for k, v in row.items() if isinstance(v, float))
             console.print(f"{setting}  {shown}{'  (from the file)' if done else ''}", markup=False, highlight=False)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ from gymnasium.envs.registration import EnvSpec
 from numpy.typing import NDArray
 
 from df_agent.data.answers import read_prediction, read_step, success_of
-from df_agent.data.episodes import MINARI_VERSION_KEY
+from df_agent.data.episodes import MINARI_VERSION_KEY, local_datasets
+from df_agent.files import check_room, folder_lock, replace_folder, restore_folder, write_file
 from df_agent.migrations import FORMAT_VERSION
 
 if TYPE_CHECKING:  # it imports torch, which collecting does not need
@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # it imports torch, which collecting does not need
 
 Array = NDArray[Any]
 Observations = Array | dict[str, Array]
+STAGING = ".incomplete-"  # how the names of folders begin in which datasets are being written
+SPARE = 2 << 20  # bytes left on the disk when a collection gives up
+KEPT_PER_EPISODE, MOST_KEPT = 32 << 10, 32 << 20  # bytes of HDF5's own books that it has not written yet
 
 
 class RecordedEpisode:
@@ -31,6 +34,7 @@ class RecordedEpisode:
 
     Attributes:
         time_to_goal: steps until info["success"] or ["is_success"] was first true; None if it never was.
+        says_success: whether the environment said at any step if it was.
     """
 
     def __init__(self, observation: Any) -> None:
@@ -41,6 +45,7 @@ class RecordedEpisode:
         self.terminations: list[bool] = []
         self.truncations: list[bool] = []
         self.time_to_goal: int | None = None
+        self.says_success = False
         self._observations.append(_copied(observation))
 
     def __len__(self) -> int:
@@ -61,7 +66,9 @@ class RecordedEpisode:
         self.rewards.append(reward)
         self.terminations.append(terminated)
         self.truncations.append(truncated)
-        if self.time_to_goal is None and info is not None and success_of(info):
+        success = None if info is None else success_of(info)
+        self.says_success = self.says_success or success is not None
+        if success and self.time_to_goal is None:
             self.time_to_goal = len(self.rewards)
 
     def every(self, steps: int) -> RecordedEpisode:
@@ -79,7 +86,7 @@ class RecordedEpisode:
             coarse.truncations.append(any(self.truncations[i : i + steps]))
         if whole and not coarse.terminations[-1]:
             coarse.truncations[-1] = True
-        coarse.time_to_goal = self.time_to_goal
+        coarse.time_to_goal, coarse.says_success = self.time_to_goal, self.says_success
         return coarse
 
     @property
@@ -134,9 +141,7 @@ def record(
 
 def is_collected(dataset_id: str) -> bool:
     """Whether the local Minari store has a dataset of this id."""
-    import minari
-
-    return dataset_id in minari.list_local_datasets()
+    return dataset_id in local_datasets()
 
 
 def collect(
@@ -163,11 +168,12 @@ def collect(
         The episodes' lengths in steps, (E,).
 
     Raises:
-        FileExistsError: there is such a dataset and `overwrite` is False.
+        FileExistsError: there is such a dataset and `overwrite` is False, or another process is collecting it.
+        OSError: the disk is full; the store stays as it was.
     """
     import minari
 
-    _make_room(dataset_id, overwrite)  # an id that will not do fails here, not after the work
+    _create_namespace(dataset_id, overwrite)  # an id that will not do fails here, not after the work
     metadata = {
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
@@ -191,7 +197,7 @@ def collect(
     return np.array(lengths, dtype=np.int64)
 
 
-def _make_room(dataset_id: str, overwrite: bool) -> None:
+def _create_namespace(dataset_id: str, overwrite: bool) -> None:
     """Create the namespace of a dataset; raises FileExistsError if there is such a dataset that must stay."""
     from minari.dataset.minari_dataset import parse_dataset_id
     from minari.namespace import create_namespace, list_local_namespaces
@@ -213,25 +219,68 @@ def _write(
     from minari.storage.datasets_root_dir import get_dataset_path
 
     target = get_dataset_path(metadata["dataset_id"])
-    # The store does not list folders whose names begin with a dot.
-    staging = Path(tempfile.mkdtemp(prefix=".incomplete-", dir=get_dataset_path()))
-    try:
+    with _staging(get_dataset_path(), metadata["dataset_id"]) as staging:
         (staging / "new").mkdir()
+        file = staging / "new" / "data" / "main_data.hdf5"
+        check_room(staging / "new" / "room", SPARE, target)
         storage = MinariStorage.new(
-            staging / "new" / "data",
+            file.parent,
             observation_space=env.observation_space,
             action_space=_chunks(env.action_space, every),
             env_spec=_named(env.spec),
             jpeg_encoding=False,  # it would leave its own colours around whatever is small and moves
         )
         storage.update_metadata(metadata)
-        storage.update_episodes(_buffer(episode, env.action_space.dtype) for episode in episodes)
+        buffers = (_buffer(episode, env.action_space.dtype) for episode in episodes)
+        storage.update_episodes(_fitting(buffers, file, target))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            os.replace(target, staging / "old")
-        os.replace(staging / "new", target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        replace_folder(staging / "new", target)
+
+
+@contextmanager
+def _staging(store: Path, dataset_id: str) -> Iterator[Path]:
+    """Yield a folder to write a dataset in, which goes with the block; those of killed processes go before.
+
+    Raises:
+        FileExistsError: another process is collecting the dataset.
+    """
+    for left in store.glob(f"{STAGING}*"):
+        with folder_lock(left) as abandoned:
+            if abandoned:
+                said = left / "dataset"
+                if said.exists():
+                    restore_folder(left / "new", store / said.read_text())
+                shutil.rmtree(left, ignore_errors=True)
+    # The store does not list folders whose names begin with a dot.
+    staging = store / f"{STAGING}{dataset_id.replace('/', '+')}"
+    staging.mkdir(exist_ok=True)
+    with folder_lock(staging) as held:
+        if not held:
+            raise FileExistsError(f"another process is collecting {dataset_id!r}; wait for it, or choose another id")
+        try:
+            write_file(staging / "dataset", dataset_id.encode())
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _fitting(buffers: Iterable[Any], file: Path, target: Path) -> Iterator[Any]:
+    """Yield episodes as long as there is room for them on the disk; raises OSError before it is full.
+
+    HDF5 keeps some of what was written until the file is closed, and where that cannot be written any more, ends the
+    process with a segmentation fault.
+    """
+    for number, buffer in enumerate(buffers):
+        kept = min(number * KEPT_PER_EPISODE, MOST_KEPT)
+        check_room(file, SPARE + kept + 2 * _size(buffer), target)
+        yield buffer
+
+
+def _size(buffer: Any) -> int:
+    """Return the bytes that an episode takes."""
+    observations = buffer.observations
+    arrays = list(observations.values()) if isinstance(observations, dict) else [observations]
+    return sum(int(array.nbytes) for array in [*arrays, buffer.actions, buffer.rewards]) + 2 * len(buffer.rewards)
 
 
 def _chunks(space: gym.Space[Any], every: int) -> gym.Space[Any]:

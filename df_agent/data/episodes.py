@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import os
+import socket
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 from numpy.typing import NDArray
 
 from df_agent import migrations
+from df_agent.files import naming, temporary_name
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 
 Array = NDArray[Any]
@@ -22,6 +26,15 @@ OWN_NAMESPACE = "df-agent"
 MINARI_VERSION_KEY = "df_agent_format_version"  # in the metadata of the datasets that we write
 _OPTIONAL = ("desired_goals", "achieved_goals")
 _PER_STEP = ("actions", "rewards")
+
+
+STORE = "MINARI_DATASETS_PATH"  # variable of the environment that says where the local Minari store is
+
+
+def check_pack_name(path: Path) -> None:
+    """Raise ValueError unless a file's name is one of a pack of episodes."""
+    if path.suffix != ".npz":
+        raise ValueError(f"An episodes pack ends in .npz, got {str(path)!r}")
 
 
 @dataclass(frozen=True)
@@ -82,13 +95,12 @@ class Episodes:
     def save(self, path: str | Path) -> None:
         """Write an `.npz` pack; the file appears complete or not at all."""
         path = Path(path)
-        if path.suffix != ".npz":
-            raise ValueError(f"An episodes pack ends in .npz, got {str(path)!r}")
+        check_pack_name(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         arrays = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        partial = temporary_name(path)
         try:
-            with partial.open("wb") as file:
+            with naming(path), partial.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays, **{VERSION_KEY: np.int64(FORMAT_VERSION)})
                 file.flush()
                 os.fsync(file.fileno())
@@ -195,10 +207,43 @@ def _open_folder(path: Path) -> Any:
     return minari.MinariDataset(data)
 
 
+def check_store() -> None:
+    """Raise ValueError unless MINARI_DATASETS_PATH, if it is set, is a folder for datasets, or can become one."""
+    given = os.environ.get(STORE)
+    if given is None:
+        return
+    try:
+        Path(given or "\0").mkdir(parents=True, exist_ok=True)
+        os.listdir(given)
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else "it is empty"
+        raise ValueError(f"{STORE}={given!r} cannot be the folder of the local datasets: {said}") from error
+
+
+def _check_reachable() -> None:
+    """Raise OSError if the server of published datasets cannot be reached; its client would try five times."""
+    if getproxies():  # through which only the client finds it
+        return
+    from huggingface_hub import constants
+
+    server = urlsplit(constants.ENDPOINT)
+    port = server.port or (80 if server.scheme == "http" else 443)
+    socket.create_connection((server.hostname or "", port), timeout=10).close()
+
+
+def local_datasets() -> dict[str, dict[str, Any]]:
+    """Return the local Minari store's datasets and what they say of themselves; see `check_store` for the error."""
+    import minari
+
+    check_store()
+    found: dict[str, dict[str, Any]] = minari.list_local_datasets()
+    return found
+
+
 def _open_by_id(dataset_id: str) -> Any:
     import minari
 
-    local = list(minari.list_local_datasets())
+    local = list(local_datasets())
     if dataset_id in local:
         return minari.load_dataset(dataset_id)
     have = ", ".join(local) if local else "none"
@@ -208,6 +253,7 @@ def _open_by_id(dataset_id: str) -> Any:
     if "/" not in dataset_id or dataset_id.startswith((".", "/", f"{OWN_NAMESPACE}/")):
         raise FileNotFoundError(missing + hint + " `df-agent collect env=...` makes one.")
     try:
+        _check_reachable()
         minari.download_dataset(dataset_id)
     except ValueError as error:
         raise FileNotFoundError(f"{missing}{hint} The Minari server does not have it either: {error}") from error

@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # which brings torch; options are looked at without
 Array = NDArray[Any]
 Source = str | tuple[int, ...] | None
 KEYS = ("observation", "achieved_goal", "desired_goal")
+_NAMED: set[str] = set()  # functions that the user named in this process
+_MODULES: set[str] = set()  # of functions that checkpoints may name
 
 
 @dataclass(frozen=True)
@@ -180,22 +182,44 @@ class GoalSpec:
         return replace(episodes, achieved_goals=achieved, desired_goals=desired)
 
 
+def register_goal_functions(module: str) -> None:
+    """Let checkpoints read goals by the functions that live in a module of yours, or in one below it.
+
+    A function that was named itself, as `GoalSpec(success="module:function")` or on the command line, needs no more.
+
+    Args:
+        module: "package" or "package.module". It is not imported here.
+    """
+    _MODULES.add(module)
+
+
 def validated(said: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what a checkpoint says of its goals, to make the specification from.
 
     Raises:
-        ValueError: it names a function of a module that was not imported, or of Python's own. A checkpoint may be a
-            stranger's, and loading it must neither import what it names nor call what every program has.
+        ValueError: it names a function that the user neither named nor registered the module of. A checkpoint may be a
+            stranger's, and any module of any program may hold a function that does harm with what it is given.
     """
     for name, value in (said or {}).items():
-        module = value.partition(":")[0] if isinstance(value, str) and ":" in value else None
-        own = module is not None and module.partition(".")[0] in sys.stdlib_module_names
-        if module is not None and (own or module not in sys.modules):
+        if isinstance(value, str) and ":" in value and not (value in _NAMED or _is_registered(value)):
+            module = value.partition(":")[0]
             raise ValueError(
-                f"the checkpoint reads goals by goal.{name}={value}, and loading it does not import code it names. If "
-                f"you trust it: import {module} first, or repeat goal.{name}={value} to df-agent evaluate"
+                f"the checkpoint reads goals by goal.{name}={value}, and loading it calls no code of its choice. If "
+                f"you trust it: repeat goal.{name}={value} to df-agent evaluate, or in Python import {module} and call "
+                f"df_agent.register_goal_functions({module!r})"
             )
     return dict(said or {})
+
+
+def _is_registered(value: str) -> bool:
+    """Whether "module:function" is imported and lives, not only is known, in a module that the user registered."""
+    module, _, attribute = value.partition(":")
+    home = getattr(getattr(sys.modules.get(module), attribute, None), "__module__", None)
+    return all(isinstance(place, str) and any(_within(place, own) for own in _MODULES) for place in (module, home))
+
+
+def _within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
 
 
 def read(source: str | Sequence[int], observations: Array, name: str) -> Array:
@@ -246,4 +270,5 @@ def _function(path: str, name: str) -> Callable[..., Any]:
         raise ValueError(f"{name}={path}: the module {module} has no {attribute}") from error
     if not callable(found):
         raise ValueError(f"{name}={path} is no function")
+    _NAMED.add(path)  # what a checkpoint names has been validated before
     return found  # type: ignore[no-any-return]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import NO_REFERENCES, References, StepsFunction
@@ -132,6 +132,19 @@ def censored(steps: Array, records: Sequence[EpisodeRecord]) -> Array:
     return np.minimum(steps, [record.max_episode_steps for record in records])
 
 
+def comparable(success: ArrayLike, steps: Array, limits: ArrayLike) -> bool:
+    """Whether a ratio to a reference says anything: one of the two reaches some goal within the limit.
+
+    Where every episode of both times out, their times are the limit, and the ratio 1 would be of two unknown times.
+
+    Args:
+        success: (N,) of the policy.
+        steps: (N,) of the reference, NaN where unknown.
+        limits: (N,) or one for all [control steps].
+    """
+    return bool(np.any(success) or np.any(steps < np.asarray(limits)))
+
+
 def success_curve(steps: Array, success: Array, limit: int) -> Array:
     """Return (limit + 1,) share of episodes that have reached the goal by step 0, 1, ..., limit."""
     reached = np.bincount(np.asarray(steps)[success].astype(np.int64), minlength=limit + 1)
@@ -202,7 +215,8 @@ def _rewards(records: Sequence[EpisodeRecord], references: tuple[float, float] |
 def _against_references(records: Sequence[EpisodeRecord], oracle: Array | None, bound: Array | None) -> dict[str, Any]:
     oracle, bound = (None if steps is None else censored(steps, records) for steps in (oracle, bound))
     ratio, interval = None, None
-    if oracle is not None and oracle.mean() > 0:
+    limits, success = [record.max_episode_steps for record in records], [record.success for record in records]
+    if oracle is not None and oracle.mean() > 0 and comparable(success, oracle, limits):
         steps = np.array([record.time_to_goal for record in records], dtype=np.float64)
         ratio, interval = paired_ratio(steps, oracle)
     return {

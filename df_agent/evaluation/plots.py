@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from df_agent.evaluation.metrics import success_curve, wilson_interval
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import NO_REFERENCES, References
+from df_agent.files import naming
 
 Array = NDArray[Any]
 Bounds = tuple[float, float, float, float]
@@ -94,7 +95,8 @@ def plot_plans(
         _caption(axes, record, None if oracle is None else float(oracle[records.index(record)]))
     _header(figure, shown, size[1])
     _time_bar(figure, scale, size)
-    figure.savefig(path)
+    with naming(Path(path)):
+        figure.savefig(path)
     return Path(path)
 
 
@@ -136,7 +138,8 @@ def plot_time_to_goal(
     figure.text(0.085, 0.945, "Episodes that have reached the goal", **TITLE)
     text = f"{records[0].env}, {n} episodes{missed}; band: 95 % (Wilson)"
     figure.text(0.085, 0.885, text, fontsize=9, color=MUTED, va="center")
-    figure.savefig(path)
+    with naming(Path(path)):
+        figure.savefig(path)
     return Path(path)
 
 

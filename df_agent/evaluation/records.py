@@ -6,11 +6,12 @@ import gzip
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from df_agent.files import replace_file
 
 
 @dataclass
@@ -153,10 +154,8 @@ def _nan(values: Any) -> Any:
 def write_records(path: str | Path, records: Iterable[EpisodeRecord]) -> Path:
     """Write records to a JSONL file, whole or not at all; compressed if its name ends in .gz."""
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     content = "".join(record.to_json() + "\n" for record in records).encode()
-    partial.write_bytes(gzipped(content) if path.suffix == ".gz" else content)
-    os.replace(partial, path)
+    replace_file(path, gzipped(content) if path.suffix == ".gz" else content)
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from df_agent.evaluation.plots import plot_plans, plot_time_to_goal
 from df_agent.evaluation.records import EpisodeRecord, write_records
 from df_agent.evaluation.references import NO_REFERENCES, References
 from df_agent.evaluation.video import Film, write_video
+from df_agent.files import json_bytes, replace_file
 
 RECORDS_FILE, SUMMARY_FILE = "episodes.jsonl", "summary.json"
 PLANS_FILE, CURVE_FILE, VIDEO_FILE = "plans.png", "time_to_goal.png", "rollout.mp4"
@@ -88,7 +88,7 @@ class EvaluationResult:
         folder, records = Path(folder), self.records
         folder.mkdir(parents=True, exist_ok=True)
         write_records(folder / RECORDS_FILE, records)
-        (folder / SUMMARY_FILE).write_text(json.dumps(self.summary, indent=2, allow_nan=False) + "\n")
+        replace_file(folder / SUMMARY_FILE, json_bytes(self.summary))
         if pictures:
             plot_plans(records, folder / PLANS_FILE, self.references, oracle=self._oracle)
             plot_time_to_goal(records, folder / CURVE_FILE, oracle=self._oracle, lower_bound=self._lower_bound)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import gymnasium as gym
 import numpy as np
 
@@ -43,8 +45,11 @@ class Validation:
         check_validation_seed(seed, "validation.seed")
         self.env_id, self.episodes, self.seed, self.goal_spec = env_id, episodes, seed, goal_spec
         self.limit = episode_limit(env_id, None)
-        if not goal_spec.is_plain:  # what the specification lacks is said now, not after the first hour of training
-            GoalEnv(gym.make(env_id), goal_spec).close()
+        if not goal_spec.is_plain:  # what it, or a step's info, lacks is said now, not after the first hour of training
+            with closing(GoalEnv(gym.make(env_id), goal_spec)) as env:
+                env.reset(seed=seed)
+                env.action_space.seed(seed)
+                env.step(env.action_space.sample())
 
     def asked(self) -> Asked | None:
         """Return the starts and goals of the episodes; None where they are no places, but say pictures."""

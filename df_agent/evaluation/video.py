@@ -27,6 +27,7 @@ from df_agent.evaluation.plots import (
 )
 from df_agent.evaluation.records import EpisodeRecord
 from df_agent.evaluation.references import NO_REFERENCES, References
+from df_agent.files import naming
 
 Array = NDArray[Any]
 Box = tuple[float, float, float, float]
@@ -248,7 +249,7 @@ def encode(frames: Iterator[NDArray[np.uint8]], path: Path, fps: int, quality: i
         options: dict[str, Any] = {"duration": 1000 / fps, "loop": 0}
     else:
         options = {"fps": fps, "codec": "libx264", "quality": quality, "macro_block_size": 2}
-    with imageio.get_writer(path, **options) as writer:
+    with naming(path), imageio.get_writer(path, **options) as writer:
         for frame in frames:
             writer.append_data(frame)
     return path

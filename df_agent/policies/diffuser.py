@@ -133,8 +133,7 @@ class DiffuserPolicy(MPCPolicy):
     def from_pretrained(cls, name: str | Path, **options: Any) -> DiffuserPolicy:
         """Load a policy by the name of a shipped checkpoint, a folder, or a Hub id; options as in the constructor."""
         checkpoint = load_as(name, "diffuser")
-        model = Diffuser.from_config(checkpoint.config["learner"])
-        checkpoint.load_into(model)
+        model = checkpoint.build(lambda: Diffuser.from_config(checkpoint.config["learner"]), "a baseline", "learner")
         goal_spec = make(GoalSpec, validated(checkpoint.config.get("goal")))
         return cls(model.requires_grad_(False).eval(), **{"goal_spec": goal_spec, **options})
 

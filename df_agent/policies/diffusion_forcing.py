@@ -13,7 +13,7 @@ from df_planners import PLANNERS
 from df_planners.feasibility import MotionLimits
 from df_planners.model_planner import ModelPlanner
 
-from df_agent.agent_model import AgentModel
+from df_agent.agent_model import SIDES, AgentModel
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.data.samplers.side_models import displacement_scale
@@ -137,11 +137,13 @@ class DiffusionForcingPolicy(MPCPolicy):
         config = checkpoint.config
         if other := config.get("algorithm"):
             raise CheckpointError(f"{str(name)!r} holds a checkpoint of the baseline {other}, not of Diffusion Forcing")
+        checkpoint.require("an agent", ("tokenizer", "windows", "statistics"))
         check_names(config.get("policy", {}), overrides)
-        model = AgentModel.from_config(config)
-        checkpoint.load_into(model)
+        sections = ("network", "diffusion", *(name for name in SIDES if config.get(name)))
+        model = checkpoint.build(lambda: AgentModel.from_config(config), "an agent", *sections)
         model.prepare(choose_device(device), precision)
-        return cls.from_model(model, config, max_steps=max_steps, costs=costs, **overrides)
+        with checkpoint.read():
+            return cls.from_model(model, config, max_steps=max_steps, costs=costs, **overrides)
 
     @classmethod
     def from_model(

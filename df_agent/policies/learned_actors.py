@@ -143,9 +143,10 @@ class LearnedGoalPolicy(GoalPolicy):
         """
         checkpoint = load_as(name, cls.algorithm)
         goal_spec = make(GoalSpec, validated(checkpoint.config.get("goal")))
-        learner = GoalLearner.from_config(acting_part(checkpoint.config["learner"]))
         own = {key: value for key, value in checkpoint.weights.items() if key.startswith("actor.")}
-        replace(checkpoint, weights=own).load_into(learner)
+        learner = replace(checkpoint, weights=own).build(
+            lambda: GoalLearner.from_config(acting_part(checkpoint.config["learner"])), "a baseline", "learner"
+        )
         return cls(learner.requires_grad_(False).eval().to(choose_device(device)), execute, goal_spec)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from df_agent.baselines import learner_class
 from df_agent.data.datasets import load_episodes
+from df_agent.data.episodes import Episodes
 from df_agent.data.goal_spec import GoalSpec
 from df_agent.data.infer import infer_channels
 from df_agent.options import make
@@ -25,6 +26,7 @@ def train_baseline(
     config: Mapping[str, Any],
     validate: Validation | None = None,
     make_policy: Callable[[nn.Module], object] | None = None,
+    check_data: Callable[[Episodes], None] = lambda episodes: None,
 ) -> nn.Module:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
@@ -35,12 +37,14 @@ def train_baseline(
         validate: called every train.validate_every steps; the "goal" of what it is told is the inferred one.
         make_policy: called with the untrained model, so that options that make no policy of it are refused now and
             not at the first validation.
+        check_data: called with the data before anything is trained; raises where it is not the environment's.
     """
     options = TrainConfig.from_dict(config["train"])
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     cls = learner_class(config["algorithm"])
     with make_accelerator().local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config["dataset"])
+    check_data(episodes)
     goal, notes = infer_channels(episodes, make(GoalSpec, dict(config.get("goal") or {})))
     if notes and make_accelerator().is_main_process:
         print(*notes, sep="\n", flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import nn
 
 from df_agent.agent_model import AgentModel
 from df_agent.checkpoint import load_checkpoint
+from df_agent.data.episodes import Episodes
 from df_agent.data.quality import Asked
 from df_agent.runtime import own_modes
 from df_agent.training.agent_config import AgentTrainingConfig
@@ -39,6 +40,7 @@ def train(
     validate: Validation | None = None,
     look: FirstLook | None = None,
     asked: Asked | None = None,
+    check_data: Callable[[Episodes], None] = lambda episodes: None,
 ) -> AgentModel:
     """Train, or continue, the run that `config` describes; return the EMA model.
 
@@ -54,6 +56,7 @@ def train(
             continued from a checkpoint of the diffusion model has had it.
         asked: starts and goals that the agent will be asked for. What is wrong with the data, for them too, is printed
             and kept in `run_dir`/data.json; see `df_agent.data.quality`.
+        check_data: called with the data before anything is trained; raises where it is not the environment's.
 
     Raises:
         ValueError: unknown, missing or impossible options, which are named.
@@ -62,7 +65,12 @@ def train(
     c = config if isinstance(config, AgentTrainingConfig) else AgentTrainingConfig.from_dict(config)
     options, began = c.trainer, time.perf_counter()
     check = DataCheck(asked)
-    sampler = make_sampler(c, check.look)
+
+    def look_at(episodes: Episodes, channels: list[int]) -> None:
+        check_data(episodes)
+        check.look(episodes, channels)
+
+    sampler = make_sampler(c, look_at)
     described = describe(c, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = AgentModel.from_config(described)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from df_agent import migrations
-from df_agent.files import json_bytes, replace_file
+from df_agent.files import folder_lock, json_bytes, replace_file
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 from df_agent.training.config import FREE_KEYS, TrainConfig
 
@@ -84,16 +83,9 @@ class RunFolder:
 @contextmanager
 def lock_folder(folder: Path, refusal: str) -> Iterator[None]:
     """Hold a folder's lock, or raise RunError(refusal). The system releases it when the process ends, however."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(refusal) from error
+    with folder_lock(folder) as held:
+        if not held:
+            raise RunError(refusal)
         yield
 
 

@@ -22,10 +22,11 @@ import numpy as np
 from df_agent.baselines.sac_her import ALGORITHM, Actor
 from df_agent.baselines.sac_her_model import ALGORITHMS, actor_of, make_model
 from df_agent.checkpoint import load_checkpoint, save_checkpoint
-from df_agent.files import atomic_folder, json_bytes, replace_file
+from df_agent.files import atomic_folder, json_bytes, remove_leftovers, replace_file
 from df_agent.options.baselines import SACHERConfig
 from df_agent.runtime import own_modes
 from df_agent.training.run_folder import RunError, RunFolder, command
+from df_agent.training.stopping import Stopped, stop_requests
 
 CURVE_FILE = "curve.jsonl"
 # (actor, environment steps done) -> numbers, among them "time_to_goal"
@@ -61,6 +62,7 @@ def train_sac_her(
     Raises:
         RunError: another process trains in the folder, or it holds a run with another configuration.
         ValueError: steps or save_every below 1.
+        Stopped: SIGTERM or Ctrl-C came; the steps until then are saved.
     """
     if min(steps, save_every) < 1:
         raise ValueError(f"steps and save_every must be at least 1, got {steps} and {save_every}")
@@ -68,16 +70,26 @@ def train_sac_her(
     with RunFolder(run.folder, main=True).locked():
         run.check()
         model, seconds = run.restore()
-        while model.num_timesteps < steps:
-            began = time.perf_counter()
-            model.learn(min(save_every, steps - model.num_timesteps), reset_num_timesteps=False)
-            seconds += time.perf_counter() - began
-            actor = actor_of(model).to("cpu")
-            numbers = dict(validate(actor, model.num_timesteps)) if validate is not None else {}
-            row = {"steps": model.num_timesteps, "seconds": round(seconds, 1), **numbers}
-            run.save(model, row)
-            if on_row is not None:
-                on_row(row)
+        with stop_requests() as stop:
+            while model.num_timesteps < steps:
+                began = time.perf_counter()
+                with stop.postponed():
+                    left = steps - model.num_timesteps
+                    model.learn(min(save_every, left), lambda *_: not stop, reset_num_timesteps=False)
+                seconds += time.perf_counter() - began
+                actor = actor_of(model).to("cpu")
+                try:
+                    numbers = {} if validate is None or stop else dict(validate(actor, model.num_timesteps))
+                except Stopped:
+                    numbers = {}  # of a state that is saved without
+                row = {"steps": model.num_timesteps, "seconds": round(seconds, 1), **numbers}
+                with stop.postponed():
+                    run.save(model, row)
+                if on_row is not None:
+                    on_row(row)
+                if stop.number is not None and model.num_timesteps < steps:
+                    print(f"stopped; the same command continues from step {model.num_timesteps}, which is saved")
+                    raise Stopped(stop.number)
         return actor_of(model).to("cpu")
 
 
@@ -114,8 +126,7 @@ class _Run:
     def restore(self) -> tuple[Any, float]:
         """Return the newest saved model with its buffer, or an untrained one, and the seconds spent so far."""
         model = make_model(self.env_id, self.config)
-        for incomplete in (self.folder / "states").glob(".tmp-*"):
-            shutil.rmtree(incomplete)
+        remove_leftovers(self.folder)
         saved = self.states()
         if not saved:
             self._write_curve([])

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from df_agent import migrations
 from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, tensors_from_bytes, tensors_to_bytes
-from df_agent.files import atomic_folder, json_bytes, write_file
+from df_agent.files import atomic_folder, json_bytes, remove_leftovers, write_file
 
 STATE_FILE = "trainer.safetensors"
 STATE_INFO = "trainer.json"
@@ -122,8 +122,7 @@ def prune(run_dir: Path, step: int, keep: int, metric: str, mode: str) -> None:
             doomed = entry.folder.with_name(f".tmp-old-{entry.folder.name}")
             entry.folder.rename(doomed)
             shutil.rmtree(doomed)
-    for leftover in (run_dir / "checkpoints").glob(".tmp-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    remove_leftovers(run_dir / "checkpoints")
 
 
 def _read_state(folder: Path) -> dict[str, Tensor]:

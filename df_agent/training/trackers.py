@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from df_agent.files import replace_file
+from df_agent.files import naming, replace_file
 
 TRACKERS = ("tensorboard", "wandb", "none")
 
@@ -55,7 +55,7 @@ class JsonlTracker:
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line; NaN and infinity are written as null."""
-        with self.path.open("a") as file:
+        with naming(self.path), self.path.open("a") as file:
             numbers = {key: float(value) if math.isfinite(value) else None for key, value in metrics.items()}
             file.write(json.dumps({"step": step, **numbers}, allow_nan=False) + "\n")
 

@@ -23,6 +23,7 @@ from df_agent.training.optimizer import EMA, adamw, gradient_statistics, learnin
 from df_agent.training.progress import Meter, Progress
 from df_agent.training.run_folder import RunFolder, record
 from df_agent.training.state import prune, restore_newest, save_state, saved_steps
+from df_agent.training.stopping import Stopped, StopRequest, stop_requests
 from df_agent.training.trackers import Tracker, Trackers, make_tracker
 from df_agent.types import TrainingBatch
 
@@ -88,6 +89,7 @@ class Trainer(Generic[M]):
         Raises:
             TrainingError: a loss or gradient was not finite; the newest checkpoint is kept.
             RunError: another process trains in the folder, or it holds a run with another configuration.
+            Stopped: SIGTERM or Ctrl-C came; the steps until then are saved.
         """
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -109,25 +111,29 @@ class Trainer(Generic[M]):
                     line, numbers = self.look(self.ema.module)
                     self.tracker.log(0, numbers)
                     progress.note(line)
-                self._loop(start, progress)
+                with stop_requests() as stop:
+                    self._loop(start, progress, stop)
             except KeyboardInterrupt:
-                progress.note("stopped; the same command continues from the newest checkpoint")
+                saved_last = saved_steps(self.run_dir)[-1:]
+                where = f"from step {saved_last[0].step}, which is saved" if saved_last else "from the beginning"
+                progress.note(f"stopped; the same command continues {where}")
                 raise
             finally:
                 progress.close()
                 self.tracker.close()
         return self.ema.module
 
-    def _loop(self, start: int, progress: Progress) -> None:
+    def _loop(self, start: int, progress: Progress, stop: StopRequest) -> None:
         c = self.config
         meter = Meter(self.device)
         began = time.perf_counter()
         for step in range(start, c.steps):
-            meter.add(step, self._step(step))
+            with stop.postponed():
+                meter.add(step, self._step(step))
             done = step + 1
             last = done == c.steps
             validates = self.validate is not None and c.validate_every > 0 and (done % c.validate_every == 0 or last)
-            saves = validates or last or done % c.checkpoint_every == 0
+            saves = validates or last or done % c.checkpoint_every == 0 or bool(stop)
             logs = last or done % c.log_every == 0
             if logs or saves or self.device.type == "cpu":
                 self._check_finite(meter)
@@ -142,7 +148,15 @@ class Trainer(Generic[M]):
                 progress.update(done)
             if saves:
                 self._seconds += time.perf_counter() - began
-                self._save(done, self._validate(done, progress) if validates else {}, progress)
+                try:
+                    measured = self._validate(done, progress) if validates and not stop else {}
+                except Stopped:
+                    measured = {}  # of a step that is saved without
+                with stop.postponed():
+                    self._save(done, measured, progress)
+                if stop.number is not None and not last:
+                    raise Stopped(stop.number)  # without waiting for other processes, which may be anywhere
+                self.accelerator.wait_for_everyone()
                 began = time.perf_counter()
                 meter.restart_clock()
 
@@ -254,7 +268,6 @@ class Trainer(Generic[M]):
             prune(self.run_dir, done, c.keep, c.best_metric, c.best_mode)
             if done == c.steps:
                 progress.note(f"saved {folder}")
-        self.accelerator.wait_for_everyone()
 
     def _where(self) -> dict[str, Any]:
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type

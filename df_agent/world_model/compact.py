@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from df_agent.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from df_agent.checkpoint import KINDS, load_checkpoint, save_checkpoint
 from df_agent.data.clips import Clips, load_clips
 from df_agent.data.episodes import Episodes
 from df_agent.models.autoencoder import Encoder, to_signal
@@ -59,10 +59,8 @@ def build_compact(config: Mapping[str, Any]) -> CompactModel:
 def load_compact(name: str | Path, device: str | torch.device | None = "auto") -> tuple[CompactModel, dict[str, Any]]:
     """Return a trained model and the config it was saved with; raises CheckpointError if there is none."""
     checkpoint = load_checkpoint(name)
-    if "compact" not in checkpoint.config:
-        raise CheckpointError(f"{name} holds no compact model of pictures")
-    model = build_compact(checkpoint.config)
-    checkpoint.load_into(model)
+    sections = ("compact", "autoencoder", "dynamics")
+    model = checkpoint.build(lambda: build_compact(checkpoint.config), KINDS["compact"], *sections)
     return model.eval().to(choose_device(device)), checkpoint.config
 
 

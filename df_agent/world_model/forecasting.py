@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from df_agent.agent_model import AgentModel
-from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.checkpoint import KINDS, load_checkpoint
 from df_agent.diffusion.conditioning import Continued, remembers
 from df_agent.diffusion.diffusion_forcing import DiffusionForcing
 from df_agent.diffusion.sampler import Denoiser, sample
@@ -66,10 +66,8 @@ class Forecaster:
     def from_pretrained(cls, name: str | Path, device: str | torch.device | None = "auto") -> Forecaster:
         """Load one; raises CheckpointError where there is none, or something else."""
         checkpoint = load_checkpoint(name)
-        if "forecast" not in checkpoint.config:
-            raise CheckpointError(f"{name} holds no forecaster")
-        model = AgentModel.from_config(checkpoint.config)
-        checkpoint.load_into(model)
+        sections = ("forecast", "network", "diffusion")
+        model = checkpoint.build(lambda: AgentModel.from_config(checkpoint.config), KINDS["forecast"], *sections)
         return cls(model.diffusion, checkpoint.config, device)
 
     @torch.no_grad()

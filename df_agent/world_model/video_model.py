@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from df_agent.checkpoint import CheckpointError, load_checkpoint
+from df_agent.checkpoint import KINDS, load_checkpoint
 from df_agent.data.clips import conditions
 from df_agent.diffusion.config import DiffusionForcingConfig
 from df_agent.models import build_network
@@ -83,10 +83,8 @@ class VideoModel:
             CheckpointError: there is none, or it holds something else.
         """
         checkpoint = load_checkpoint(name)
-        if "video" not in checkpoint.config:
-            raise CheckpointError(f"{name} holds no video model")
-        model = build_video_model(checkpoint.config)
-        checkpoint.load_into(model)
+        sections = ("video", "network", "diffusion", "autoencoder")
+        model = checkpoint.build(lambda: build_video_model(checkpoint.config), KINDS["video"], *sections)
         return cls(model, checkpoint.config, **options)
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import huggingface_hub
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import df_agent.checkpoint as checkpoint_module
+import df_agent.files as files_module
 from df_agent.checkpoint import CheckpointError, list_pretrained, load_checkpoint, push_to_hub, save_checkpoint
 
 SOURCES = Path(checkpoint_module.__file__).parent
@@ -203,20 +205,29 @@ def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_save_over_another_that_is_cut_short_is_recognised(tmp_path, monkeypatch):
-    folder = save_checkpoint(tmp_path / "c", weights(), {})
-    replace = checkpoint_module.replace_file
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("last", ["model.safetensors", "config.json", None])
+def test_a_save_over_another_that_is_cut_short_leaves_the_old_or_the_new_one(tmp_path, monkeypatch, last, exchange):
+    folder = save_checkpoint(tmp_path / "c", weights(), {"which": "old"})
+    write = checkpoint_module.write_file
 
-    def weights_only(path, data):
-        if path.name == "config.json":
+    def killed_at(path, data):
+        if path.name == last:
             raise KeyboardInterrupt
-        replace(path, data)
+        write(path, data)
 
-    monkeypatch.setattr(checkpoint_module, "replace_file", weights_only)
-    with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(folder, {"other": torch.ones(2)}, {})
-    with pytest.raises(CheckpointError, match="interrupted save"):
-        load_checkpoint(folder)
+    def killed_after_the_exchange(path, ignore_errors=False):
+        if not ignore_errors:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint_module, "write_file", killed_at)
+    if not exchange:
+        monkeypatch.setattr(files_module, "_exchange", lambda one, other: False)
+    elif last is None:
+        monkeypatch.setattr(files_module.shutil, "rmtree", killed_after_the_exchange)
+    with pytest.raises(KeyboardInterrupt) if last or exchange else nullcontext():
+        save_checkpoint(folder, {"other": torch.ones(2)}, {"which": "new"})
+    assert load_checkpoint(folder).config["which"] == ("new" if last is None else "old")
 
 
 def test_saving_over_a_checkpoint_keeps_other_files(tmp_path):

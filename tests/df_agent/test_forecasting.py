@@ -112,7 +112,7 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"covariates must be finite, of shape \(2, 8, 2\), got None"):
         forecaster.predict(series.tests[:, :4])
     save_checkpoint(tmp_path / "other", {}, {})
-    with pytest.raises(CheckpointError, match="holds no forecaster"):
+    with pytest.raises(CheckpointError, match="not a forecaster"):
         Forecaster.from_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"no set 'exchange'.*exchange_rate_nips"):
         load_gluonts("exchange")

@@ -3,6 +3,8 @@ import importlib.util
 import json
 import math
 import os
+import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,8 @@ from df_agent.training.config import TrainConfig
 from df_agent.training.device import choose_precision
 from df_agent.training.optimizer import EMA, decay_at, learning_rate_at
 from df_agent.training.run_folder import RunError, RunFolder
-from df_agent.training.state import saved_steps
+from df_agent.training.state import save_state, saved_steps
+from df_agent.training.stopping import Stopped, stop_requests
 from df_agent.training.trackers import JsonlTracker
 from df_agent.training.trainer import TrainingError
 
@@ -421,3 +424,55 @@ def test_debugging_logs_gradients_and_names_the_operation_that_fails(tmp_path):
     trainer.model.__class__ = Steep
     with pytest.raises(TrainingError, match=r"the gradients of network\.3\.bias are not finite in step 1"):
         trainer.fit()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("where", ["step", "validation", "save"])
+def test_a_signal_to_stop_loses_nothing_and_is_answered_by_one_line(tmp_path, capsys, monkeypatch, number, where):
+    """It comes in the middle of step 14, in a validation after it, or while that is saved."""
+    calls = []
+
+    class Stopping(toy.Toy):
+        def loss(self, batch, generator):
+            calls.append(None)
+            if where == "step" and len(calls) == 14:
+                os.kill(os.getpid(), number)
+            return super().loss(batch, generator)
+
+    def validate(model, step):
+        if where == "validation":
+            os.kill(os.getpid(), number)
+        return {"success_rate": 1.0, "time_to_goal": 1.0}
+
+    def saving(*arguments):
+        os.kill(os.getpid(), number)
+        return save_state(*arguments)
+
+    if where == "save":
+        monkeypatch.setattr(trainer_module, "save_state", saving)
+    before = signal.getsignal(number)
+    every = {} if where == "step" else {"validate": validate, "validate_every": 14}
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        toy.make_trainer(tmp_path / "stopped", Stopping(dropout=0.2), steps=40, checkpoint_every=1000, **every).fit()
+    assert stopped.value.number == number
+    assert signal.getsignal(number) is before
+    assert steps_kept(tmp_path / "stopped") == [14]
+    assert "stopped; the same command continues from step 14, which is saved" in capsys.readouterr().out
+    whole = toy.make_trainer(tmp_path / "whole", toy.Toy(dropout=0.2), steps=40, checkpoint_every=1000).fit()
+    monkeypatch.undo()
+    options = {"steps": 40, "checkpoint_every": 1000, "validate_every": every.get("validate_every", 0)}
+    quiet = (lambda model, step: {"success_rate": 1.0, "time_to_goal": 1.0}) if every else None
+    again = toy.make_trainer(tmp_path / "stopped", toy.Toy(dropout=0.2), validate=quiet, **options).fit()
+    assert all(torch.equal(again.state_dict()[key], value) for key, value in whole.state_dict().items())
+
+
+def test_a_second_signal_stops_at_once():
+    def twice(stop):
+        with stop.postponed():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert stop
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+
+    with stop_requests() as stop, pytest.raises(Stopped):
+        twice(stop)

@@ -185,7 +185,7 @@ def test_what_no_policy_can_be_made_of_is_not_trained(walks, tmp_path):
 
 def test_other_algorithms_and_their_checkpoints_are_named(walks, tmp_path):
     save_checkpoint(tmp_path / "other", {"w": torch.zeros(1)}, {"algorithm": "gcbc"})
-    with pytest.raises(CheckpointError, match="holds a checkpoint of gcbc, not of diffuser"):
+    with pytest.raises(CheckpointError, match="holds the baseline gcbc, not the baseline diffuser"):
         load_learner(tmp_path / "other", "diffuser", Diffuser)
     with pytest.raises(ValueError, match="did you mean 'diffuser'"):
         train_baseline({**job(walks, tmp_path / "run"), "algorithm": "difuser"})

@@ -1,6 +1,8 @@
 """SAC and TD3 with hindsight goals: the exported actor acts as the model; runs go on where they were."""
 
 import json
+import os
+import signal
 
 import df_envs  # noqa: F401 - registers the mazes with gymnasium
 import gymnasium as gym
@@ -170,6 +172,31 @@ def test_a_run_goes_on_from_its_newest_state(tmp_path):
     assert SACHERPolicy.from_pretrained(tmp_path / "best", device="cpu").predict(observations(3))[0].shape == (3, 2)
     with pytest.raises(RunError, match="width: 16 there, 8 now"):
         train_sac_her(ENV, tmp_path, small(width=8), steps=500)
+
+
+@pytest.mark.parametrize("where", ["step", "validation"])
+def test_a_signal_to_stop_loses_no_step(tmp_path, monkeypatch, capsys, where):
+    def validate(actor, steps):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {"time_to_goal": 1.0}
+
+    if where == "step":
+        original, calls = ArrivalReward.step, []
+
+        def step(self, action):
+            calls.append(action)
+            if len(calls) == 37:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(self, action)
+
+        monkeypatch.setattr(ArrivalReward, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train_sac_her(ENV, tmp_path, small(), steps=400, save_every=120, validate=validate)
+    (row,) = read_curve(tmp_path)
+    assert "time_to_goal" not in row
+    assert f"continues from step {row['steps']:.0f}, which is saved" in capsys.readouterr().out
+    assert row["steps"] == 120 if where == "validation" else row["steps"] < 120
+    assert (tmp_path / "states" / f"step_{row['steps']:09d}").is_dir()
 
 
 def test_best_keeps_the_actor_that_was_fastest(tmp_path):

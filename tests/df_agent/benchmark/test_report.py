@@ -141,6 +141,14 @@ def test_rows_without_paths_still_make_a_report(comparison, tmp_path):
     assert "its path was not recorded" in (tmp_path / "failures.html").read_text()
 
 
+def test_the_report_speaks_of_the_policies_that_were_compared(comparison):
+    rows = [{"step": 1.0, "success_rate": 0.5}]
+    given = dict.fromkeys(("ours", "late@2", "broken", "stranger"), rows) | {"random": []}
+    found = replace(comparison, curves=given, tuning=[{"policy": name} for name in given])
+    assert list(found.curves) == ["ours", "late@2"]
+    assert [row["policy"] for row in found.tuning] == ["ours", "late@2", "random"]
+
+
 def test_the_readme_has_a_line_per_policy_and_a_column_per_environment(comparison):
     other = replace(comparison, env="elsewhere", policies=comparison.policies[:1])
     inside = replace(comparison.policies[3].records[0], time_to_goal=0)

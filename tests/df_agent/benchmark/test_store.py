@@ -1,6 +1,7 @@
 """Rows on disk: appended as episodes end, the same after a crash, never mixed."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import gymnasium as gym
@@ -50,6 +51,21 @@ class Dying(Crowded):
         if self.left < 0:
             raise KeyboardInterrupt
         return super().predict(*args, **kwargs)
+
+
+def test_what_a_killed_refresh_left_is_no_policy_and_goes(store, monkeypatch):
+    store.fill(Crowded(), seed=0, episodes=2, num_envs=2)
+    root = store.folder.parents[2]
+    film = store.folder / ".tmp-12-plans.mp4"
+    film.touch()
+    with monkeypatch.context() as patched:  # killed after the rename
+        patched.setattr(shutil, "rmtree", lambda path: None)
+        store.drop()
+    PolicyStore(root / ".tmp-13-restored", store.env_id, "other").begin(IDENTITY, {})
+    assert any(path.name.startswith(".tmp-") for path in store.folder.parent.iterdir())
+    assert stored(root, store.env_id) == []
+    with locked(root):
+        assert not list(root.rglob(".tmp-*"))
 
 
 @pytest.fixture

@@ -60,9 +60,16 @@ def test_every_number_of_a_line_by_hand(rows, make_record):
 
 
 def test_who_never_succeeds_is_not_faster_than_a_reference_that_succeeds_after_the_limit(rows):
-    never = rows("never", {30: None, 40: None})
+    never = rows("never", {1: None, 30: None, 40: None})
     (line,) = compared(never, time_optimal_steps=lambda starts, goals: starts[:, 0]).policies
-    assert [ratio.value for ratio in (line.oracle_ratio, line.optimal_ratio, line.bound_ratio)] == [1, 1, 1]
+    found = [ratio.value for ratio in (line.oracle_ratio, line.optimal_ratio, line.bound_ratio)]
+    assert found == pytest.approx([300 / 210, 300 / 210, 300 / 205])
+
+
+def test_no_ratio_where_neither_the_policy_nor_the_reference_ever_arrives(rows):
+    never = rows("never", {30: None, 40: None})
+    (line,) = compared(never, time_optimal_steps=lambda starts, goals: np.full(len(starts), np.nan)).policies
+    assert (line.oracle_ratio, line.optimal_ratio, line.bound_ratio) == (None, None, None)
 
 
 def test_scores_are_in_steps_where_episodes_have_another_length(rows):

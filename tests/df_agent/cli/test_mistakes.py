@@ -133,3 +133,37 @@ def test_the_reference_of_a_comparison_is_what_usually_acts_there():
     assert reference_of(config, "maze2d-umaze-pixels") == "pixels"
     assert reference_of(config, "maze2d-umaze") == "diffusion_forcing"
     assert reference_of(configuration("compare", ["reference=cem"]), "maze2d-umaze-pixels") == "cem"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("collect env=maze2d-umaze pack=x.zip", r"An episodes pack ends in .npz, got 'x.zip'"),
+        ("collect env=maze2d-umaze pack=x.npz.gz", r"An episodes pack ends in .npz, got 'x.npz.gz'"),
+        ("collect env=maze2d-umaze pack={file}/x.npz", r"cannot be written: .*file is a file"),
+        ("train env=maze2d-umaze run_dir={file}", r"cannot be written: .*file is a file"),
+        ("train env=maze2d-umaze algorithm=gcbc run_dir={file}/run", r"cannot be written: .*file is a file"),
+        ("compare env=maze2d-umaze output_dir={file}", r"cannot be written: .*file is a file"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_is_done(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (file := tmp_path / "file").touch()
+    name, *arguments = words.format(file=file).split()
+    with pytest.raises(SystemExit, match=message):
+        main(name, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("file", "exists"), ("file/below", "Not a directory"), ("", "it is empty")]
+)
+@pytest.mark.parametrize(
+    "words", ["collect env=maze2d-umaze", "list datasets", "train env=maze2d-umaze dataset=a/b-v0"]
+)
+def test_a_store_that_is_no_folder_is_named_by_its_variable(words, folder, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / folder) if folder else "")
+    name, *arguments = words.split()
+    with pytest.raises(SystemExit, match=rf"MINARI_DATASETS_PATH='.*' cannot be the folder .*: .*{said}"):
+        main(name, arguments=arguments)

@@ -1,5 +1,8 @@
+import os
+import resource
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,8 +13,12 @@ import numpy as np
 import pytest
 from df_envs.waypoints import demonstrator
 
+from df_agent.cli.app import main
+from df_agent.cli.collect import report
+from df_agent.cli.collecting import Job
 from df_agent.data.collect import collect, record
 from df_agent.data.datasets import load_episodes
+from df_agent.files import folder_lock
 
 ROOT = Path(__file__).parents[3]
 
@@ -100,6 +107,30 @@ def test_what_the_environment_or_the_policy_writes_over_is_kept():
     assert episode.observations.ravel().tolist() == [0, 0.25, 0.75, 1.5]
 
 
+@pytest.mark.parametrize(
+    ("infos", "shown"),
+    [
+        ([{}, {"successes": 3}], ("unknown", "–")),
+        ([{}, {"success": False}], ("0.000", "–")),
+        ([{"is_success": True}, {}], ("1.000", "1.0")),
+    ],
+)
+def test_success_is_unknown_where_the_environment_does_not_say_it(infos, shown, capsys):
+    class Saying(Drift):
+        steps = 0
+
+        def step(self, action):
+            self.steps += 1
+            return np.zeros(1, np.float32), 0.0, False, False, infos[self.steps - 1]
+
+    job = Job(Saying(), Push(), "saying-v0", {})
+    for episode in record(job.env, job.policy, steps=2):
+        job.note(episode)
+    report(job, np.array([2]), 1.0)
+    row = capsys.readouterr().out.splitlines()[-2]
+    assert tuple(cell.strip() for cell in row.split("│")[-3:-1]) == shown
+
+
 def test_the_same_seed_gives_the_same_data_and_another_does_not():
     collect(Drift(), Push(), 50, "a-v0", seed=1)
     collect(Drift(), Push(), 50, "b-v0", seed=1)
@@ -171,3 +202,55 @@ def test_the_script_collects_reports_and_packs(tmp_path):
     assert again.returncode == 2
     assert "overwrite=true" in again.stderr
     assert "Traceback" not in again.stderr
+
+
+@pytest.mark.parametrize("room", [100 << 10, 3 << 20])  # full at once, full on the way
+def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(store, room, capsys):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main("collect", arguments=["env=maze2d-umaze", "policy=random", "steps=9000", "dataset=mine/big-v0"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"df-agent collect: {store / 'mine' / 'big-v0'}: File too large"
+    assert not [path for path in store.iterdir() if path.name.startswith(".")]
+    assert not (store / "mine" / "big-v0").exists()
+
+
+def test_what_a_killed_collection_left_goes_with_the_next_and_a_running_one_is_left_alone(store):
+    (store / ".incomplete-killed").mkdir(parents=True)
+    (running := store / ".incomplete-mine+other-v0").mkdir()
+    with folder_lock(running) as held:
+        assert held
+        collect(Drift(), Push(), 20, "mine/drift-v0")
+        with pytest.raises(FileExistsError, match="another process"):
+            collect(Drift(), Push(), 20, "mine/other-v0")
+    assert {path.name for path in store.iterdir() if path.name.startswith(".")} == {running.name}
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_the_old_set_stays_until_the_new_one_is_in_place(store, monkeypatch, moment):
+    """Where the file system cannot exchange folders, the next collection brings the old set back."""
+    collect(Drift(), Push(), 20, "mine/drift-v0")
+    old = load_episodes("mine/drift-v0").observations
+    replace, calls = os.replace, []
+
+    def killed(*paths):
+        calls.append(paths)
+        if len(calls) == moment:
+            raise SystemExit
+        replace(*paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.replace", killed)
+        patched.setattr("df_agent.data.collect.shutil.rmtree", lambda *_, **__: None)
+        if moment:
+            patched.setattr("df_agent.files._exchange", lambda one, other: False)
+        with pytest.raises(SystemExit) if moment in (1, 2) else nullcontext():  # before or between the two renames
+            collect(Drift(), Push(), 20, "mine/drift-v0", seed=1, overwrite=True)
+    collect(Drift(), Push(), 20, "mine/other-v0")
+    same = load_episodes("mine/drift-v0").observations.tolist() == old.tolist()
+    assert same == (moment in (1, 2))

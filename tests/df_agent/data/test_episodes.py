@@ -1,21 +1,26 @@
+import socket
+
 import gymnasium as gym
 import minari
 import numpy as np
 import pytest
 from minari.data_collector import EpisodeBuffer
 
+import df_agent.data.episodes as episodes_module
 from df_agent.data.datasets import load_episodes
 from df_agent.data.episodes import Episodes, from_segments
 
 # Minari says so of every set made without an environment.
 pytestmark = pytest.mark.filterwarnings("ignore:env_spec is None")
 
+CHECK_REACHABLE = episodes_module._check_reachable
 STALE = "D4RL/pointmaze/tiny-v2"
 
 
 @pytest.fixture(autouse=True)
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "store"))
+    monkeypatch.setattr(episodes_module, "_check_reachable", lambda: None)
     return tmp_path / "store"
 
 
@@ -261,3 +266,20 @@ def test_dicts_without_an_observation_are_refused():
         )
     with pytest.raises(ValueError, match=r"'observation' entry.*has camera"):
         load_episodes("mine/camera-v0")
+
+
+def test_a_published_dataset_without_a_network_is_missing_at_once(monkeypatch):
+    asked = []
+
+    def unreachable(address, timeout):
+        asked.append(address)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(episodes_module, "_check_reachable", CHECK_REACHABLE)
+    monkeypatch.setattr(socket, "create_connection", unreachable)
+    monkeypatch.setattr(episodes_module, "getproxies", dict)
+    monkeypatch.setattr(minari, "download_dataset", lambda name: pytest.fail("it would try five times"))
+    for name in ("D4RL/nothing/here-v9", "D4RL/pointmaze/large-v2", "mujoco/ant-v0"):
+        with pytest.raises(ConnectionError, match="is there a network"):
+            load_episodes(name)
+    assert len(asked) == 3

@@ -1,12 +1,15 @@
+import importlib
 import sys
 from types import ModuleType
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
 
+import df_agent.data.goal_spec as goal_spec_module
 from df_agent.data.episodes import from_segments
-from df_agent.data.goal_spec import GoalSpec, validated
+from df_agent.data.goal_spec import GoalSpec, register_goal_functions, validated
 from df_agent.data.infer import infer, matching_channels
 from df_agent.evaluation.goal_env import GoalEnv
 from df_agent.evaluation.rollout import rollout
@@ -113,12 +116,39 @@ def test_a_checkpoint_runs_no_code_that_was_not_imported(unknown_module):
     said = GoalSpec(achieved=(0,), success="terminated").to_dict()
     assert GoalSpec(**validated(said)) == GoalSpec(achieved=(0,), success="terminated")
     assert validated(None) == {}
-    with pytest.raises(ValueError, match="import strangers_code first"):
+    with pytest.raises(ValueError, match=r"import strangers_code and call df_agent.register_goal_functions"):
         validated({**said, "success": f"{unknown_module}:there"})
     assert unknown_module not in sys.modules
-    with pytest.raises(ValueError, match="does not import code it names"):
-        validated({"achieved": "sys:exit"})
-    assert validated({"achieved": "goal_functions:total"}) == {"achieved": "goal_functions:total"}
+
+
+@pytest.mark.parametrize(
+    "value", ["sys:exit", "cloudpickle:loads", "numpy:asarray", "scipy.io:loadmat", "goal_functions:total"]
+)
+def test_a_checkpoint_calls_no_function_that_the_user_did_not_name_or_register(value, trusting_nobody):
+    importlib.import_module(value.partition(":")[0])
+    for name in ("achieved", "desired", "success"):
+        with pytest.raises(ValueError, match="loading it calls no code of its choice"):
+            validated({name: value})
+
+
+def test_a_checkpoint_calls_what_the_user_named_or_registered(trusting_nobody):
+    GoalSpec(achieved="goal_functions:total")
+    assert validated({"desired": "goal_functions:total"}) == {"desired": "goal_functions:total"}
+    with pytest.raises(ValueError, match="of its choice"):
+        validated({"desired": "goal_functions:wrong"})
+    own = sys.modules["goal_functions"]
+    own.borrowed, own.far.__module__ = cloudpickle.loads, "goal_functions"
+    register_goal_functions("goal_functions")
+    assert validated({"success": "goal_functions:far"}) == {"success": "goal_functions:far"}
+    for foreign in ("goal_functions:borrowed", "goal_functions2:far", "goal_functions:nothing"):
+        with pytest.raises(ValueError, match="of its choice"):
+            validated({"achieved": foreign})
+
+
+@pytest.fixture
+def trusting_nobody(monkeypatch):
+    monkeypatch.setattr(goal_spec_module, "_NAMED", set())
+    monkeypatch.setattr(goal_spec_module, "_MODULES", set())
 
 
 @pytest.mark.parametrize(("success", "steps"), [("close", 2), ("terminated", 4), ("goal_functions:far", 3)])

@@ -15,6 +15,7 @@ from df_agent.evaluation.metrics import (
 )
 from df_agent.evaluation.records import PlanRecord
 from df_agent.evaluation.references import References
+from df_agent.evaluation.terminal import summary_rows
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,16 @@ def test_a_reference_that_succeeds_after_the_limit_is_censored_too(make_record):
     summary = summarize([never, make_record()], seed=0, oracle=np.array([400.0, 5.0]), lower_bound=np.array([300.0, 4]))
     assert summary["time_ratio_to_oracle"] == pytest.approx((100 + 10) / (100 + 5))
     assert (summary["oracle_time_to_goal_mean"], summary["lower_bound_mean"]) == (52.5, 52.0)
+
+
+@pytest.mark.parametrize(
+    ("success", "oracle", "ratio"), [(False, 400.0, None), (False, 100.0, None), (True, 400.0, 0.1), (False, 50.0, 2.0)]
+)
+def test_no_ratio_where_every_time_is_the_limit(make_record, success, oracle, ratio):
+    record = make_record() if success else make_record(success=False, time_to_goal=100, at_goal_at_end=False)
+    summary = summarize([record, record], seed=0, oracle=np.array([oracle, oracle]))
+    assert summary["time_ratio_to_oracle"] == (ratio if ratio is None else pytest.approx(ratio))
+    assert any(label == "  ratio to oracle" for label, _ in summary_rows(summary)) == (ratio is not None)
 
 
 def test_scores_are_of_episodes_of_the_references_length(make_record):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from df_agent.data.goal_spec import GoalSpec
 from df_agent.evaluation.validation import Validation, check_validation_seed
 
 
@@ -22,3 +23,10 @@ def test_reported_seeds_are_refused():
         check_validation_seed(0)
     with pytest.raises(ValueError, match=r"validation.seed must be at least 1000"):
         Validation("toy-point", 1, 999)
+
+
+@pytest.mark.parametrize("success", ["done", "goal_success", "is_succes"])
+def test_a_word_for_success_that_a_step_does_not_say_is_noticed_at_once(success):
+    with pytest.raises(ValueError, match=rf"goal.success='{success}' is no key of the environment's info"):
+        Validation("toy-point", 2, 1000, GoalSpec(success=success))
+    assert Validation("toy-point", 2, 1000, GoalSpec(success="success")).limit == 30

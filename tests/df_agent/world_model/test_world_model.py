@@ -118,7 +118,7 @@ def test_another_run_can_take_its_autoencoder(runs, monkeypatch):
 
 
 def test_what_is_no_video_model_is_refused(runs, tmp_path):
-    with pytest.raises(CheckpointError, match="holds no video model"):
+    with pytest.raises(CheckpointError, match="not a video model"):
         VideoModel.from_pretrained(runs / "compact" / "final")
     with pytest.raises(CheckpointError, match="no compact model"):
         load_compact(runs / "video" / "final")
