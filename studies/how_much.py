@@ -157,22 +157,31 @@ def over_training(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted((row for row in rows if row["data_steps"] == BASE), key=lambda row: row["training_steps"])
 
 
+def speed(rows: Sequence[dict[str, Any]]) -> float:
+    """Return the steps of training a minute, the median of all rows: a step costs the same in each, if left alone."""
+    return float(np.median([row["training_steps"] / row["minutes"] for row in rows]))
+
+
 def draw(rows: Sequence[dict[str, Any]], steps: int) -> Figure:
-    """Draw success and the steps to the goal over the data and over the minutes of training, with intervals."""
+    """Draw success and the steps to the goal over the data and over the training, in minutes at the median speed."""
     tasks = [name for name in TASKS if any(row["env"] == name for row in rows)]
     figure = new_figure(5.6 * len(tasks), 5.2)
     axes = figure.subplots(2, 2 * len(tasks), sharex="col", squeeze=False)
     for column, name in enumerate(tasks):
         own, (left, right) = [row for row in rows if row["env"] == name], axes[:, 2 * column : 2 * column + 2].T
         curve(left, over_data(own, steps), "data_steps", TASKS[name].colour)
-        curve(right, over_training(own), "minutes", TASKS[name].colour)
+        timed = [{**row, "minutes": row["training_steps"] / speed(own)} for row in over_training(own)]
+        curve(right, timed, "minutes", TASKS[name].colour)
         right[1].sharey(left[1])
         left[0].set_title(f"{TASKS[name].title}: data")
         right[0].set_title(f"{TASKS[name].title}: training")
         left[1].set(xlabel="steps of data", ylim=(0, None))
         left[1].xaxis.set_major_formatter(EngFormatter(sep=""))
-        right[1].set_xlabel("minutes of training (its steps at the points)")
-        for row in over_training(own):
+        right[1].set_xlabel("minutes of training")
+        right[1].margins(x=0.1)
+        right[1].xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+        right[1].xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        for row in timed:
             where = row["minutes"], row["time_to_goal_ci95"][0]
             below: dict[str, Any] = {"textcoords": "offset points", "va": "top", "ha": "center", "fontsize": 8}
             right[1].annotate(f"{row['training_steps']}", where, (0, -4), **below)
@@ -182,18 +191,18 @@ def draw(rows: Sequence[dict[str, Any]], steps: int) -> Figure:
 
 
 def curve(axes: Sequence[Axes], rows: Sequence[dict[str, Any]], key: str, colour: str) -> None:
-    """Draw success in the first of two axes, and the steps to the goal in the second."""
+    """Draw success in the first of two axes, and the steps to the goal in the second; nothing without rows."""
+    if not rows:
+        return
     for axis, name in zip(axes, ("success_rate", "time_to_goal"), strict=True):
         x = [row[key] for row in rows]
         axis.plot(x, [row[name] for row in rows], "o-", color=colour)
         low, high = ([row[f"{name}_ci95"][k] for row in rows] for k in (0, 1))
         axis.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-        axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(alpha=0.3)
-    axes[0].set_ylim(-0.02, 1.02)
+    axes[0].set_ylim(0, 1.05)
 
 
 def table_of(rows: Sequence[dict[str, Any]]) -> Table:

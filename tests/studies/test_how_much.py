@@ -106,7 +106,17 @@ def test_the_picture_has_both_curves_of_every_environment(tmp_path):
     over_data, over_minutes = (axis.lines[0].get_xdata() for axis in figure.axes[:2])
     assert list(over_data) == list(how_much.TASKS["boat"].sizes)
     assert list(over_minutes) == [steps / 1000 for steps in how_much.TRAININGS]
-    assert len(how_much.draw([row("push", 10_000, 4000)], 4000).axes) == 4
+
+
+def test_a_picture_of_few_rows_leaves_the_rest_empty(tmp_path):
+    figure = how_much.draw([row("push", 10_000, 4000)], 4000)
+    figure.savefig(tmp_path / "few.png")
+    assert [len(axis.lines) for axis in figure.axes] == [1, 0, 1, 0]
+
+
+def test_minutes_are_drawn_at_the_median_speed():
+    rows = [{**row("boat", how_much.BASE, steps), "minutes": 1.0} for steps in (1000, 2000, 8000)]
+    assert list(how_much.draw(rows, 2000).axes[1].lines[0].get_xdata()) == [0.5, 1.0, 4.0]
 
 
 def test_the_tables_have_a_row_per_training(tmp_path, monkeypatch):
