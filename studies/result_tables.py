@@ -19,6 +19,7 @@ from df_agent.evaluation.metrics import time_to_goal, wilson_interval
 from df_agent.evaluation.records import read_records, stored_file
 from df_agent.migrations import policy_entry
 from studies.ablation import markdown, read_options, stored, table_of
+from studies.how_much import TASKS, over_data, over_training
 
 RESULTS = Path(__file__).parents[1] / "results"
 COLUMNS = (
@@ -294,6 +295,24 @@ def own_environment_table() -> str:
     return "\n".join(rows)
 
 
+def how_much_table() -> str:
+    """Return the Markdown tables of studies/how_much.py: over the data, and over the training."""
+    found = json.loads((RESULTS / "how_much.json").read_text())
+    head = ["| environment | steps of data | steps of training | minutes | success [95 %] | steps to the goal [95 %] |"]
+    head.append("|---|---:|---:|---:|---:|---:|")
+    tables = []
+    for rows in (over_data(found["rows"], found["steps"]), over_training(found["rows"])):
+        lines = list(head)
+        for name, task in TASKS.items():
+            for row in (row for row in rows if row["env"] == name):
+                low, high = row["time_to_goal_ci95"]
+                cells = [task.title, f"{row['data_steps']:,}", f"{row['training_steps']:,}", f"{row['minutes']:.1f}"]
+                cells += [success(row), f"{row['time_to_goal']:.1f} [{low:.1f}, {high:.1f}]"]
+                lines.append(f"| {' | '.join(cells)} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join(tables)
+
+
 def robustness_table() -> str:
     """Return the Markdown table of studies/robustness.py."""
     rows = json.loads((RESULTS / "robustness.json").read_text())["rows"]
@@ -405,6 +424,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "robustness": ("robustness.json", robustness_table),
     "long_mazes": ("long_mazes.json", long_table),
     "own_environment": ("own_environment/*/summary.json", own_environment_table),
+    "how_much": ("how_much.json", how_much_table),
     "benchmark": ("benchmark.json", benchmark_table),
     "quality": ("benchmark.json", quality_table),
     "realtime": ("benchmark.json", realtime_table),
