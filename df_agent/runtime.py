@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import threading
 import time
 import warnings
@@ -22,6 +23,11 @@ class _Float32:
     """Makes float32 torch's default while anything here computes. The default is all threads', so they are counted."""
 
     def __init__(self) -> None:
+        self._begin()
+        if hasattr(os, "register_at_fork"):  # the other threads, and what they hold, stay in the parent
+            os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock, self._inside, self._callers = threading.Lock(), 0, torch.float32
 
     def __enter__(self) -> None:

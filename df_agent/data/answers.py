@@ -83,6 +83,21 @@ def read_step(answer: Any) -> Step:
     )
 
 
+def frames_in_one(values: NDArray[Any], leading: int = 1) -> NDArray[Any]:
+    """Return stacked frames (..., k, D), as of `FrameStackObservation`, as (..., k D), the newest first.
+
+    So the channels that come first are what they would be without the stack. Pictures, and what is not stacked, stay.
+    """
+    if values.ndim != leading + 2 or values.dtype == np.uint8:
+        return values
+    return values[..., ::-1, :].reshape(*values.shape[:-2], -1)
+
+
+def newest_frame(values: NDArray[Any], leading: int = 1) -> NDArray[Any]:
+    """Return the newest of stacked frames (..., k, D), which is where a goal is now; what is not stacked stays."""
+    return values if values.ndim != leading + 2 or values.dtype == np.uint8 else values[..., -1, :]
+
+
 def read_prediction(answer: Any) -> tuple[Any, Any]:
     """Return what `policy.predict` answered, actions and state; raises ValueError if it is anything else."""
     if not isinstance(answer, tuple) or len(answer) != 2:

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from df_agent.data.episodes import open_dataset
+from df_agent.data.episodes import open_dataset, whole_numbers
+from df_agent.data.pictures import as_rgb
 from df_agent.models.autoencoder import Frames, to_signal
 
 
@@ -31,6 +32,7 @@ class Clips:
     starts: NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "starts", whole_numbers(self.starts, "starts"))
         rows = len(self.frames)
         if self.frames.ndim != 4 or self.frames.dtype != np.uint8:
             raise ValueError(f"frames must be uint8 pictures (N, H, W, C), got {self.frames.dtype} {self.frames.shape}")
@@ -79,7 +81,7 @@ def load_clips(name: str | Path) -> Clips:
         if not isinstance(seen, dict) or "pixels" not in seen:
             raise ValueError(f"{str(name)!r} holds no pictures; `df-agent collect ... pixels=64` takes them")
         taken = np.asarray(episode.actions, dtype=np.float32)
-        frames.append(np.asarray(seen["pixels"]))
+        frames.append(as_rgb(seen["pixels"], leading=1))
         actions.append(np.concatenate([np.zeros_like(taken[:1]), taken]))
         states.append(np.asarray(seen["observation"], dtype=np.float32))
         starts.append(starts[-1] + len(frames[-1]))

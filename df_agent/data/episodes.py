@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import socket
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -17,12 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from df_agent import migrations
+from df_agent.data.answers import frames_in_one, newest_frame
 from df_agent.files import naming, temporary_name
 from df_agent.migrations import FORMAT_VERSION, VERSION_KEY
 
 Array = NDArray[Any]
 # What `df-agent collect` makes; no server has it, so nothing of it is looked for there.
 OWN_NAMESPACE = "df-agent"
+ROUNDED_AWAY = 1e-3  # of a channel's range, by which float32 must not be off
 MINARI_VERSION_KEY = "df_agent_format_version"  # in the metadata of the datasets that we write
 _OPTIONAL = ("desired_goals", "achieved_goals")
 _PER_STEP = ("actions", "rewards")
@@ -61,11 +64,15 @@ class Episodes:
     starts: NDArray[np.int64]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "starts", whole_numbers(self.starts, "starts"))
         rows = len(self.observations)
         for field in fields(self):
             value = getattr(self, field.name)
             if value is None and field.name in _OPTIONAL:
                 continue
+            if field.name != "starts" and value.dtype.kind in "fiu" and value.dtype != np.float32:
+                value = to_float32(value, field.name)
+                object.__setattr__(self, field.name, value)
             wanted = 1 if field.name in ("rewards", "starts") else 2
             if value.ndim != wanted or (field.name != "starts" and len(value) != rows):
                 raise ValueError(f"{field.name} must have {wanted} axes and {rows} rows, got shape {value.shape}")
@@ -133,12 +140,42 @@ class Episodes:
         return cls(**{name: arrays.get(name) for name in names})  # type: ignore[arg-type]
 
 
+def whole_numbers(values: Any, name: str) -> NDArray[np.int64]:
+    """Return row numbers of any kind as int64, whose differences may be negative; raises ValueError for fractions."""
+    array = np.asarray(values)
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.rint(array)).all()))
+    if not whole or (array.size and not 0 <= array.min() <= array.max() < 2**62):
+        raise ValueError(f"{name} must be whole numbers of rows, got {array.dtype} {array.ravel()[:3]}")
+    return array.astype(np.int64)
+
+
+def to_float32(values: Any, name: str) -> NDArray[np.float32]:
+    """Return values (N, C) or (N,) as float32, and warn of channels whose motion that rounds away."""
+    array = np.asarray(values)
+    rounded = array.astype(np.float32)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize <= 4 or not array.size:
+        return rounded
+    exact = array.reshape(len(array), -1).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is told of elsewhere
+        error = np.abs(exact - rounded.reshape(exact.shape)).max(0)
+        spread = np.ptp(exact, axis=0)
+        moves = np.diff(exact, axis=0).std(0) < exact.std(0) / 2 if len(exact) > 1 else spread > 0  # noise does not
+    if len(lost := np.flatnonzero((error > ROUNDED_AWAY * spread) & moves & (spread > 0))):
+        k = lost[0]
+        warnings.warn(
+            f"channel {k} of {name} varies by some {spread[k]:.1g} around {exact[0, k]:.2g}, which float32 rounds "
+            "away; subtract a constant place from such channels, in data and environment",
+            stacklevel=3,
+        )
+    return rounded
+
+
 def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: bool = True) -> Episodes:
     """Concatenate episodes given one by one.
 
     Args:
-        segments: mappings with "observations" (T + 1, Do), "actions" (T, Da), "rewards" (T,) and, with goals,
-            "desired_goals" and "achieved_goals" (T + 1, Dg).
+        segments: mappings with "observations" (T + 1, Do), "actions" (T, Da) and, where there are any, "rewards" (T,),
+            else 0, and "desired_goals" and "achieved_goals" (T + 1, Dg).
         join_continuing: an episode whose first observation is the last of the one before continues it (an
             endless trajectory that was cut at each success): make them one trajectory. The shared row keeps the
             later episode's goal, which is the one pursued from there.
@@ -149,7 +186,9 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
     columns: dict[str, list[Array]] = {name: [] for name in ("observations", "actions", "rewards", *_OPTIONAL)}
     starts, rows, last = [0], 0, None
     for number, segment in enumerate(segments):
-        length = len(segment["rewards"])
+        unrewarded = segment.get("rewards") is None
+        length = len(segment["actions" if unrewarded else "rewards"])
+        columned = {**segment, "rewards": np.zeros(length)} if unrewarded else segment
         observations = np.asarray(segment["observations"])
         if length == 0:
             continue
@@ -162,10 +201,10 @@ def from_segments(segments: Iterable[Mapping[str, Any]], *, join_continuing: boo
             starts.append(rows)
         last = observations[-1]
         for name, parts in columns.items():
-            values = segment.get(name)
+            values = columned.get(name)
             if values is None:
                 continue
-            column = np.asarray(values, dtype=np.float32)
+            column = to_float32(values, name)
             wanted = length if name in _PER_STEP else length + 1
             if len(column) != wanted:
                 raise ValueError(
@@ -269,7 +308,7 @@ def minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
     for episode in dataset.iterate_episodes():
         observations = episode.observations
         if not isinstance(observations, dict):
-            flat = np.asarray(observations)
+            flat = frames_in_one(np.asarray(observations))
             yield _checked(episode, {"observations": flat.reshape(len(flat), -1)})
             continue
         if "observation" not in observations:
@@ -277,14 +316,14 @@ def minari_segments(dataset: Any) -> Iterable[dict[str, Array]]:
                 "Dict observations must have an 'observation' entry (a GoalEnv's, with 'achieved_goal' and "
                 f"'desired_goal'); this dataset has {', '.join(observations)}"
             )
-        columns = {"observations": np.asarray(observations["observation"])}
+        columns = {"observations": frames_in_one(np.asarray(observations["observation"]))}
         if "desired_goal" in observations and "achieved_goal" in observations:
-            desired = np.array(observations["desired_goal"])
+            desired = newest_frame(np.array(observations["desired_goal"]))
             # In the published PointMaze sets the first frame of a segment still shows the goal just reached.
             if len(desired) > 2 and (desired[2:] == desired[1]).all():
                 desired[0] = desired[1]
             columns["desired_goals"] = desired
-            columns["achieved_goals"] = np.asarray(observations["achieved_goal"])
+            columns["achieved_goals"] = newest_frame(np.asarray(observations["achieved_goal"]))
         yield _checked(episode, columns)
 
 

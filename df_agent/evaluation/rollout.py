@@ -209,7 +209,7 @@ def make_envs(
     """Make the environments of a rollout and close them in the end; see there for the arguments and errors."""
     given = {"max_episode_steps": max_steps, "render_mode": render_mode}
     overrides = {**env_options, **{key: value for key, value in given.items() if value is not None}}
-    around = [PlainSteps, *wrappers]
+    around = [*wrappers, PlainSteps]
     if not goal_spec.is_plain:
         around.append(partial(GoalEnv, goal_spec=goal_spec))
     # One that has vectors of its own could not be wrapped.

@@ -13,6 +13,7 @@ from matplotlib import colormaps, font_manager
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from df_agent.data.pictures import as_rgb
 from df_agent.evaluation.plots import (
     FAIL,
     FLOOR,
@@ -86,10 +87,10 @@ class Film:
         self.scenes: list[list[Image.Image]] = []
 
     def add(self, pictures: Sequence[Array]) -> None:
-        """Add a picture (height, width, 3) of each episode, one control step after the last."""
+        """Add a picture of each episode, one control step after the last; see `as_rgb` for what they may be."""
         scene = []
         for picture in pictures:
-            image = Image.fromarray(np.asarray(picture, dtype=np.uint8))
+            image = Image.fromarray(as_rgb(picture))
             scene.append(image.resize((self.width, round(self.width * image.height / image.width))))
         self.scenes.append(scene)
 

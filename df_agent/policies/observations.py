@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from df_agent.data.answers import frames_in_one, newest_frame
 from df_agent.types import Observation
 
 Array = NDArray[np.float64]
@@ -19,7 +20,8 @@ def read_observation(
     """Check a goal-conditioned observation; return values (B, Do), goals (B, G) and whether it was a single one.
 
     Args:
-        observation: dict with "observation" (B, Do) and "desired_goal" (B, G), or both without the leading axis.
+        observation: dict with "observation" (B, Do) and "desired_goal" (B, G), or both without the leading axis; or
+            (B, k, Do) and (B, k, G), k stacked frames each, see `frames_in_one`.
         least_width: the least Do that will do.
         goal_width: G; None takes any.
         missing: NaN is allowed in "observation".
@@ -36,6 +38,8 @@ def read_observation(
         raise ValueError(f"the observation lacks {sorted(lacking)}, it has {sorted(observation)}")
     values = np.asarray(observation["observation"], dtype=np.float64)
     goal = np.asarray(observation["desired_goal"], dtype=np.float64)
+    if values.ndim == goal.ndim == 3:
+        values, goal = frames_in_one(values), newest_frame(goal)
     single = values.ndim == 1
     if single:
         values, goal = values[None], goal[None]

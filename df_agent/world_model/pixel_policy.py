@@ -12,6 +12,7 @@ import torch
 from df_planners.plan import PlanEvent
 from numpy.typing import NDArray
 
+from df_agent.data.pictures import as_rgb
 from df_agent.evaluation.active_rows import take_rows
 from df_agent.policies import DiffusionForcingPolicy
 from df_agent.policies.observations import beginning_rows
@@ -228,4 +229,5 @@ def read_pictures(observation: Observation) -> tuple[NDArray[np.uint8], NDArray[
             f"{goals.shape}"
         )
     single = frames.ndim == 3
+    frames, goals = (as_rgb(pictures, leading=frames.ndim - 3) for pictures in (frames, goals))
     return (frames[None], goals[None], True) if single else (frames, goals, False)
