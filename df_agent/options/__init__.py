@@ -21,7 +21,7 @@ def make(cls: type[T], options: dict[str, Any], **given: Any) -> T:
         close = [match for name in unknown for match in get_close_matches(name, known, n=1)]
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"unknown options {unknown} for {cls.__name__}, available: {sorted(known)}{hint}")
-    check_values(cls, options)
+    check_values(cls, options, limits=False)  # which the dataclass says itself, in its own words
     return cls(**{**options, **given})
 
 

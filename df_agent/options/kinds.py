@@ -14,17 +14,17 @@ from df_agent.options.ranges import Limit
 TEXTS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
 
 
-def check_value(name: str, value: Any, kind: Any) -> None:
+def check_value(name: str, value: Any, kind: Any, *, limits: bool = True) -> None:
     """Raise ValueError unless a value is of a type and within its limits; a NaN is no number, "false" not false."""
     plain = value.tolist() if hasattr(value, "tolist") else value  # of NumPy
-    broken = broken_limit(plain, kind) if (fitting := fits(plain, kind)) else None
+    broken = broken_limit(plain, kind) if (fitting := fits(plain, kind)) and limits else None
     if not fitting or broken is not None:
         hint = "" if broken is None else broken[0].hint(broken[1])
         got = repr(value) if isinstance(value, str) else as_typed(value)
         raise ValueError(f"{name} must be {described(kind)}, got {got}.{hint}".removesuffix("."))
 
 
-def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
+def check_values(cls: type[Any], values: Mapping[str, Any], *, limits: bool = True) -> None:
     """Check values for the fields of a dataclass, see `check_value`; its parts, given as options, check themselves."""
     kinds, defaults = _kinds(cls), {entry.name: entry.default for entry in fields(cls)}
     for name, value in values.items():
@@ -32,7 +32,7 @@ def check_values(cls: type[Any], values: Mapping[str, Any]) -> None:
         usual = value is defaults.get(name, MISSING)
         part = isinstance(value, Mapping) and any(is_dataclass(one) for one in alternatives(kind))
         if not usual and not part:
-            check_value(name, value, kind)
+            check_value(name, value, kind, limits=limits)
 
 
 def check_fields(made: Any) -> None:
