@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import math
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from df_agent.options.ranges import Among, Limit
-
-TEXTS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", type(None): "null"}
+from df_agent.options.kinds import (
+    alternatives,
+    broken_limit,
+    is_list,
+    is_mapping,
+    limits_of,
+)
+from df_agent.options.kinds import (
+    as_typed as as_typed,
+)
+from df_agent.options.kinds import (
+    described as described,
+)
+from df_agent.options.kinds import (
+    fits as fits,
+)
+from df_agent.options.ranges import Among
 
 
 @dataclass(frozen=True)
@@ -92,44 +104,6 @@ def takes_anything(kind: Any) -> bool:
     return kind is Any or any(is_mapping(one) for one in alternatives(kind))
 
 
-def is_mapping(kind: Any) -> bool:
-    """Whether a type is that of options by name."""
-    origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, Mapping)
-
-
-def alternatives(kind: Any) -> tuple[Any, ...]:
-    """Return the types of a union, or the only one."""
-    return get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-
-
-def fixed_size(kind: Any) -> int | None:
-    """Return how many values a list of this type has; None if that is free."""
-    inner = get_args(kind)
-    return len(inner) if get_origin(kind) is tuple and ... not in inner else None
-
-
-def is_list(kind: Any) -> bool:
-    """Whether a type is that of lists."""
-    origin = get_origin(kind)
-    return isinstance(origin, type) and issubclass(origin, Sequence)
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value, as YAML knows them, is of a type."""
-    if isinstance(value, str) and "${" in value:
-        return True
-    return any(_fits(value, one) for one in alternatives(kind))
-
-
-def limits_of(kind: Any) -> tuple[Any, list[Limit]]:
-    """Return a type without what is annotated, and the limits that are."""
-    if get_origin(kind) is not Annotated:
-        return kind, []
-    plain, *more = get_args(kind)
-    return plain, [one for one in more if isinstance(one, Limit)]
-
-
 def names_of(kind: Any) -> tuple[str, ...]:
     """Return the texts that a type takes, or a list of it; none if it takes any, or numbers."""
     found: list[str] = []
@@ -139,67 +113,6 @@ def names_of(kind: Any) -> tuple[str, ...]:
         if is_list(plain):
             found += [name for inner in get_args(plain) if inner is not ... for name in names_of(inner)]
     return tuple(found)
-
-
-def broken_limit(value: Any, kind: Any) -> tuple[Limit, Any] | None:
-    """Return a limit that a value, or one in a list, does not keep to, and which; None if it keeps to all of a type."""
-    if isinstance(value, str) and "${" in value:
-        return None
-    broken = [_broken(value, one) for one in alternatives(kind) if _fits(value, one)]
-    return None if None in broken or not broken else broken[0]
-
-
-def _broken(value: Any, kind: Any) -> tuple[Limit, Any] | None:
-    plain, limits = limits_of(kind)
-    if is_list(plain):
-        inner = [one for one in get_args(plain) if one is not ...]
-        found = [broken_limit(one, inner[0] if inner else Any) for one in value]
-        return next((one for one in found if one is not None), None)
-    return next(((limit, value) for limit in limits if not limit.holds(value)), None)
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    kind, _ = limits_of(kind)
-    if kind is Any:
-        return True
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is str:
-        return isinstance(value, str | int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if is_list(kind):
-        inner = [one for one in get_args(kind) if one is not ...]
-        size = fixed_size(kind)
-        sized = isinstance(value, list | tuple) and size in (None, len(value))
-        return sized and all(fits(one, inner[0] if inner else Any) for one in value)
-    if is_mapping(kind):
-        return isinstance(value, Mapping)
-    return isinstance(value, kind) if isinstance(kind, type) else True
-
-
-def described(kind: Any) -> str:
-    """Return in words what values of a type look like."""
-    words = []
-    for each in alternatives(kind):
-        one, limits = limits_of(each)
-        if limits:
-            words.append(" ".join([*([] if one is str else [TEXTS.get(one, "a value")]), *map(str, limits)]))
-        elif is_list(one):
-            inner = [part for part in get_args(one) if part is not ...]
-            size = "" if fixed_size(one) is None else f"{fixed_size(one)} "
-            words.append("a list" + (f" of {size}{_plural(inner[0])}" if inner else ""))
-        elif is_mapping(one):
-            words.append("options by name, {NAME: VALUE}")
-        else:
-            words.append(TEXTS.get(one, "anything"))
-    return " or ".join(words)
-
-
-def _plural(kind: Any) -> str:
-    plain, limits = limits_of(kind)
-    words = {int: "whole numbers", float: "numbers", str: "texts"}.get(plain, "values")
-    return " ".join([f"{words}, each" if limits and plain is str else words, *map(str, limits)])
 
 
 class Schema:
@@ -265,16 +178,3 @@ class Schema:
         kinds = " or ".join(dict.fromkeys(described(option.kind) for option in found))
         got = repr(value) if isinstance(value, str) else as_typed(value)
         raise ValueError(f"{self.within}{name} must be {kinds}, got {got}.{hint}".removesuffix("."))
-
-
-def as_typed(value: Any) -> str:
-    """Return a default as it is typed."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and math.isinf(value):
-        return ".inf"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(as_typed(one) for one in value)}]"
-    return str(value)

@@ -8,17 +8,20 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, TypeVar
 
+from df_agent.options.kinds import check_values
+
 T = TypeVar("T")
 
 
 def make(cls: type[T], options: dict[str, Any], **given: Any) -> T:
-    """Make the dataclass `cls` from options, naming those it does not know."""
+    """Make the dataclass `cls` from options; raises ValueError for those it does not know, or of another type."""
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(set(options) - known)
     if unknown:
         close = [match for name in unknown for match in get_close_matches(name, known, n=1)]
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"unknown options {unknown} for {cls.__name__}, available: {sorted(known)}{hint}")
+    check_values(cls, options, limits=False)  # which the dataclass says itself, in its own words
     return cls(**{**options, **given})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 from df_planners import PLANNERS
 from df_planners.best_of_n import BestOfNConfig
@@ -18,9 +18,12 @@ from df_planners.tree_search import TreeSearchConfig
 
 from df_agent.diffusion.scheduling_matrix import scheduling_matrix
 from df_agent.options import make
+from df_agent.options.kinds import check_fields
+from df_agent.options.ranges import Range
 from df_agent.policies.getting_on import DetourConfig
 
 HORIZONS = ("fixed", "shrinking")
+HOTTEST = 100.0  # initial noise of more standard deviations is none that a network makes a plan of
 GOAL_CHANGES = ("since_plan", "since_step")
 
 
@@ -59,6 +62,7 @@ class MPCConfig:
     tracker: PathTrackerConfig = field(default_factory=PathTrackerConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.max_plan_ms is not None and not self.max_plan_ms > 0:
             raise ValueError(f"max_plan_ms must be positive, or null for no deadline, got {self.max_plan_ms}")
         if self.open_loop_horizon is not None and self.open_loop_horizon < 1:
@@ -98,13 +102,14 @@ class SamplingConfig:
     near: int = 0
     eta: float = 0.0
     stabilization_level: int = 0
-    temperature: float = 1.0
+    temperature: Annotated[float, Range(0, HOTTEST)] = 1.0
     futures: int = 1
     goal_weight: float = 1.0
     history_weight: float = 1.0
     overlap: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.steps < 1 or self.stabilization_level < 0:
             raise ValueError(
                 f"need sampling steps of at least 1 and a stabilization_level of at least 0, got {self.steps} and "
@@ -148,6 +153,7 @@ class LocalControlConfig:
     detour: DetourConfig = field(default_factory=DetourConfig)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 < self.pace < math.inf or min(self.reach, self.hold) < 1:
             raise ValueError(
                 f"need a positive pace, reach >= 1 and hold >= 1, got {self.pace}, {self.reach} and {self.hold}"
@@ -272,6 +278,7 @@ class DiffuserPlannerConfig:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.horizon not in HORIZONS:
             raise ValueError(f"unknown horizon {self.horizon!r}, available: {list(HORIZONS)}")
         given = {name: getattr(self, name) for name in ("steps", "longest", "shortest")}

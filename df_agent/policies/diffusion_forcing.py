@@ -19,6 +19,8 @@ from df_agent.data.goal_spec import GoalSpec, validated
 from df_agent.data.samplers.side_models import displacement_scale
 from df_agent.data.tokens import Tokenizer
 from df_agent.options import find_class, make
+from df_agent.options.kinds import check_value
+from df_agent.options.ranges import Count
 from df_agent.policies.checks import check_capabilities, check_names
 from df_agent.policies.config import PolicyConfig, merge
 from df_agent.policies.controller import Controller, Robot
@@ -63,6 +65,7 @@ class DiffusionForcingPolicy(MPCPolicy):
         checkpoint: dict[str, Any] | None = None,
         costs: Sequence[Cost] = (),
     ) -> None:
+        check_value("max_steps", max_steps, Count | None)
         planner = find_class("planner", config.planner, PLANNERS, ModelPlanner)  # type: ignore[type-abstract]
         controller = find_class("controller", config.controller, CONTROLLERS, Controller)  # type: ignore[type-abstract]
         c = tokenizer.config

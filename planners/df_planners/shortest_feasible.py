@@ -46,6 +46,8 @@ class ShortestFeasibleConfig:
             raise ValueError(
                 f"need at least one horizon multiplier > 0, got horizon_multipliers={self.horizon_multipliers}"
             )
+        if min((*self.horizons, 1)) < 1:
+            raise ValueError(f"horizons are in tokens, of at least 1, got {self.horizons}")
         if min(self.samples, self.reject_above) <= 0:
             raise ValueError(f"samples and reject_above must be positive, got {self.samples} and {self.reject_above}")
         if self.retries < 0:

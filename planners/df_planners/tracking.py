@@ -30,6 +30,9 @@ class PathTrackerConfig:
     action_limit: float = 1.0
 
     def __post_init__(self) -> None:
+        values = (self.position_gain, self.velocity_gain, self.lookahead, self.action_limit)
+        if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
+            raise ValueError(f"gains, lookahead and action_limit must be finite, got {values}")
         if self.lookahead <= 0 or self.action_limit <= 0:
             raise ValueError(
                 f"lookahead and action_limit must be positive, got {self.lookahead} and {self.action_limit}"

@@ -128,8 +128,8 @@ def test_sampling_that_cannot_be_is_refused(exact):
     for options, message in (
         ({"matrix": "piramid"}, "did you mean 'pyramid'"),
         ({"futures": 4}, "there is no future to draw"),
-        ({"goal_weight": float("nan")}, "goal_weight must be a finite number"),
-        ({"temperature": float("inf")}, "temperature must be finite"),
+        ({"goal_weight": float("nan")}, "goal_weight must be a number, got nan"),
+        ({"temperature": float("inf")}, r"temperature must be a number in \[0, 100\], got .inf"),
     ):
         with pytest.raises(ValueError, match=message):
             SamplingConfig(**options)
