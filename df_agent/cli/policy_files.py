@@ -10,6 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from df_agent.cli.arguments import check_several, nearest
 from df_agent.cli.folders import group_files, load_file
+from df_agent.cli.resolvers import register
+
+register()  # what the files' values follow from
 
 USUAL = "diffusion_forcing"  # what acts where no policy's file says that it is the usual one
 
