@@ -172,10 +172,12 @@ def draw(rows: Sequence[dict[str, Any]], steps: int) -> Figure:
         curve(left, over_data(own, steps), "data_steps", TASKS[name].colour)
         timed = [{**row, "minutes": row["training_steps"] / speed(own)} for row in over_training(own)]
         curve(right, timed, "minutes", TASKS[name].colour)
-        right[1].sharey(left[1])
         left[0].set_title(f"{TASKS[name].title}: data")
         right[0].set_title(f"{TASKS[name].title}: training")
-        left[1].set(xlabel="steps of data", ylim=(0, None))
+        slowest = max(row["time_to_goal_ci95"][1] for row in own)
+        for axis in (left[1], right[1]):
+            axis.set_ylim(0, 1.05 * slowest)
+        left[1].set_xlabel("steps of data")
         left[1].xaxis.set_major_formatter(EngFormatter(sep=""))
         right[1].set_xlabel("minutes of training")
         right[1].margins(x=0.1)
