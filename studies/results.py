@@ -18,10 +18,9 @@ from typing import Any
 
 from df_agent.benchmark.raw_rows import read_raw_rows
 from df_agent.benchmark.report import readme_table
-from df_agent.cli.environments import MAZE_IDS
+from df_agent.cli.environments import MAZE_IDS, references_by_name
 from df_agent.cli.policies import is_usual
 from df_agent.evaluation.records import gzipped, read_text, stored_file
-from df_agent.evaluation.references import references_of
 from studies.result_tables import (
     RESULTS,
     TABLES,
@@ -133,7 +132,7 @@ def main() -> None:
     tables = {name: make() for name, (needs, make) in TABLES.items() if list(RESULTS.glob(needs))}
     for name in COMPARISONS:
         if (RESULTS / name).exists():
-            comparisons = read_raw_rows(RESULTS / name, references_of)
+            comparisons = read_raw_rows(RESULTS / name, references_by_name)
             tables[name] = readme_table(comparisons)
             if name == "comparison":
                 tables["front"] = front_table(tables[name])

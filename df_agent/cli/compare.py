@@ -23,6 +23,7 @@ from df_agent.benchmark.rows import EnvComparison, PolicyRows
 from df_agent.benchmark.store import PolicyStore, file_name, locked, stored
 from df_agent.cli.compare_options import environments, policy_of, reference_of
 from df_agent.cli.comparing import Entry, entries, precision_asked, prepare
+from df_agent.cli.environments import references_by_name
 from df_agent.cli.errors import errors_in_one_line
 from df_agent.cli.extras import extras, film
 from df_agent.cli.folders import check_writable
@@ -184,7 +185,7 @@ def report_from(config: DictConfig, folder: Path) -> bool:
     if (folder / "rows").exists():
         raise FileExistsError(f"{folder} is a comparison of its own; give another name= or output_dir=")
     comparisons = []
-    for part in read_raw_rows(Path(config.report_from), references_of):
+    for part in read_raw_rows(Path(config.report_from), references_by_name):
         reference = reference_of(config, part.env)
         policies = sorted(part.policies, key=lambda rows: is_other(reference, rows.policy))
         comparisons.append(replace(part, policies=policies, **extras(config, part.env)))

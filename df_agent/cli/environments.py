@@ -93,6 +93,14 @@ def episode_limit(env_id: str, max_steps: int | None) -> int:
     return env_spec.episode_limit(env_id, max_steps)
 
 
+def references_by_name(env_id: str) -> Any:
+    """Return the `References` of an environment that stored rows name; it may not be registered yet."""
+    from df_agent.evaluation.references import references_of  # brings torch
+
+    spec_of(env_id)
+    return references_of(env_id)
+
+
 def check_env(env_id: str) -> None:
     """Raise ValueError, naming the ids there are and the closest one, unless gymnasium knows the id."""
     if not env_id:
