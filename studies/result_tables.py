@@ -47,7 +47,7 @@ OWN_POLICIES = {
     "unestimated": "ours, without the learned time to the goal",
     "unsupported": "ours, plans not judged by the data's support",
     "once": "ours, one round of candidates",
-    "far": "ours, aimed four frames ahead on plans",
+    "far": "ours, aimed 30 steps ahead on plans",
     "nodetours": "ours, without detours",
     "tree": "ours, plans by tree search",
     "actions": "ours, plans of all channels and actions, executed",
