@@ -27,17 +27,21 @@ MEANING = ("levels", "schedule", "zero_terminal_snr", "signal_scale", "predictio
 
 
 def make_sampler(
-    config: AgentTrainingConfig, look: Callable[[Episodes, list[int]], None] = lambda episodes, channels: None
+    config: AgentTrainingConfig,
+    look: Callable[[Episodes, list[int]], None] = lambda episodes, channels: None,
+    check: Callable[[Episodes], None] = lambda episodes: None,
 ) -> WindowSampler:
     """Load the data, fit the normaliser on it, and cut windows on the training device.
 
     Args:
         config: of the run.
-        look: called with the data as loaded, and with the channels of its observations that goals are about.
+        look: called with the data as the model sees it, and with the channels that goals are about.
+        check: called with the data as loaded; raises where it is not the environment's.
     """
     accelerator = make_accelerator()
     with accelerator.local_main_process_first():  # it downloads what is not here yet, the others find it
         episodes = load_episodes(config.dataset)
+    check(episodes)
     episodes = make(GoalSpec, config.part("goal")).apply(episodes)
     if (place := config.part("reward").get("place")) is not None:
         episodes = dense_rewards(episodes, place)

@@ -66,11 +66,7 @@ def train(
     options, began = c.trainer, time.perf_counter()
     check = DataCheck(asked)
 
-    def look_at(episodes: Episodes, channels: list[int]) -> None:
-        check_data(episodes)
-        check.look(episodes, channels)
-
-    sampler = make_sampler(c, look_at)
+    sampler = make_sampler(c, check.look, check_data)
     described = describe(c, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
     model = AgentModel.from_config(described)
