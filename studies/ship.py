@@ -46,7 +46,7 @@ A Diffusion Forcing planner for `{env}`: observations and actions, {span} contro
 
 {data}
 {training}
-- Results: the table of Fetch's tasks in the project's README.
+- Results: docs/studies/fetch.md of the project.
 """
 
 LONG_CARD = """# {name}
@@ -56,7 +56,7 @@ A Diffusion Forcing planner for OGBench's `{env}`: positions only, {span} contro
 
 {data}
 {training}
-- Results: “Long mazes” in the project's README.
+- Results: docs/studies/long_mazes.md of the project.
 """
 
 BASELINE_CARD = """# {name}
@@ -65,7 +65,7 @@ A baseline, {algorithm}, for `{env}` and `{multi}`; {parameters:.2f} M parameter
 
 {data}
 {training}
-- Results: the comparison in the project's README.
+- Results: docs/studies/comparison.md of the project.
 """
 
 VIDEO_CARD = """# {name}
@@ -76,7 +76,7 @@ weights in fp16.
 
 {data}
 {training}
-- Results: “A world model of pictures” in the project's README.
+- Results: docs/studies/world_model.md of the project.
 """
 
 COMPACT_CARD = """# {name}
@@ -86,7 +86,7 @@ step; {parameters:.2f} M parameters, EMA weights in fp16.
 
 {data}
 {training}
-- Results: “A world model of pictures” in the project's README.
+- Results: docs/studies/world_model.md of the project.
 """
 
 PIXELS_CARD = """# {name}
@@ -96,7 +96,7 @@ per token, windows of up to {tokens} tokens; {parameters:.2f} M parameters, EMA 
 
 {data}
 {training}
-- Results: “A world model of pictures” in the project's README.
+- Results: docs/studies/world_model.md of the project.
 """
 ACTING_BY = {"local_policy": "and a local policy, which acts"}
 BEST = ("gcbc", "gciql")  # of these the best checkpoint ships
@@ -249,7 +249,7 @@ def own_card(name: str, checkpoint: Checkpoint, config: dict[str, Any]) -> str:
         span=tokens["frame_skip"] * tokens["frame_stack"],
         tokens=config["windows"]["max_tokens"],
         what="positions, velocities and actions" if tokens.get("include_actions") else "positions only",
-        results=results(name) if name == config["env"] else ": the project's README.",
+        results=results(name) if name == config["env"] else ": docs/results.md of the project.",
         **facts(name, checkpoint, f"the estimator of the time to the goal{inverse} first, then "),
     )
 

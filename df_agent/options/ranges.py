@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 
-class Limit:
+class Limit(ABC):
     """What a value must be beside its type; `str` of it tells that in words, to stand behind those of the type."""
 
+    @abstractmethod
     def holds(self, value: Any) -> bool:
         """Whether a value of the right type is one that is taken."""
-        raise NotImplementedError
 
     def hint(self, value: Any) -> str:
         """Return a sentence that names what was probably meant; nothing if nothing is near."""

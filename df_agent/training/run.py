@@ -65,7 +65,6 @@ def train(
     c = config if isinstance(config, AgentTrainingConfig) else AgentTrainingConfig.from_dict(config)
     options, began = c.trainer, time.perf_counter()
     check = DataCheck(asked)
-
     sampler = make_sampler(c, check.look, check_data)
     described = describe(c, sampler)
     torch.manual_seed(options.seed)  # the same seed gives the same initial weights
