@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from df_envs.camera import Endless, Filmed, Held
 from df_envs.disturbances import DisturbedActions
-from df_envs.maps import OWN_MAZES
 from df_envs.ogbench_mazes import make_walk_maze
 from df_envs.point_maze import PointMazeEnv
 from df_envs.recall import GoalCue
@@ -38,15 +37,6 @@ MARKED = {
     "ogbench walks": (lambda: make_walk_maze("pointmaze-medium-stitch"), OGBENCH),
 }
 CASES = [*MADE, *(pytest.param(name, marks=mark) for name, (_, mark) in MARKED.items())]
-
-
-@pytest.fixture(autouse=True)
-def _forget():
-    registered = set(gym.registry)
-    yield
-    OWN_MAZES.clear()
-    for env_id in set(gym.registry) - registered:
-        del gym.registry[env_id]
 
 
 def through_pickle(env):

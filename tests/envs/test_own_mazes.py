@@ -19,15 +19,6 @@ CORRIDOR = ["#####", "#G..#", "#####"]  # without a corner to go around
 BEND = ["######", "#R  .#", "#.##.#", "#.##G#", "######"]
 
 
-@pytest.fixture(autouse=True)
-def _forget():
-    registered = set(gym.registry)
-    yield
-    OWN_MAZES.clear()
-    for env_id in set(gym.registry) - registered:
-        del gym.registry[env_id]
-
-
 def test_rows_become_environments_of_every_family():
     name = register_maze(BEND, name="bend")
     assert name == "bend"
